@@ -1,7 +1,8 @@
 """How clients log in. python access.py AMQPS KAFKA CA CERTIFICATE KEY: addresses, and files.
 
-The server has the accounts `app` (password `secret`, publishes to and consumes `app*`, and declares
-them), `reader` (password `reader`, consumes `app*`), and one for the certificate."""
+The server has the accounts `app` (password `secret of app`, publishes to and consumes `app*`, and
+declares them), `reader` (password `secret of reader`, consumes `app*`), and one for the
+certificate."""
 
 import ssl
 import sys
@@ -42,7 +43,7 @@ def amqp_by_password():
     refused(ProbableAuthenticationError, "ACCESS_REFUSED", lambda: connect(wrong))
     guest = pika.PlainCredentials("guest", "guest")
     refused(ProbableAuthenticationError, "ACCESS_REFUSED", lambda: connect(guest))
-    connection = connect(pika.PlainCredentials("app", "secret"))
+    connection = connect(pika.PlainCredentials("app", "secret of app"))
     channel = connection.channel()
     channel.queue_declare("app.tasks", durable=True)
     channel.confirm_delivery()
@@ -54,7 +55,7 @@ def amqp_by_password():
     channel.confirm_delivery()
     refused(ChannelClosedByBroker, text, lambda: channel.basic_publish("", "other", b"no"))
     connection.close()
-    connection = connect(pika.PlainCredentials("reader", "reader"))
+    connection = connect(pika.PlainCredentials("reader", "secret of reader"))
     channel = connection.channel()
     _, _, body = channel.basic_get("app.tasks", auto_ack=True)
     assert body == b"hello", body
@@ -73,7 +74,7 @@ def amqp_by_certificate():
 def amqplain():
     options = {"ca_certs": ca, "cert_reqs": ssl.CERT_REQUIRED, "server_hostname": "localhost"}
     login = {"login_method": "AMQPLAIN", "ssl": options}
-    with amqp.Connection(amqps, "app", "secret", **login) as connection:
+    with amqp.Connection(amqps, "app", "secret of app", **login) as connection:
         connection.channel().queue_declare("app.plain", durable=True, auto_delete=False)
     try:
         amqp.Connection(amqps, "app", "wrong", **login).connect()
@@ -97,7 +98,7 @@ def settings(mechanism, user, password, **more):
 
 
 def by_confluent(mechanism):
-    app = settings(mechanism, "app", "secret")
+    app = settings(mechanism, "app", "secret of app")
     admin = AdminClient(app)
     topic = f"app.{mechanism.lower()}"
     admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(30)
@@ -113,7 +114,7 @@ def by_confluent(mechanism):
     producer.produce(topic, b"hello", callback=note)
     producer.flush(30)
     assert failed == [None], failed
-    reader = settings(mechanism, "reader", "reader")
+    reader = settings(mechanism, "reader", "secret of reader")
     failed.clear()
     producer = Producer(reader)
     producer.produce(topic, b"no", callback=note)
@@ -144,7 +145,7 @@ def by_kafka_python(mechanism):
         "ssl_cafile": ca,
         "sasl_mechanism": mechanism,
         "sasl_plain_username": "app",
-        "sasl_plain_password": "secret",
+        "sasl_plain_password": "secret of app",
     }
     topic = f"app.{mechanism.lower()}"
     producer = KafkaProducer(**common)

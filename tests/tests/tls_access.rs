@@ -13,7 +13,7 @@ use longshore_tests::wait::PATIENCE;
 const ACCOUNT: &str = r#"
 [[account]]
 name = "app"
-password = "secret"
+password = "secret of app"
 grants = [{ role = "admin", namespace = "default", names = "*" }]
 "#;
 
@@ -52,9 +52,11 @@ fn a_certificate_without_an_account_is_no_failed_login() -> Result<()> {
         let mut stream = connect(&https, Some("client"), &[])?;
         let said = answer(&mut stream, &get("/v1/queues", ""))?;
         ensure!(said.starts_with("HTTP/1.1 401 "), "{said}");
+        // Whoever is to name it in an account reads here how.
+        ensure!(said.contains("CN=app,OU=clients,O=Longshore tests"), "{said}");
     }
-    // `app:secret`; so many failures would have had it wait.
-    let basic = get("/v1/queues", "authorization: Basic YXBwOnNlY3JldA==\r\n");
+    // `app:secret of app`; so many failures would have had it wait.
+    let basic = get("/v1/queues", "authorization: Basic YXBwOnNlY3JldCBvZiBhcHA=\r\n");
     let said = answer(&mut connect(&https, Some("client"), &[])?, &basic)?;
     ensure!(said.starts_with("HTTP/1.1 200 "), "{said}");
     Ok(())
@@ -71,6 +73,19 @@ fn a_page_of_the_server_itself_may_ask_and_one_in_plain_text_may_not() -> Result
         let said = answer(&mut connect(&https, Some("client"), &[])?, &asked)?;
         ensure!(said.contains(told), "{origin}: {said}");
     }
+    Ok(())
+}
+
+#[test]
+fn a_certificate_comes_in_at_the_management_api_as_over_http() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let server = start(folder.path(), CERTIFIED, &["--management-tls", "127.0.0.1:0"])?;
+    let management = server.next_address("management+tls")?;
+    let asked = get("/api/whoami", "");
+    let said = answer(&mut connect(&management, Some("client"), &[])?, &asked)?;
+    ensure!(said.starts_with("HTTP/1.1 200 ") && said.contains("\"certified\""), "{said}");
+    let said = answer(&mut connect(&management, None, &[])?, &asked)?;
+    ensure!(said.starts_with("HTTP/1.1 401 "), "{said}");
     Ok(())
 }
 
@@ -148,7 +163,7 @@ fn a_client_with_the_certificate_of_an_account_may_log_in_all_the_same() -> Resu
     let kafka = server.next_address("kafka+tls")?;
     let mut stream = connect(&kafka, Some("client"), &[])?;
     ensure!(handshake(&mut stream, "PLAIN")? == 0);
-    let (code, said) = authenticate(&mut stream, "\0app\0secret")?;
+    let (code, said) = authenticate(&mut stream, "\0app\0secret of app")?;
     ensure!(code == 0, "{said}");
     // Whoever does not is let in by it: metadata of no topics.
     let mut stream = connect(&kafka, Some("client"), &[])?;
@@ -177,7 +192,7 @@ fn strangers_keep_neither_memory_nor_places_from_others() -> Result<()> {
     let mut stream = TcpStream::connect(&kafka)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     ensure!(handshake(&mut stream, "PLAIN")? == 0);
-    let (code, said) = authenticate(&mut stream, "\0app\0secret")?;
+    let (code, said) = authenticate(&mut stream, "\0app\0secret of app")?;
     ensure!(code == 0, "{said}");
     let told = ask_kafka(&mut stream, (3, 1), &[0, 0, 0, 0])?;
     ensure!(told.starts_with(&[0, 0, 0, 1]), "one broker: {told:?}");

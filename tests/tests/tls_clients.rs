@@ -151,12 +151,12 @@ fn clients_in_python_speak_to_every_face_over_tls() -> Result<()> {
 const ACCOUNTS: &str = r#"
 [[account]]
 name = "app"
-password = "secret"
+password = "secret of app"
 grants = [{ role = "admin", namespace = "default", names = "app*" }]
 
 [[account]]
 name = "reader"
-password = "reader"
+password = "secret of reader"
 grants = [{ role = "consume", namespace = "default", names = "app*" }]
 
 [[account]]

@@ -191,6 +191,8 @@ pub(crate) fn of_rejection(rejection: &Rejection, vhost: &str) -> Failure {
         | Rejection::AccountUnknown { .. }
         | Rejection::TokenUnknown { .. }
         | Rejection::TooManyAccounts { .. }
+        | Rejection::KeyUsedOtherwise
+        | Rejection::TooManyKeys { .. }
         | Rejection::SlaUnknown { .. }
         | Rejection::TooManySlas { .. }
         | Rejection::GateUnknown { .. }

@@ -250,15 +250,24 @@ impl Cli {
 
 /// The token that is named, or that the file holds which is named.
 fn token_of(token: Option<String>, file: Option<&Path>) -> Result<Option<String>, Failure> {
-    let Some(path) = file.filter(|_| token.is_none()) else { return Ok(token) };
+    let is_token = |text: &str| !text.is_empty() && text.bytes().all(|it| it.is_ascii_graphic());
+    // An empty variable is as none.
+    if let Some(text) = token.as_deref().map(str::trim).filter(|text| !text.is_empty()) {
+        if !is_token(text) {
+            let said = "the token that is given is none: it has other letters than ASCII's";
+            return Err(Failure::usage(said));
+        }
+        return Ok(Some(text.to_owned()));
+    }
+    let Some(path) = file else { return Ok(None) };
     let text = std::fs::read_to_string(path).map_err(|error| {
         Failure::usage(format!("cannot read the token of {}: {error}", path.display()))
     })?;
-    let token = text.trim();
-    if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+    let text = text.trim();
+    if !is_token(text) {
         return Err(Failure::usage(format!("there is no token in {}", path.display())));
     }
-    Ok(Some(token.to_owned()))
+    Ok(Some(text.to_owned()))
 }
 
 /// Runs a command on this thread: processes that are to end with their parent are bound to the
@@ -277,6 +286,26 @@ mod tests {
     #[test]
     fn the_tree_of_commands_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_token_is_that_which_is_named_or_that_of_the_file() {
+        let file = std::env::temp_dir().join(format!("longshore-token-{}", std::process::id()));
+        std::fs::write(&file, "of-the-file\n").unwrap();
+        let of =
+            |token: Option<&str>, file: Option<&Path>| token_of(token.map(str::to_owned), file);
+        let found = |token, file| of(token, file).unwrap();
+        assert_eq!(found(None, None), None);
+        assert_eq!(found(None, Some(&file)).as_deref(), Some("of-the-file"));
+        assert_eq!(found(Some("named\n"), Some(&file)).as_deref(), Some("named"));
+        for empty in ["", "\n"] {
+            assert_eq!(found(Some(empty), Some(&file)).as_deref(), Some("of-the-file"));
+            assert_eq!(found(Some(empty), None), None);
+        }
+        assert!(of(Some("one\r\nhost: other"), None).is_err());
+        std::fs::write(&file, "\n").unwrap();
+        assert!(of(None, Some(&file)).is_err());
+        std::fs::remove_file(&file).unwrap();
     }
 
     #[test]

@@ -97,6 +97,9 @@ pub enum Answer {
     Accounts(AccountAnswer),
     /// To `Kinds`.
     Kinds(KindAnswer),
+    /// To `Keyed` that came before: the answer of the first as its face wrote it, empty where it
+    /// was too large.
+    Kept(Bytes),
 }
 
 /// One job of an `EnqueueJobs`.

@@ -125,6 +125,9 @@ impl State {
             | Record::AccountRemoved { .. }
             | Record::AuditNoted { .. }
             | Record::AuditForgotten { .. } => self.apply_to_accounts(record),
+            Record::AnswerKept { .. } | Record::AnswersForgotten { .. } => {
+                self.apply_to_answers(record);
+            }
         }
     }
 

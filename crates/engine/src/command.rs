@@ -7,6 +7,7 @@ use crate::gate::GateCommand;
 use crate::hold::HoldCommand;
 use crate::ids::{JobId, OperationId, Place, TimeMs, Token};
 use crate::job::{JobError, RetryPolicy};
+use crate::keyed::KeyedCommand;
 use crate::kind::{KindCommand, KindRange};
 use crate::limit::{JobLimit, LimitSettings};
 use crate::message::MessageCommand;
@@ -230,6 +231,8 @@ pub enum Command {
     Audited(Box<AuditedCommand>),
     /// Look at kinds.
     Kinds(KindCommand),
+    /// A command that is carried out once for its key.
+    Keyed(Box<KeyedCommand>),
 }
 
 /// Where a job begins that is retried.

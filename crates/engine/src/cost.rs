@@ -74,6 +74,8 @@ impl Command {
             Self::Accounts(command) => cost_of_accounts(command),
             // How it was and how it is are told.
             Self::Audited(audited) => audited.command.cost() + QUEUE,
+            // The answer is written down.
+            Self::Keyed(keyed) => 2 * keyed.command.cost() + QUEUE,
         };
         jobs.max(1)
     }

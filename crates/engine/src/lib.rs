@@ -20,6 +20,7 @@ mod gate;
 mod hold;
 mod ids;
 mod job;
+mod keyed;
 mod kind;
 mod level;
 mod limit;
@@ -70,6 +71,9 @@ pub use ids::{
 pub use job::{
     AttemptNote, Body, CancelReason, Cause, Checkpoint, DeadReason, End, EndKind, FinalRun, Job,
     JobError, JobOptions, Lease, Phase, RESERVED_KIND_PREFIX, RetryPolicy, Saved, SkippedItem,
+};
+pub use keyed::{
+    ANSWER_BYTES_MAX, ANSWER_MS, ANSWERS_OF_OWNER_MAX, CommandKey, KeptAnswer, KeyedCommand, Render,
 };
 pub use kind::{
     KindAnswer, KindCommand, KindDetail, KindInQueue, KindRange, KindSettings, KindView,

@@ -4,33 +4,13 @@
 mod entry;
 mod grant;
 mod next;
-
-use bytes::Bytes;
+mod prelude;
 
 pub use entry::Entry;
 pub use grant::Grant;
 pub use next::Next;
 
-use crate::account::{Account, AuditEntry};
-use crate::gate::Gate;
-use crate::hold::Hold;
-use crate::ids::{
-    BodyId, Epoch, ExchangeId, JobId, KindId, NamespaceId, OperationId, PartitionId, Place,
-    QueueId, ScheduleId, StreamId, TimeMs, Token,
-};
-use crate::job::{CancelReason, Cause, DeadReason, Job, JobError, Saved};
-use crate::kind::KindSettings;
-use crate::limit::{LimitRefill, LimitSettings};
-use crate::message::{
-    Binding, Destination, Exchange, HeaderValue, Message, MessageEnd, NewEntry, Policy,
-};
-use crate::operation::Operation;
-use crate::queue::QueueSettings;
-use crate::schedule::{Schedule, Slot, TickOutcome};
-use crate::sla::Sla;
-use crate::stream::{EventPlace, OffsetNote, StreamSettings};
-use crate::timer::Subject;
-use crate::wire::wire_enum;
+use prelude::*;
 
 wire_enum! {
     /// One fact. All of an entry happened together, at the entry's instant.
@@ -804,6 +784,16 @@ wire_enum! {
             name: String,
             /// What holds from now on.
             settings: Box<KindSettings>,
+        },
+        /// A command with a key was carried out: its answer is kept.
+        214 => AnswerKept {
+            /// The answer.
+            kept: Box<KeptAnswer>,
+        },
+        /// The oldest answers were forgotten.
+        215 => AnswersForgotten {
+            /// The last of them.
+            through: u64,
         },
     }
 }

@@ -293,6 +293,15 @@ pub enum Rejection {
         /// How many there may be.
         limit: u64,
     },
+    /// The key came before, with something else.
+    #[error("the key came before with another request")]
+    KeyUsedOtherwise,
+    /// Too many answers are kept for their keys.
+    #[error("answers of {limit} keys, or as many bytes, are kept, as many as may")]
+    TooManyKeys {
+        /// How many there may be of one owner.
+        limit: u64,
+    },
     /// The service level does not exist.
     #[error("service level \"{name}\" does not exist")]
     SlaUnknown {
@@ -476,6 +485,8 @@ impl Rejection {
             Self::AccountUnknown { .. } => "account_unknown",
             Self::TokenUnknown { .. } => "token_unknown",
             Self::TooManyAccounts { .. } => "too_many_accounts",
+            Self::KeyUsedOtherwise => "idempotency_key_used",
+            Self::TooManyKeys { .. } => "too_many_idempotency_keys",
             Self::SlaUnknown { .. } => "sla_unknown",
             Self::TooManySlas { .. } => "too_many_slas",
             Self::GateUnknown { .. } => "gate_unknown",

@@ -94,6 +94,10 @@ wire_struct! {
         pub(crate) last_audit: u64 = 90,
         /// Its entries up to this one are kept no longer.
         pub(crate) audit_forgotten: u64 = 91,
+        /// The number of the last answer that was kept for a key.
+        pub(crate) last_answer: u64 = 92,
+        /// Answers up to this one are kept no longer.
+        pub(crate) answers_forgotten: u64 = 93,
         /// The next stream's number.
         pub(crate) next_stream: StreamId = 200 default FIRST_STREAM,
         /// The next partition's number.
@@ -123,6 +127,8 @@ impl Meta {
         next_exchange: FIRST_EXCHANGE,
         last_audit: 0,
         audit_forgotten: 0,
+        last_answer: 0,
+        answers_forgotten: 0,
         next_stream: FIRST_STREAM,
         next_partition: FIRST_PARTITION,
         next_producer: 1,
@@ -282,6 +288,8 @@ pub(crate) struct State {
     pub(crate) holding: Holding,
     /// Accounts and the trail of changes.
     pub(crate) accounts: crate::account::Accounts,
+    /// Answers that are kept for their keys.
+    pub(crate) answers: crate::keyed::KeptAnswers,
     /// Volatile: queues in which something became available since the last dispatch.
     pub(crate) fresh_queues: BTreeSet<QueueId>,
     /// Volatile: jobs that ended since their waiters were last told.

@@ -12,6 +12,7 @@ mod handle;
 mod holding;
 mod holds;
 mod idle_queues;
+mod keyed;
 mod kinds;
 mod leasing;
 mod messages;
@@ -117,6 +118,8 @@ pub struct Turn {
     /// Whether the disk has room for grants.
     grants: bool,
     stopping: bool,
+    /// Bytes of the entry under decision that are kept for what is recorded last.
+    reserved_bytes: usize,
 }
 
 impl Turn {
@@ -149,6 +152,7 @@ impl Turn {
             shortage_since: None,
             grants: true,
             stopping: false,
+            reserved_bytes: 0,
         }
     }
 

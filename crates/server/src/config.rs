@@ -21,9 +21,10 @@ pub const DEFAULT_DATA: &str = ".longshore";
 /// Everything that can be set.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
-    /// The address to listen at; a loopback address.
+    /// The address to listen at; a loopback address unless accounts are required.
     pub listen: String,
-    /// The address to listen at for AMQP; a loopback address. Nobody listens without one.
+    /// The address to listen at for AMQP; a loopback address unless accounts are required. Nobody
+    /// listens without one.
     pub amqp_listen: Option<String>,
     /// The address to listen at for HTTP and gRPC over TLS. Nobody listens without one.
     pub https_listen: Option<String>,

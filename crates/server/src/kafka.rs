@@ -25,7 +25,8 @@ pub use serve::listen;
 /// Bounds of the Kafka face, and where it is.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct KafkaConfig {
-    /// The address to listen at, a loopback address; `None` for nowhere.
+    /// The address to listen at, a loopback address unless accounts are required; `None` for
+    /// nowhere.
     pub listen: Option<String>,
     /// The address to listen at with TLS; `None` for nowhere.
     pub listen_tls: Option<String>,

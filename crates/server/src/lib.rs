@@ -3,6 +3,7 @@
 mod access;
 mod amqp;
 pub mod api;
+mod base64;
 pub mod config;
 pub mod grpc;
 pub mod http;
@@ -12,6 +13,7 @@ pub mod management;
 
 mod pace;
 mod running;
+mod sparse;
 mod stream_compaction;
 mod stream_retention;
 mod tls;

@@ -17,9 +17,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::http::{ServeError, bind, bind_anywhere};
+use crate::sparse::Sparse;
 use crate::tls::Tls;
 use crate::tls::door::{Door, Spoken};
-use crate::tls::sparse::Sparse;
 use crate::tls::stream::Stream;
 
 /// After an error of `accept`, before it is tried again.

@@ -15,7 +15,8 @@ pub use serve::listen;
 /// Where the management face is.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct ManagementConfig {
-    /// The address to listen at, a loopback address; `None` for nowhere.
+    /// The address to listen at, a loopback address unless accounts are required; `None` for
+    /// nowhere.
     pub listen: Option<String>,
     /// The address to listen at with TLS; `None` for nowhere.
     pub listen_tls: Option<String>,

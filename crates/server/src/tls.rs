@@ -6,7 +6,6 @@ mod der;
 pub(crate) mod door;
 pub(crate) mod exposure;
 mod files;
-pub(crate) mod sparse;
 pub(crate) mod stream;
 
 use std::path::PathBuf;

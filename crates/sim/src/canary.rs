@@ -68,10 +68,12 @@ pub enum Canary {
     TriggerBack,
     /// A flush leaves out messages that are events as well, in the namespace of those.
     EventAlone,
+    /// A flush leaves out the answers that are kept for keys.
+    LostAnswers,
 }
 
 /// Every canary with its name on the command line.
-pub const CANARIES: [(&str, Canary); 52] = [
+pub const CANARIES: [(&str, Canary); 53] = [
     ("no-fsync", Canary::NoFsync),
     ("token-reuse", Canary::TokenReuse),
     ("lost-dead-set", Canary::LostDeadSet),
@@ -95,6 +97,7 @@ pub const CANARIES: [(&str, Canary); 52] = [
     ("lost-delayed", Canary::LostDelayed),
     ("lost-place", Canary::LostPlace),
     ("untold-redelivery", Canary::UntoldRedelivery),
+    ("lost-answers", Canary::LostAnswers),
     ("answer-before-commit", Canary::Driver(Fault::AnswerBeforeCommit)),
     ("starved-is-durable", Canary::Driver(Fault::StarvedIsDurable)),
     ("two-groups", Canary::Driver(Fault::TwoGroups)),

@@ -23,6 +23,7 @@ use crate::watch::Watch;
 use crate::workload::Check;
 use crate::workload::gates::GATE_KEY_FIRST;
 use crate::workload::holds::HELD_BACK_JOB_KEY_FIRST;
+use crate::workload::keyed::ANSWER_KEY_FIRST;
 use crate::workload::limits::SPENT_KEY_FIRST;
 use crate::workload::relay;
 use crate::workload::slas::MINUTE_KEY_FIRST;
@@ -456,6 +457,9 @@ impl Node {
                 Some(Canary::LeakedHold) => {
                     let (earlier, first) = (&store.image.entries, HELD_BACK_JOB_KEY_FIRST);
                     faults::keep(first, &mut image.entries, earlier);
+                }
+                Some(Canary::LostAnswers) => {
+                    image.entries.retain(|key, _| key.first() != Some(&ANSWER_KEY_FIRST));
                 }
                 Some(Canary::LostGates) => {
                     image.entries.retain(|key, _| key.first() != Some(&GATE_KEY_FIRST));

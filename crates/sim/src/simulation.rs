@@ -140,6 +140,11 @@ impl Simulation {
             clients.iter_mut().for_each(Client::know_versions);
         }
         let kinds_max = if versions::has_some(seed) { 24 } else { 12 };
+        if seed % 10 == 8 {
+            for client in &mut clients {
+                client.send_keys(seed);
+            }
+        }
         // Nothing that the verdict needs is forgotten before it is given.
         let limits = Limits {
             retain_ms_default: 30 * DAY_MS,

@@ -8,6 +8,7 @@ mod amqp;
 mod bodies;
 mod files;
 mod kafka;
+mod keyed;
 mod messages;
 mod records;
 

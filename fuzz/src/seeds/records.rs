@@ -140,6 +140,7 @@ pub fn records() -> Vec<(&'static str, Record)> {
     records.extend(records_of_gates());
     records.extend(records_of_streams());
     records.extend(super::accounts::records(AT));
+    records.extend(super::keyed::records(AT));
     records.extend(records_of_transactions());
     records
 }

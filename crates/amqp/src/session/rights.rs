@@ -74,7 +74,9 @@ fn wanted(command: &MessageCommand) -> Vec<Wanted<'_>> {
             all.extend(dead.map(|name| exchange(Right::Publish, "write", name)));
             let key = declare.settings.dead_letter_routing_key.as_deref();
             let to_queue = declare.settings.dead_letter_exchange.as_deref() == Some("");
-            all.extend(key.filter(|_| to_queue).map(|name| queue(Right::Publish, "write", name)));
+            // Without a key the messages' own are used, whose queue may be any.
+            let key = to_queue.then(|| key.unwrap_or("*"));
+            all.extend(key.map(|name| queue(Right::Publish, "write", name)));
             all
         }
         MessageCommand::DeleteQueue { queue: name, .. } => {

@@ -140,6 +140,14 @@ fn what_an_account_may_not_do_ends_the_channel_and_reaches_nobody() {
     let arguments = Table::of([("x-dead-letter-exchange", Value::text("secret"))]);
     let dead = QueueDeclare { arguments, ..queue("own.q") };
     refused(&|client| client.say(1, dead.clone()), "write access to exchange 'secret'");
+    // Into queues by the keys of the messages themselves, whichever they are.
+    let arguments = Table::of([("x-dead-letter-exchange", Value::text(""))]);
+    let dead = QueueDeclare { arguments, ..queue("own.q") };
+    refused(&|client| client.say(1, dead.clone()), "write access to queue '*'");
+    let key = ("x-dead-letter-routing-key", Value::text("secret"));
+    let arguments = Table::of([("x-dead-letter-exchange", Value::text("")), key]);
+    let dead = QueueDeclare { arguments, ..queue("own.q") };
+    refused(&|client| client.say(1, dead.clone()), "write access to queue 'secret'");
     let passive = QueueDeclare { passive: true, ..queue("other") };
     refused(&|client| client.say(1, passive.clone()), "read access to queue 'other'");
     let exchange = ExchangeDeclare {

@@ -36,6 +36,7 @@ impl Class {
             Command::Messages(command) => of_messages(command),
             Command::AddCredit { settle, .. } if settle.is_empty() => Self::Lease,
             Command::Audited(audited) => Self::of(&audited.command),
+            Command::Keyed(keyed) => Self::of(&keyed.command),
             _ => Self::Settle,
         }
     }
@@ -74,6 +75,7 @@ pub fn bytes_of(command: &Command) -> u64 {
         + match command {
             Command::EnqueueJobs(enqueue) => enqueue.jobs.iter().map(job_bytes).sum(),
             Command::Audited(audited) => bytes_of(&audited.command),
+            Command::Keyed(keyed) => bytes_of(&keyed.command),
             Command::LeaseJobs(lease) => lease.settle.iter().map(settlement_bytes).sum(),
             Command::SettleJobs(settlements) | Command::AddCredit { settle: settlements, .. } => {
                 settlements.iter().map(settlement_bytes).sum()
@@ -186,6 +188,7 @@ pub fn enqueues(command: &Command) -> bool {
             settlements
         }
         Command::Audited(audited) => return enqueues(&audited.command),
+        Command::Keyed(keyed) => return enqueues(&keyed.command),
         _ => return false,
     };
     settle.iter().any(|settlement| !follow_ups_of(settlement).is_empty())

@@ -5,7 +5,6 @@ use std::ops::ControlFlow;
 
 use super::{LimitKey, LimitKeyView, LimitScope, LimitSettings, LimitView};
 use crate::ids::NamespaceId;
-use crate::map::OrderedMap;
 use crate::rejection::Rejection;
 use crate::state::{State, keys};
 
@@ -21,7 +20,7 @@ const KEYS_TOLD_MAX: usize = 20;
 /// Entries that are counted in one answer.
 const LOOKS_MAX: usize = 20_000;
 
-impl<M: OrderedMap> State<M> {
+impl State {
     pub(super) fn known_limit(
         &self,
         ns: NamespaceId,

@@ -171,6 +171,8 @@ pub(crate) const PENDING_OFFSET: u8 = 206;
 pub(crate) const ABORTED: u8 = 207;
 pub(crate) const ACCOUNT: u8 = 210;
 pub(crate) const AUDIT: u8 = 211;
+pub(crate) const ANSWER: u8 = 212;
+pub(crate) const ANSWER_NOTE: u8 = 213;
 
 /// A key under construction.
 #[derive(Debug)]
@@ -529,6 +531,14 @@ pub(crate) fn audit(number: u64) -> Vec<u8> {
     Key::new(AUDIT).u64(number).done()
 }
 
+pub(crate) fn answer(key: &[u8; 32]) -> Vec<u8> {
+    [&[ANSWER], &key[..]].concat()
+}
+
+pub(crate) fn answer_note(number: u64) -> Vec<u8> {
+    Key::new(ANSWER_NOTE).u64(number).done()
+}
+
 pub(crate) fn sla(ns: NamespaceId, name: &str) -> Vec<u8> {
     Key::new(SLA).namespace(ns).text(name).done()
 }
@@ -774,6 +784,8 @@ mod tests {
             ABORTED,
             ACCOUNT,
             AUDIT,
+            ANSWER,
+            ANSWER_NOTE,
         ];
         assert_eq!(named, used);
     }

@@ -68,6 +68,7 @@ impl State {
             slas: crate::sla::Slas::default(),
             holding: crate::hold::Holding::default(),
             accounts: crate::account::Accounts::default(),
+            answers: crate::keyed::KeptAnswers::default(),
             fresh_queues: std::collections::BTreeSet::new(),
             ended_jobs: Vec::new(),
             mono: MonoMs(0),
@@ -84,6 +85,7 @@ impl State {
         state.load_holds();
         state.load_slas();
         state.load_accounts();
+        state.load_answers();
         let now = state.now();
         state.lanes.advance(now, 0, |_| {});
         state.load_lanes();

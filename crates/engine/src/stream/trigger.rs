@@ -178,7 +178,7 @@ impl State {
         ]
     }
 
-    fn stream_of_trigger(&self, ns: NamespaceId, name: &str) -> Option<&Stream> {
+    pub(crate) fn stream_of_trigger(&self, ns: NamespaceId, name: &str) -> Option<&Stream> {
         let mut streams = self.streams.all().filter(|stream| stream.namespace == ns);
         streams.find(|stream| stream.settings.triggers.iter().any(|it| it.name == name))
     }

@@ -15,7 +15,7 @@ use crate::moment::Moment;
 use crate::schedule::{JobTemplate, Schedule, ScheduleCommand, ScheduleState};
 use crate::sla::{Sla, SlaCommand};
 use crate::state::keys;
-use crate::stream::StreamCommand;
+use crate::stream::{StreamCommand, TriggerCommand};
 
 /// What a command may change.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -31,6 +31,7 @@ enum What {
     Namespace,
     Operation,
     Kind,
+    Trigger,
 }
 
 impl What {
@@ -55,6 +56,8 @@ impl What {
             (Self::Stream, true) => "stream.delete",
             (Self::Namespace, false) => "namespace.put",
             (Self::Namespace, true) => "namespace.delete",
+            (Self::Trigger, false) => "trigger.put",
+            (Self::Trigger, true) => "trigger.delete",
             (Self::Operation, _) => "operation.start",
             (Self::Kind, _) => "kind.put",
         }
@@ -112,6 +115,11 @@ fn subject(command: &Command) -> Option<(What, String)> {
             | StreamCommand::AddPartitions { stream: name, .. }
             | StreamCommand::Delete { stream: name },
         ) => (What::Stream, name),
+        Command::Stream(StreamCommand::Trigger(command)) => match command {
+            TriggerCommand::Put { trigger, .. } => (What::Trigger, &trigger.name),
+            TriggerCommand::Delete { trigger } => (What::Trigger, trigger),
+            TriggerCommand::Fire(_) => return None,
+        },
         Command::CreateNamespace | Command::DeleteNamespace => {
             return Some((What::Namespace, String::new()));
         }
@@ -202,6 +210,11 @@ impl Turn {
             What::Stream => {
                 let stream = self.state.streams.named(ns, name)?;
                 Some(format!("{} partitions, {:?}", stream.partitions.len(), stream.settings))
+            }
+            What::Trigger => {
+                let stream = self.state.stream_of_trigger(ns, name)?;
+                let trigger = stream.settings.triggers.iter().find(|it| it.name == name)?;
+                Some(format!("of stream {:?}, {trigger:?}", stream.name))
             }
             // Told with what is not told of them.
             What::Sla | What::Schedule => None,

@@ -88,7 +88,7 @@ impl Turn {
         &mut self,
         records: impl AsRef<[Record]> + IntoIterator<Item = Record>,
     ) -> Result<(), Rejection> {
-        let limit = self.state.limits.entry_bytes_max;
+        let limit = self.state.limits.entry_bytes_max.saturating_sub(self.reserved_bytes);
         let before = self.group.len();
         let mut begins = self.entry_start.is_none();
         self.write(records.as_ref(), begins);

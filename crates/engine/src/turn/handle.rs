@@ -51,6 +51,9 @@ impl Turn {
             Command::Audited(audited) => {
                 return self.handle_audited((namespace, reply_to), *audited, moment);
             }
+            Command::Keyed(keyed) => {
+                return self.handle_keyed((namespace, reply_to), *keyed, moment);
+            }
             command => match self.resolve(&namespace, &command) {
                 Ok((ns, created)) => {
                     return self.handle_in(ns, created, reply_to, command, moment);
@@ -264,6 +267,7 @@ impl Turn {
             | Command::CreateNamespace
             | Command::Accounts(_)
             | Command::Audited(_)
+            | Command::Keyed(_)
             | Command::ListNamespaces { .. } => unreachable!("handled before"),
         }
     }

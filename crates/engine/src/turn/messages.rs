@@ -54,7 +54,7 @@ impl Turn {
                 }
             }
             MessageCommand::Publish(messages) => {
-                return self.start_publishing(ns, reply_to, messages, moment);
+                return self.start_publishing((ns, reply_to), messages, moment);
             }
             MessageCommand::CloseConnection { connection } => {
                 return self.close_connection(ns, connection, reply_to, moment);

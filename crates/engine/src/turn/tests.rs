@@ -11,6 +11,7 @@ mod follow_ups;
 mod gates;
 mod holds;
 mod idle_queues;
+mod keyed;
 mod kinds;
 mod leaks;
 mod limits;

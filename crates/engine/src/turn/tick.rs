@@ -47,6 +47,9 @@ impl Turn {
         if self.state.next_audit_to_forget().is_some_and(|at| at <= moment.at) {
             self.record_all(Vec::from_iter(self.state.decide_audit_forgotten(moment.at)));
         }
+        if self.state.next_answer_to_forget().is_some_and(|at| at <= moment.at) {
+            self.record_all(Vec::from_iter(self.state.decide_answers_forgotten(moment.at)));
+        }
         self.look_at_slas(moment);
         self.state.fresh_queues.append(&mut self.deferred);
         self.tick_messages(moment);
@@ -218,7 +221,9 @@ impl Turn {
         let delay = self.state.messages.delays.first(&self.state).map(TimeMs);
         let delay = delay.filter(|_| self.may_grant());
         let audit = self.state.next_audit_to_forget();
-        let by_wall = [timer, expiry, delay, due, forget, refill, audit].into_iter().flatten();
+        let answer = self.state.next_answer_to_forget();
+        let by_wall = [timer, expiry, delay, due, forget, refill, audit, answer];
+        let by_wall = by_wall.into_iter().flatten();
         by_mono.chain(by_wall.map(|at| at.since(now))).min()
     }
 }

@@ -261,9 +261,8 @@ impl Client {
         self.channel().map(|channel| self.inner.bearer.over(channel))
     }
 
-    /// The connection, for whatever this crate has no function for: see `longshore_proto`. Calls
-    /// on it bring no token. None
-    /// where a recorder stands for the server.
+    /// The connection, for whatever this crate has no function for: see `longshore_proto`. Calls on
+    /// it bring no token. None where a recorder stands for the server.
     pub fn channel(&self) -> Option<Channel> {
         self.inner.channel.clone()
     }

@@ -17,7 +17,7 @@ use super::change::{Outcome, ask};
 use super::file::AccountFile;
 use super::gate::Inner;
 use super::snapshot::Snapshot;
-use super::token::{hash_of, new_token};
+use super::token::{check_token, hash_of, new_token};
 
 /// The account of the operator.
 const ADMIN: &str = "admin";
@@ -27,8 +27,6 @@ const GIVEN: &str = "configuration";
 const FIRST: &str = "first";
 /// The file with that token, in the store's folder.
 const FIRST_FILE: &str = "admin-token";
-/// Bytes of a token that somebody chose, at least.
-pub(super) const TOKEN_BYTES_MIN: usize = 24;
 /// Bytes of the files that are read here.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 /// How often a shard is asked again that does not answer.
@@ -104,9 +102,8 @@ impl AccessConfig {
     pub(super) fn read(&self) -> io::Result<Bootstrap> {
         let from_file = self.admin_token_file.as_deref().map(read).transpose()?;
         let token = self.admin_token.clone().or(from_file).map(|it| it.trim().to_owned());
-        if token.as_ref().is_some_and(|token| token.len() < TOKEN_BYTES_MIN) {
-            let said = format!("the admin's token has fewer than {TOKEN_BYTES_MIN} bytes");
-            return Err(invalid(said));
+        if let Some(Err(said)) = token.as_deref().map(check_token) {
+            return Err(invalid(format!("the account admin: {said}")));
         }
         let mut accounts = AccountFile::default();
         if let Some(path) = &self.accounts_file {

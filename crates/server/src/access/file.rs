@@ -7,8 +7,8 @@ use longshore_engine::{
 };
 use serde::Deserialize;
 
-use super::password;
-use super::token::hash_of;
+use super::password::{self, PASSWORD_BYTES};
+use super::token::{check_token, hash_of};
 use crate::api::{GrantBody, InstantText};
 use crate::http::account_view::grant_of;
 use crate::http::text::check_name;
@@ -100,11 +100,8 @@ struct FileToken {
 impl FileToken {
     fn hash(&self) -> Result<[u8; 32], String> {
         match (&self.token, &self.sha256) {
-            (Some(token), None) if token.len() >= super::bootstrap::TOKEN_BYTES_MIN => {
-                Ok(hash_of(token))
-            }
+            (Some(token), None) => check_token(token).map(|()| hash_of(token)),
             (None, Some(text)) => hex(text).ok_or_else(|| "sha256 is no SHA-256 in hex".to_owned()),
-            (Some(_), None) => Err("token has fewer than 24 bytes".to_owned()),
             _ => Err("it has either token or sha256".to_owned()),
         }
         .map_err(|said| format!("token {:?}: {said}", self.id))
@@ -157,6 +154,12 @@ impl FileAccount {
         }
         if self.password.is_some() && self.password_hash.is_some() {
             return Err(at_fault("it has either password or password_hash".to_owned()));
+        }
+        let length = self.password.as_ref().map(String::len);
+        if let Some(length) = length.filter(|length| !PASSWORD_BYTES.contains(length)) {
+            let (least, most) = (PASSWORD_BYTES.start(), PASSWORD_BYTES.end());
+            let said = format!("the password has {length} bytes; allowed: {least} to {most}");
+            return Err(at_fault(said));
         }
         if self.password_hash.as_deref().is_some_and(|hash| !password::is_sound(hash)) {
             let said = "password_hash is no hash of Argon2id (`$argon2id$v=19$m=...`, at most \
@@ -220,6 +223,8 @@ mod tests {
                 "bob",
                 "grants = [{ role = \"read\", names = \"mail*\" }]\ncertificates = [\"CN=bob\"]",
             ),
+            with("cid", "password = \"12345678\""),
+            with("dan", "tokens = [{ id = \"a\", token = \"lsh_45678901234567890123\" }]"),
         ]
         .concat();
         assert_eq!(check(&sound), Ok(()));
@@ -233,6 +238,12 @@ mod tests {
             with("ann", &tokens(&[token("a", &one), token("a", &two)])),
             with("ann", &tokens(&[token("a", &one), token("b", &one)])),
             with("ann", &tokens(&[token("", &one)])),
+            with("ann", "password = \"\""),
+            with("ann", "password = \"1234567\""),
+            with("ann", &format!("password = \"{}\"", "x".repeat(1025))),
+            with("ann", "tokens = [{ id = \"a\", token = \"lsh_456789012345678901\" }]"),
+            with("ann", "tokens = [{ id = \"a\", token = \"lsh_4567890123456789 1234\" }]"),
+            with("ann", &format!("tokens = [{{ id = \"a\", token = \"{}\" }}]", "x".repeat(513))),
             with("ann", &format!("certificates = [{}]", vec!["\"CN=x\""; 17].join(", "))),
             [with("ann", ""), with("ann", "")].concat(),
             ["ann", "bob"].map(|name| with(name, &tokens(&[token("a", &one)]))).concat(),

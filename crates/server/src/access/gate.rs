@@ -12,15 +12,17 @@ use longshore_node::{Node, wall_now};
 use tokio::sync::{Semaphore, watch};
 
 use super::bootstrap::AccessConfig;
-use super::password::{PASSWORD_BYTES_MAX, keys_of, matches, nobodys};
-use super::peers::{News, Peers};
+use super::password::{PASSWORD_BYTES, keys_of, matches, nobodys};
+use super::peers::Peers;
 use super::principal::{Known, Principal, Proof};
 use super::rates::Rates;
 use super::scram::{ITERATIONS, ScramHash, hmac_sha_256};
 use super::snapshot::Snapshot;
-use super::token::{hash_of, random};
+use super::token::{TOKEN_BYTES, hash_of, random};
 use crate::http::code::Code;
 use crate::http::refusal::Refusal;
+use crate::http::text::quoted;
+use crate::sparse::Sparse;
 
 /// Passwords that are hashed at the same time, at 19 MiB each, and attempts that wait for that.
 const HASHING_MAX: usize = 2;
@@ -30,8 +32,6 @@ static HASHING: Semaphore = Semaphore::const_new(HASHING_MAX);
 static WAITING: Semaphore = Semaphore::const_new(WAITING_MAX);
 /// Passwords that were right, of which it is remembered that they were.
 const VERIFIED_MAX: usize = 1024;
-/// Bytes of a token: what is longer is none.
-const TOKEN_BYTES_MAX: usize = 512;
 
 /// What somebody comes in with.
 #[derive(Clone, Copy)]
@@ -93,7 +93,8 @@ pub(crate) struct Inner {
     secret: [u8; 32],
     verified: Mutex<VecDeque<[u8; 32]>>,
     peers: Mutex<Peers>,
-    denials: Mutex<News>,
+    failures: Sparse,
+    denials: Sparse,
     rates: Mutex<Rates>,
 }
 
@@ -131,7 +132,8 @@ impl Access {
             secret: random()?,
             verified: Mutex::default(),
             peers: Mutex::default(),
-            denials: Mutex::default(),
+            failures: Sparse::default(),
+            denials: Sparse::default(),
             rates: Mutex::default(),
         });
         tokio::spawn(super::bootstrap::load(Arc::clone(&inner), bootstrap));
@@ -167,12 +169,12 @@ impl Access {
 
     /// Failures to come in so far.
     pub(crate) fn failures_total(&self) -> u64 {
-        self.0.as_ref().map_or(0, |inner| lock(&inner.peers).news.total)
+        self.0.as_ref().map_or(0, |inner| inner.failures.total())
     }
 
     /// How often accounts were refused what they may not do.
     pub(crate) fn denials_total(&self) -> u64 {
-        self.0.as_ref().map_or(0, |inner| lock(&inner.denials).total)
+        self.0.as_ref().map_or(0, |inner| inner.denials.total())
     }
 
     /// Lets somebody in, or says why not.
@@ -183,7 +185,6 @@ impl Access {
     ) -> Result<Principal, Refusal> {
         let Some(inner) = &self.0 else { return Ok(Principal::Local) };
         let snapshot = inner.snapshot()?;
-        let is_certificate = matches!(with, Credentials::Certificate(_));
         let found = match with {
             Credentials::Bearer(token) => by_token(&snapshot, token),
             Credentials::Certificate(shown) => {
@@ -201,8 +202,10 @@ impl Access {
             Some((account, proof)) => Ok(inner.known(account, proof)),
             // Only who has one of an authority that is trusted gets here: nothing is guessed, and
             // many show theirs for TLS alone and say by other means who they are.
-            None if is_certificate => Err(unauthenticated()),
-            None => Err(inner.failed(peer)),
+            None => match with {
+                Credentials::Certificate(shown) => Err(nobodys_certificate(shown)),
+                _ => Err(inner.failed(peer)),
+            },
         }
     }
 
@@ -227,7 +230,7 @@ impl Access {
             ScramHash::Sha256 => keys.scram_sha_256.clone(),
             ScramHash::Sha512 => keys.scram_sha_512.clone(),
         });
-        Ok(keys.unwrap_or_else(|| inner.nobodys_keys(name)))
+        Ok(keys.unwrap_or_else(|| nobodys_keys(&inner.secret, name, hash)))
     }
 
     /// Lets an account in whose client has proven to know what belongs to `keys`.
@@ -287,8 +290,22 @@ pub(crate) fn unauthenticated() -> Refusal {
     Refusal::new(Code::Unauthenticated, detail)
 }
 
+/// The subject is the client's own, and nobody else sees how it is read here.
+fn nobodys_certificate(shown: &Shown) -> Refusal {
+    let subject = quoted(&shown.subject);
+    tracing::debug!(subject, "no account has the certificate, or it has ended");
+    if !shown.holds() {
+        return unauthenticated();
+    }
+    let detail = format!(
+        "no account has the certificate {subject}; let one name it so, or send \
+         `Authorization: Bearer TOKEN`, or a name and a password"
+    );
+    Refusal::new(Code::Unauthenticated, detail)
+}
+
 fn by_token(snapshot: &Snapshot, token: &str) -> Option<(Arc<Account>, Proof)> {
-    if token.len() > TOKEN_BYTES_MAX {
+    if token.len() > *TOKEN_BYTES.end() {
         return None;
     }
     let hash = hash_of(token);
@@ -359,7 +376,7 @@ impl Inner {
             return Ok(known());
         }
         self.may_guess(peer, name)?;
-        if password.len() > PASSWORD_BYTES_MAX {
+        if password.len() > *PASSWORD_BYTES.end() {
             self.guessed_wrong(peer, name);
             return Ok(None);
         }
@@ -394,7 +411,8 @@ impl Inner {
         let Some(wait_s) = lock(&self.peers).waits_s(peer, name, Instant::now()) else {
             return Ok(());
         };
-        let detail = "too many attempts to come in failed from this address";
+        let detail = "too many attempts to come in failed from this address, with this name or with \
+                      many: correct the password and wait; tokens are not held up";
         Err(Refusal::new(Code::TooManyFailures, detail).retry_after_s(wait_s))
     }
 
@@ -406,34 +424,52 @@ impl Inner {
 
     /// Notes that an account was refused what it may not do.
     pub(super) fn denied(&self, account: &str, wanted: &str) {
-        if let Some(count) = lock(&self.denials).note(Instant::now()) {
-            tracing::warn!(account, wanted, count, "refused; as often since this was said");
+        if let Some(count) = self.denials.happens() {
+            tracing::warn!(
+                account,
+                wanted,
+                count,
+                "refused what accounts may not do; told once in 10 s"
+            );
         }
     }
 
     fn failed(&self, peer: Option<IpAddr>) -> Refusal {
-        if let Some(count) = lock(&self.peers).news.note(Instant::now()) {
+        if let Some(count) = self.failures.happens() {
             let peer = peer.map_or_else(|| "somewhere".to_owned(), |peer| peer.to_string());
-            tracing::warn!(peer, count, "somebody was not let in; as often since this was said");
+            tracing::warn!(peer, count, "failed logins; told once in 10 s");
         }
         unauthenticated()
     }
+}
 
-    /// As if somebody had that name. The same for as long as the process runs.
-    fn nobodys_keys(&self, name: &str) -> ScramKeys {
-        let part = |of: &[u8]| hmac_sha_256(&self.secret, &[b"scram", of, name.as_bytes()]);
-        ScramKeys {
-            iterations: ITERATIONS,
-            salt: bytes::Bytes::copy_from_slice(&part(b"salt")[..16]),
-            stored_key: bytes::Bytes::copy_from_slice(&part(b"stored")),
-            server_key: bytes::Bytes::copy_from_slice(&part(b"server")),
-        }
+/// Keys for SCRAM of a name that has none. As accounts have a salt for each mechanism, so has this.
+fn nobodys_keys(secret: &[u8; 32], name: &str, hash: ScramHash) -> ScramKeys {
+    let mechanism: &[u8] = match hash {
+        ScramHash::Sha256 => b"scram-sha-256",
+        ScramHash::Sha512 => b"scram-sha-512",
+    };
+    let part = |of: &[u8]| hmac_sha_256(secret, &[mechanism, of, name.as_bytes()]);
+    ScramKeys {
+        iterations: ITERATIONS,
+        salt: bytes::Bytes::copy_from_slice(&part(b"salt")[..16]),
+        stored_key: bytes::Bytes::copy_from_slice(&part(b"stored")),
+        server_key: bytes::Bytes::copy_from_slice(&part(b"server")),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_that_nobody_has_has_the_salts_that_an_account_would_have() {
+        let salt = |name, hash| nobodys_keys(&[7; 32], name, hash).salt;
+        let [of_256, of_512] = [ScramHash::Sha256, ScramHash::Sha512].map(|it| salt("ann", it));
+        assert_ne!(of_256, of_512, "an account has one for each mechanism");
+        assert_eq!(of_256, salt("ann", ScramHash::Sha256), "and the same each time");
+        assert_ne!(of_256, salt("bob", ScramHash::Sha256));
+    }
 
     #[test]
     fn a_certificate_holds_until_it_ends() {

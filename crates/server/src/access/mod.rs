@@ -2,7 +2,6 @@
 //! credentials, and what each command asks of who sends it. All faces share it; it knows no
 //! protocol.
 
-mod base64;
 mod bootstrap;
 mod change;
 mod file;
@@ -16,7 +15,6 @@ mod scram;
 mod snapshot;
 mod token;
 
-pub(crate) use base64::{decode as decode_base64, encode_padded as encode_base64};
 pub use bootstrap::AccessConfig;
 pub(crate) use file::is_reserved;
 pub use gate::Access;
@@ -25,6 +23,7 @@ pub(crate) use needs::{
     ADMIN, CONSUME, ENQUEUE, FOLLOW, LOOK, Need, PROGRESS, PUBLISH, READ, WORK, Wanted, needs_of,
     of_operation, of_pattern,
 };
-pub(crate) use principal::Principal;
+pub(crate) use password::PASSWORD_BYTES;
+pub(crate) use principal::{Ended, Principal};
 pub(crate) use scram::ScramHash;
 pub(crate) use token::{hash_of as token_hash_of, new_token};

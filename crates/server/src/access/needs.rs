@@ -249,6 +249,7 @@ pub(crate) fn needs_of(command: &Command) -> Vec<Need<'_>> {
         Command::Stream(command) => needs.push(of_streams(command)),
         Command::Accounts(_) => needs.push(Need::of_system()),
         Command::Audited(audited) => return needs_of(&audited.command),
+        Command::Keyed(keyed) => return needs_of(&keyed.command),
     }
     needs
 }

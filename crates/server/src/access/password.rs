@@ -1,13 +1,15 @@
 //! Passwords: Argon2id (RFC 9106) with the least that OWASP advises, 19 MiB and two passes. The
 //! hashes are in PHC's text form, so that files of accounts may hold those of other programs.
 
+use std::ops::RangeInclusive;
+
 use argon2::{Algorithm, Argon2, Params, Version};
 use longshore_engine::PasswordKeys;
 use subtle::ConstantTimeEq;
 
-use super::base64::{decode, encode};
 use super::scram::{ITERATIONS, ScramHash};
 use super::token::random;
+use crate::base64::{decode, encode};
 
 const MEMORY_KIB: u32 = 19 * 1024;
 const PASSES: u32 = 2;
@@ -18,8 +20,9 @@ const HASH_BYTES: usize = 32;
 const MEMORY_KIB_MAX: u32 = 64 * 1024;
 const PASSES_MAX: u32 = 8;
 
-/// Bytes of a password: what is longer is no password, and refused before it is hashed.
-pub(super) const PASSWORD_BYTES_MAX: usize = 1024;
+/// Bytes of a password. What is longer is none, and refused before it is hashed; what is shorter is
+/// given to no account.
+pub(crate) const PASSWORD_BYTES: RangeInclusive<usize> = 8..=1024;
 
 /// Makes all that is kept of a password. It takes tens of milliseconds.
 ///

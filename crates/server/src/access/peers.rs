@@ -1,5 +1,5 @@
 //! Failures to come in, by peer: whoever gives many wrong passwords is refused without a look at
-//! what it says, and the log hears of failures at a bounded rate.
+//! what it says.
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
@@ -16,8 +16,6 @@ const OF_ADDRESS_MAX: u32 = 200;
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
 /// Addresses, and names with each, that are remembered.
 const PEERS_MAX: usize = 4096;
-/// How often the log hears of failures.
-const TOLD_EVERY: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 struct Failed {
@@ -33,29 +31,6 @@ type Of = (IpAddr, Option<u64>);
 pub(super) struct Peers {
     failed: HashMap<Of, Failed>,
     names: RandomState,
-    pub(super) news: News,
-}
-
-/// How often something happened, and when the log heard of it.
-#[derive(Debug, Default)]
-pub(super) struct News {
-    told: Option<Instant>,
-    untold: u64,
-    pub(super) total: u64,
-}
-
-impl News {
-    /// Notes that it happened. How often it did since the log heard of it, where it shall hear of
-    /// it now.
-    pub(super) fn note(&mut self, now: Instant) -> Option<u64> {
-        self.total += 1;
-        self.untold += 1;
-        if self.told.is_some_and(|told| now.saturating_duration_since(told) < TOLD_EVERY) {
-            return None;
-        }
-        self.told = Some(now);
-        Some(std::mem::take(&mut self.untold))
-    }
 }
 
 /// What stands for an address: of IPv6, the part that one network has.
@@ -113,27 +88,23 @@ impl Peers {
 mod tests {
     use super::*;
 
-    fn guess(peers: &mut Peers, peer: [u8; 4], name: &str, now: Instant) -> Option<u64> {
-        peers.guessed_wrong(Some(IpAddr::from(peer)), name, now);
-        peers.news.note(now)
-    }
-
     #[test]
     fn whoever_fails_often_waits_and_others_do_not() {
         let (mut peers, now) = (Peers::default(), Instant::now());
         let [bad, good] = [[10, 0, 0, 1], [10, 0, 0, 2]];
-        let told: Vec<_> = (0..20).map(|_| guess(&mut peers, bad, "ann", now)).collect();
-        assert_eq!((told[0], told[19]), (Some(1), None), "the log hears of the first");
-        let [bad_at, good] = [bad, good].map(|it| Some(IpAddr::from(it)));
+        let [bad, good] = [bad, good].map(|it| Some(IpAddr::from(it)));
+        for _ in 0..OF_NAME_MAX {
+            peers.guessed_wrong(bad, "ann", now);
+        }
         assert_eq!(peers.waits_s(good, "ann", now), None);
-        assert_eq!(peers.waits_s(bad_at, "bob", now), None, "others share its address");
-        assert_eq!(peers.waits_s(bad_at, "ann", now), Some(61));
+        assert_eq!(peers.waits_s(bad, "bob", now), None, "others share its address");
+        assert_eq!(peers.waits_s(bad, "ann", now), Some(61));
         let later = now + Duration::from_secs(59);
-        assert_eq!(peers.waits_s(bad_at, "ann", later), Some(2));
-        assert_eq!(peers.waits_s(bad_at, "ann", now + Duration::from_secs(61)), None);
+        assert_eq!(peers.waits_s(bad, "ann", later), Some(2));
+        assert_eq!(peers.waits_s(bad, "ann", now + Duration::from_secs(61)), None);
         let later = now + Duration::from_secs(62);
-        assert_eq!(guess(&mut peers, bad, "ann", later), Some(20));
-        assert_eq!(peers.waits_s(bad_at, "ann", later), None, "it begins anew");
+        peers.guessed_wrong(bad, "ann", later);
+        assert_eq!(peers.waits_s(bad, "ann", later), None, "it begins anew");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Who asks, once it is known: what it may do, and when that ends.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,9 @@ pub(super) enum Proof {
     /// This certificate.
     Certificate(Shown),
 }
+
+/// Is ready once somebody may come in no longer, or may do other things.
+pub(crate) type Ended = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// An account that has come in.
 #[derive(Debug)]
@@ -48,20 +52,18 @@ pub(crate) enum Principal {
 pub(crate) struct Denied {
     who: Principal,
     roles: &'static [Role],
-    namespace: String,
+    /// Which namespaces, in words.
+    place: String,
     of: String,
 }
 
 impl From<Denied> for Refusal {
     fn from(denied: Denied) -> Self {
-        let Denied { who, roles, namespace, of } = denied;
+        let Denied { who, roles, place, of } = denied;
         let roles: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();
         let roles = roles.join(" or ");
-        let detail = format!(
-            "account {} needs the role {roles} for {of} in namespace {}",
-            quoted(who.name()),
-            quoted(&namespace)
-        );
+        let detail =
+            format!("account {} needs the role {roles} for {of} in {place}", quoted(who.name()));
         if let Principal::Account(known) = &who {
             known.inner.denied(who.name(), &detail);
         }
@@ -133,19 +135,19 @@ impl Principal {
         }
     }
 
-    /// The refusal of what it may not do.
+    /// The refusal of what it may not do. No namespace stands for any.
     pub(crate) fn denied(
         &self,
         namespace: &str,
         roles: &'static [Role],
         of: &Wanted<'_>,
     ) -> Denied {
-        let who = self.clone();
-        let namespace = match namespace {
-            EVERYWHERE => "every namespace",
-            one => one,
+        let place = match namespace {
+            EVERYWHERE => "every namespace".to_owned(),
+            "" => "any namespace".to_owned(),
+            one => format!("namespace {}", quoted(one)),
         };
-        Denied { who, roles, namespace: namespace.to_owned(), of: of.to_string() }
+        Denied { who: self.clone(), roles, place, of: of.to_string() }
     }
 
     /// Counts a request with those of its account, or refuses it.
@@ -184,6 +186,12 @@ impl Principal {
             Self::Nobody => false,
             Self::Account(known) => known.holds(),
         }
+    }
+
+    /// The same as [`Principal::ended`], to be kept and awaited beside other things.
+    pub(crate) fn when_ended(&self) -> Ended {
+        let who = self.clone();
+        Box::pin(async move { who.ended().await })
     }
 
     /// Is ready once what it came in with holds no longer, or what it may do has changed: then its

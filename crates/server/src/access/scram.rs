@@ -94,7 +94,7 @@ pub(super) fn hmac_sha_256(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::base64::decode;
+    use crate::base64::decode;
 
     /// The example of RFC 7677 3.
     #[test]

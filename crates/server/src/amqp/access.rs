@@ -8,7 +8,7 @@ use std::task::Poll;
 use longshore_amqp::{Credentials, Identity, Right, Rights};
 use longshore_engine::Role;
 
-use crate::access::{self, ADMIN, CONSUME, LOOK, PUBLISH, Principal, Wanted};
+use crate::access::{self, ADMIN, CONSUME, Ended, LOOK, PUBLISH, Principal, Wanted};
 use crate::http::app::App;
 
 /// A login that is being looked at.
@@ -67,29 +67,10 @@ fn log_in(app: &Arc<App>, credentials: Credentials) -> Login {
     })
 }
 
-/// Is ready once an account is there no longer, or may do other things.
-struct Changed(Pin<Box<dyn Future<Output = ()> + Send>>);
-
-impl Changed {
-    fn of(who: &Principal) -> Self {
-        match who {
-            Principal::Account(_) => {
-                let who = who.clone();
-                Self(Box::pin(async move { who.ended().await }))
-            }
-            Principal::Local | Principal::Nobody => Self::never(),
-        }
-    }
-
-    fn never() -> Self {
-        Self(Box::pin(std::future::pending()))
-    }
-}
-
 /// What is awaited of the account of a connection.
 pub(super) struct Awaited {
     who: Principal,
-    changed: Changed,
+    changed: Ended,
     login: Option<Login>,
 }
 
@@ -103,7 +84,7 @@ pub(super) enum AccountNews {
 
 impl Awaited {
     pub(super) fn of(who: &Principal) -> Self {
-        Self { who: who.clone(), changed: Changed::of(who), login: None }
+        Self { who: who.clone(), changed: who.when_ended(), login: None }
     }
 
     /// Looks whose credentials these are.
@@ -116,7 +97,7 @@ impl Awaited {
     pub(super) fn follow(&mut self, who: &Principal) -> bool {
         let held = !matches!(self.who, Principal::Account(_)) || self.who.holds();
         self.who = who.clone();
-        self.changed = Changed::of(who);
+        self.changed = who.when_ended();
         held
     }
 
@@ -129,8 +110,8 @@ impl Awaited {
         });
         tokio::select! {
             biased;
-            () = changed.0.as_mut() => {
-                *changed = Changed::never();
+            () = changed.as_mut() => {
+                *changed = Box::pin(std::future::pending());
                 AccountNews::Changed
             }
             told = told => {

@@ -201,7 +201,7 @@ pub(super) const KNOBS: &[Row] = &[
     },
     row!(
         "serve.admin_token",
-        "A token of the account `admin`, of at least 24 bytes; better given as a variable.",
+        "A token of the account `admin`, of 24 to 512 bytes of ASCII; better given as a variable.",
         |config, text| config.access.admin_token = Some(text.to_owned()),
         config.access.admin_token.as_ref().map_or(NONE, |_| "(set)").to_owned()
     ),

@@ -115,6 +115,7 @@ fn grpc_code(code: Code) -> Grpc {
         | Code::FieldUnknown
         | Code::TlsExpected
         | Code::TlsUnexpected
+        | Code::IdempotencyUnsupported
         | Code::HeadMalformed
         | Code::HeadTooLarge
         | Code::JobsRefused
@@ -154,6 +155,7 @@ fn grpc_code(code: Code) -> Grpc {
         }
         Code::ConsumerExclusive
         | Code::DeclaredOtherwise
+        | Code::IdempotencyKeyUsed
         | Code::ExchangeInUse
         | Code::GroupInUse
         | Code::JobStateRefused
@@ -168,10 +170,11 @@ fn grpc_code(code: Code) -> Grpc {
         | Code::QueueTypeRefused
         | Code::ScheduleStateRefused
         | Code::TurnPassed => Grpc::FailedPrecondition,
-        Code::RequestSuperseded => Grpc::Aborted,
+        Code::RequestSuperseded | Code::IdempotencyInProgress => Grpc::Aborted,
         Code::AccountRate
         | Code::QueueFull
         | Code::TooManyAccounts
+        | Code::TooManyIdempotencyKeys
         | Code::TooManyFailures
         | Code::TooManyBindings
         | Code::TooManyConsumers

@@ -1,5 +1,6 @@
-//! Who asks over HTTP and gRPC, and what each route asks of who asks. Routes that send commands are
-//! asked for again by these; a route that is not in the table does not compile.
+//! Who asks over HTTP, gRPC and the management API, and what each route asks of who asks. Routes
+//! that send commands are asked for again by these; a route that is not in the table does not
+//! compile.
 
 use hyper::header::{AUTHORIZATION, HeaderMap};
 
@@ -8,9 +9,10 @@ use super::query::Query;
 use super::refusal::Refusal;
 use super::route::{Found, Op};
 use crate::access::{
-    ADMIN, CONSUME, Credentials, ENQUEUE, FOLLOW, LOOK, Need, PROGRESS, PUBLISH, Principal, READ,
-    WORK, Wanted, decode_base64, unauthenticated,
+    ADMIN, Access, CONSUME, Credentials, ENQUEUE, FOLLOW, LOOK, Need, PROGRESS, PUBLISH, Peer,
+    Principal, READ, WORK, Wanted, unauthenticated,
 };
+use crate::base64::decode;
 use longshore_engine::Role;
 
 /// Bytes of a name and a password in base64.
@@ -168,32 +170,38 @@ pub(crate) async fn by_headers(app: &App, headers: &HeaderMap) -> Result<Option<
     if !app.access.is_required() {
         return Ok(None);
     }
-    let who = authenticate(app, headers).await?;
+    let who = authenticate(&app.access, &app.peer, headers).await?;
     who.take_turn()?;
     Ok(Some(app.asked_by(who)))
 }
 
-async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Principal, Refusal> {
+/// Who makes a request: by its one `Authorization`, or where it has none by the certificate of the
+/// connection.
+pub(crate) async fn authenticate(
+    access: &Access,
+    from: &Peer,
+    headers: &HeaderMap,
+) -> Result<Principal, Refusal> {
     let mut given = headers.get_all(AUTHORIZATION).iter();
     let (first, more) = (given.next(), given.next());
-    let peer = app.peer.address;
+    let peer = from.address;
     let Some(header) = first else {
-        let shown = app.peer.certificate.as_ref().ok_or_else(unauthenticated)?;
-        return app.access.authenticate(Credentials::Certificate(shown), peer).await;
+        let shown = from.certificate.as_ref().ok_or_else(unauthenticated)?;
+        return access.authenticate(Credentials::Certificate(shown), peer).await;
     };
     let text = header.to_str().ok().filter(|_| more.is_none());
     let (scheme, value) = text.and_then(|text| text.split_once(' ')).unwrap_or_default();
     let value = value.trim();
     if scheme.eq_ignore_ascii_case("bearer") {
-        return app.access.authenticate(Credentials::Bearer(value), peer).await;
+        return access.authenticate(Credentials::Bearer(value), peer).await;
     }
     if scheme.eq_ignore_ascii_case("basic") && value.len() <= BASIC_BYTES_MAX {
-        let pair = decode_base64(value.as_bytes()).and_then(|pair| String::from_utf8(pair).ok());
+        let pair = decode(value.as_bytes()).and_then(|pair| String::from_utf8(pair).ok());
         if let Some((name, password)) = pair.as_deref().and_then(|pair| pair.split_once(':')) {
-            return app.access.authenticate(Credentials::Password { name, password }, peer).await;
+            return access.authenticate(Credentials::Password { name, password }, peer).await;
         }
     }
-    Err(app.access.failed(peer))
+    Err(access.failed(peer))
 }
 
 /// Refuses a request that its route does not let through.

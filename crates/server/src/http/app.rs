@@ -20,6 +20,7 @@ use super::figures::Figures;
 use super::guard::{self, Reached};
 use super::handle;
 use super::json::check_empty;
+use super::keyed::{Keyed, UnderWay};
 use super::parse::Bounds;
 use super::prefer::Preferences;
 use super::query::Query;
@@ -58,6 +59,10 @@ pub(crate) struct App {
     pub(crate) peer: Arc<Peer>,
     /// Held while the shards are asked, so that what is heard later is also told later.
     pub(crate) figures: Arc<tokio::sync::Mutex<Figures>>,
+    /// Keys of requests that are under way.
+    pub(super) under_way: UnderWay,
+    /// The key of the request, where it has one.
+    pub(crate) keyed: Option<Arc<Keyed>>,
     /// Answers that their readers have not taken.
     pub(super) answers: Arc<Gauge>,
     lanes: Arc<[Lane; Class::COUNT]>,
@@ -169,6 +174,8 @@ impl App {
             access,
             peer: Arc::default(),
             figures: Arc::new(figures.into()),
+            under_way: UnderWay::default(),
+            keyed: None,
             answers: Arc::new(Gauge::new(config.answer_bytes_max)),
             lanes: Arc::new([lane(Class::Settle), lane(Class::Lease), lane(Class::Publish)]),
             config: Arc::new(config),
@@ -193,6 +200,11 @@ impl App {
     /// The same as somebody asks.
     pub(crate) fn asked_by(&self, who: Principal) -> Self {
         Self { who, ..self.clone() }
+    }
+
+    /// The same for a request with a key.
+    pub(super) fn with_key(&self, keyed: Option<Arc<Keyed>>) -> Self {
+        Self { keyed, ..self.clone() }
     }
 
     /// For what the server does on its own, such as giving back what nobody takes.
@@ -243,12 +255,13 @@ impl App {
             Op::Settle | Op::Lease | Op::Metrics => self.check_memory()?,
             _ => {}
         }
-        let (body, held) = self.body(found.route, incoming).await?;
-        let reply = app.call(&found, query, &parts.headers, body, held).await?;
+        let body = self.body(found.route, incoming).await?;
+        let at = (&found, parts.uri.query());
+        let reply = app.call_once(at, query, &parts.headers, body).await?;
         Ok((reply, found.route.op))
     }
 
-    async fn call(
+    pub(super) async fn call(
         &self,
         found: &Found<'_>,
         query: Query<'_>,

@@ -67,6 +67,9 @@ codes! {
     HeadTooLarge = "head_too_large", REQUEST_HEADER_FIELDS_TOO_LARGE, "The head is too large";
     HoldUnknown = "hold_unknown", NOT_FOUND, "The tag is not held";
     HostRefused = "host_refused", FORBIDDEN, "The host is not this machine";
+    IdempotencyInProgress = "idempotency_in_progress", CONFLICT, "The request is under way";
+    IdempotencyKeyUsed = "idempotency_key_used", UNPROCESSABLE_ENTITY, "The key came with another request";
+    IdempotencyUnsupported = "idempotency_unsupported", BAD_REQUEST, "The request takes no key";
     Internal = "internal", INTERNAL_SERVER_ERROR, "A bug was met";
     JobGone = "job_gone", GONE, "The job is not here any more";
     JobIdTaken = "job_id_taken", CONFLICT, "The id names another job";
@@ -119,6 +122,7 @@ codes! {
     TooManyHolds = "too_many_holds", TOO_MANY_REQUESTS, "There are too many holds";
     TooManyKinds = "too_many_kinds", TOO_MANY_REQUESTS, "There are too many kinds";
     TooManyVersions = "too_many_versions", TOO_MANY_REQUESTS, "A kind has too many versions";
+    TooManyIdempotencyKeys = "too_many_idempotency_keys", TOO_MANY_REQUESTS, "Too many keys are kept";
     TooManyLimits = "too_many_limits", TOO_MANY_REQUESTS, "There are too many limits";
     TooManyNamespaces = "too_many_namespaces", TOO_MANY_REQUESTS, "There are too many namespaces";
     TooManyOperations = "too_many_operations", TOO_MANY_REQUESTS, "Too many operations go on";

@@ -17,6 +17,7 @@ use crate::api::{
     HeadersBody, InstantText, JobBindingBody, MatchText, MessageQueueRecord, MessageRecord,
     MessageSettingsBody, MessageVerdictText, OverflowText, PublishAnswer, PublishBody, TokenText,
 };
+use crate::base64::{decode_padded, encode_padded};
 
 /// Delivered so, a message is to outlive a restart.
 const PERSISTENT: u8 = 2;
@@ -280,7 +281,7 @@ fn body_of(body: &PublishBody<'_>) -> Result<(Bytes, bool), Refusal> {
     match (&body.body, &body.body_base64) {
         (Some(_), Some(_)) => Err(repeated("body_base64", "what the message says")),
         (None, None) => Ok((Bytes::new(), false)),
-        (None, Some(text)) => match decode_base64(text) {
+        (None, Some(text)) => match decode_padded(text) {
             Some(bytes) => Ok((bytes.into(), false)),
             None => Err(Refusal::value("body_base64", quoted(text), "base64 with its padding")),
         },
@@ -320,7 +321,7 @@ fn record(tag: MessageTag, message: &Message) -> MessageRecord {
         fields.filter_map(|(name, value)| Some((name.as_text()?.to_owned(), json_of(&value)?)));
     let (body, body_base64) = match std::str::from_utf8(&message.body) {
         Ok(text) => (Some(text.to_owned()), None),
-        Err(_) => (None, Some(encode_base64(&message.body))),
+        Err(_) => (None, Some(encode_padded(&message.body))),
     };
     MessageRecord {
         id: format!("{}-{}", tag.urgency, tag.place),
@@ -389,63 +390,11 @@ pub(crate) fn holding(queue: &str, id: &str, token: &str) -> Result<(Holding, To
     Ok((holding, Token { epoch: Epoch(epoch), counter }))
 }
 
-const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
-/// Base64 with its padding (RFC 4648, 4).
-pub(crate) fn encode_base64(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let all = chunk.iter().fold(0_u32, |all, byte| all << 8 | u32::from(*byte));
-        let all = all << (8 * (3 - chunk.len()));
-        for index in 0..4 {
-            let digit = DIGITS[(all >> (18 - 6 * index) & 63) as usize];
-            text.push(if index <= chunk.len() { digit.into() } else { '=' });
-        }
-    }
-    text
-}
-
-/// The bytes of a base64 text with its padding.
-pub(crate) fn decode_base64(text: &str) -> Option<Vec<u8>> {
-    let text = text.as_bytes();
-    if !text.len().is_multiple_of(4) {
-        return None;
-    }
-    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
-    let last = text.len().saturating_sub(4);
-    for (at, chunk) in text.chunks(4).enumerate() {
-        let padding = chunk.iter().rev().take_while(|byte| **byte == b'=').count();
-        if padding > 2 || (padding > 0 && at * 4 != last) {
-            return None;
-        }
-        let mut all = 0_u32;
-        for byte in chunk.get(..4 - padding)? {
-            all = all << 6 | DIGITS.iter().position(|digit| digit == byte)? as u32;
-        }
-        all <<= 6 * padding;
-        bytes.extend_from_slice(all.to_be_bytes().get(1..4 - padding)?);
-    }
-    Some(bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use longshore_engine::QueueId;
 
     use super::*;
-
-    #[test]
-    fn base64_comes_back_and_what_is_none_is_refused() {
-        for text in ["", "f", "fo", "foo", "foob", "fooba", "foobar"] {
-            let encoded = encode_base64(text.as_bytes());
-            assert_eq!(decode_base64(&encoded).as_deref(), Some(text.as_bytes()), "{encoded}");
-        }
-        assert_eq!(encode_base64(b"fooba"), "Zm9vYmE=");
-        assert_eq!(encode_base64(&[0xff, 0xfe]), "//4=");
-        for text in ["Z", "Zg=", "Zg==Zg==", "====", "Z===", "Zm9*"] {
-            assert_eq!(decode_base64(text), None, "{text}");
-        }
-    }
 
     #[test]
     fn a_message_is_told_as_it_was_published() {

@@ -1,5 +1,6 @@
-//! Keeps web pages out while there are no credentials: the host has to be this machine, the origin
-//! its own, and what changes something has to be JSON, which no page can send without asking.
+//! Keeps web pages out: the origin has to be the server's own, and what changes something has to be
+//! JSON, which no page can send without asking. Where nobody is asked who it is the host has to be
+//! this machine, too.
 
 use hyper::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderValue, ORIGIN, TRANSFER_ENCODING};
 use hyper::{Method, Uri};
@@ -58,7 +59,8 @@ pub(crate) fn check_authority(
         let host = host_of(uri, headers, reached.anywhere)?;
         return check_origin(headers, host, reached);
     };
-    let others = headers.get_all(HOST).iter().map(|host| host.to_str().unwrap_or_default());
+    check_one_host(headers)?;
+    let others = headers.get(HOST).map(|host| host.to_str().unwrap_or_default());
     let strange = |host: &&str| !reached.anywhere && !is_loopback(host);
     let named = std::iter::once(authority).chain(others).find(strange);
     match named {
@@ -67,17 +69,26 @@ pub(crate) fn check_authority(
     }
 }
 
-/// The one host that the request names, if it is this machine: a name that somebody else's DNS
-/// points here is not.
+/// RFC 9112 3.2: more than one is malformed, and each side of a proxy may read another one.
+fn check_one_host(headers: &HeaderMap) -> Result<(), Refusal> {
+    let mut named = headers.get_all(HOST).iter().map(HeaderValue::as_bytes);
+    let Some(more) = named.nth(1) else { return Ok(()) };
+    let shown = quoted(&String::from_utf8_lossy(more));
+    let detail = format!("there is a second Host, {shown}; allowed: one");
+    let refusal = Refusal::new(Code::HeadMalformed, detail).closing();
+    Err(refusal.about("Host", shown, "one".to_owned()))
+}
+
+/// The one host that the request names. Where it has to be this machine, a name that somebody
+/// else's DNS points here is refused.
 fn host_of<'h>(uri: &'h Uri, headers: &'h HeaderMap, anywhere: bool) -> Result<&'h str, Refusal> {
-    let mut named = headers.get_all(HOST).iter();
-    let host = named.next().and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let repeated = named.next().is_some();
+    check_one_host(headers)?;
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let target = uri.authority().map(hyper::http::uri::Authority::as_str);
-    if anywhere && !repeated {
+    if anywhere {
         return Ok(target.unwrap_or(host));
     }
-    if !repeated && is_loopback(host) && target.is_none_or(is_loopback) {
+    if is_loopback(host) && target.is_none_or(is_loopback) {
         return Ok(host);
     }
     Err(strange_host(target.filter(|target| !is_loopback(target)).unwrap_or(host)))
@@ -86,7 +97,7 @@ fn host_of<'h>(uri: &'h Uri, headers: &'h HeaderMap, anywhere: bool) -> Result<&
 fn strange_host(shown: &str) -> Refusal {
     let allowed = "localhost, 127.0.0.0/8 or [::1], with any port";
     let detail = format!(
-        "the host is {}; without credentials only this machine may be named: {allowed}",
+        "the host is {}; a server that asks nobody who it is answers to {allowed} only",
         quoted(shown)
     );
     Refusal::new(Code::HostRefused, detail).about("Host", quoted(shown), allowed.into())
@@ -240,7 +251,12 @@ mod tests {
         }
         assert_eq!(check_head(&Method::GET, &[], false), Some(Code::HostRefused));
         let two = [("host", "localhost"), ("host", "localhost")];
-        assert_eq!(check_head(&Method::GET, &two, false), Some(Code::HostRefused));
+        assert_eq!(check_head(&Method::GET, &two, false), Some(Code::HeadMalformed));
+        let asked = Reached { anywhere: true, is_tls: false };
+        let two = [("host", "jobs.example"), ("host", "jobs.example")];
+        let found = check_reached(&Method::GET, &two, false, asked);
+        assert_eq!(found, Some(Code::HeadMalformed));
+        assert_eq!(check_reached(&Method::GET, &two[..1], false, asked), None);
         let absolute = Uri::from_static("http://evil.example/v1/jobs");
         let headers = HeaderMap::from_iter([(HOST, HeaderValue::from_static("localhost"))]);
         assert!(check(&Method::GET, &absolute, &headers, false, HERE).is_err());

@@ -17,6 +17,7 @@ pub mod fuzz;
 pub(crate) mod guard;
 pub(crate) mod handle;
 pub(crate) mod json;
+mod keyed;
 pub(crate) mod kind_view;
 mod level_metrics;
 pub(crate) mod look;

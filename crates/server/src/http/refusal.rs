@@ -377,6 +377,10 @@ impl From<Rejection> for Refusal {
             Rejection::TooManyAccounts { .. } => {
                 say(Code::TooManyAccounts).field("account").retry_after_s(60)
             }
+            Rejection::KeyUsedOtherwise => say(Code::IdempotencyKeyUsed).field("Idempotency-Key"),
+            Rejection::TooManyKeys { .. } => {
+                say(Code::TooManyIdempotencyKeys).field("Idempotency-Key").retry_after_s(60)
+            }
             Rejection::SlaUnknown { name } => say(Code::SlaUnknown).about(
                 "sla",
                 quoted(&name),

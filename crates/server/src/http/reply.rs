@@ -16,6 +16,7 @@ use super::refusal::Refusal;
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
+const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
 /// The body of an answer: one buffer, or events as they come.
@@ -36,9 +37,20 @@ impl Reply {
 
     /// An answer without a body.
     pub(crate) fn empty(status: StatusCode) -> Self {
-        let mut response = Response::new(Either::Left(Full::new(Bytes::new())));
+        Self::of_parts(status, Bytes::new())
+    }
+
+    /// An answer of no type, yet.
+    pub(super) fn of_parts(status: StatusCode, body: impl Into<Bytes>) -> Self {
+        let mut response = Response::new(Either::Left(Full::new(body.into())));
         *response.status_mut() = status;
         Self(response)
+    }
+
+    /// Says that the request came before, and that this was the answer.
+    #[must_use]
+    pub(super) fn replayed(self) -> Self {
+        self.header(REPLAYED, "true")
     }
 
     /// JSON that is written already.
@@ -90,7 +102,7 @@ impl Reply {
         self
     }
 
-    fn header(mut self, name: HeaderName, value: &str) -> Self {
+    pub(super) fn header(mut self, name: HeaderName, value: &str) -> Self {
         if let Ok(value) = HeaderValue::from_str(value) {
             self.0.headers_mut().insert(name, value);
         }

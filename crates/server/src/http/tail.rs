@@ -15,10 +15,10 @@ use tokio::time::sleep_until;
 
 use super::app::App;
 use super::code::Code;
-use super::content::encode_base64;
 use super::events::{EventStream, Place, UNREAD_MAX};
 use super::refusal::Refusal;
 use crate::api::{EventHeaders, EventRecord, InstantText};
+use crate::base64::encode_padded;
 
 /// Bytes of events that are read at a time; the first batch may be larger.
 const READ_BYTES: usize = 1 << 20;
@@ -109,7 +109,7 @@ fn text_or_base64(bytes: Option<&Bytes>) -> (Option<String>, Option<String>) {
     let Some(bytes) = bytes else { return (None, None) };
     match std::str::from_utf8(bytes) {
         Ok(text) => (Some(text.to_owned()), None),
-        Err(_) => (None, Some(encode_base64(bytes))),
+        Err(_) => (None, Some(encode_padded(bytes))),
     }
 }
 
@@ -139,7 +139,7 @@ fn compressed(partition: u32, header: &BatchHeader, batch: &[u8]) -> EventRecord
         partition,
         offset: header.first_offset(),
         at: InstantText(u64::try_from(header.base_time).unwrap_or_default()),
-        value_base64: Some(encode_base64(batch)),
+        value_base64: Some(encode_padded(batch)),
         compressed_events: Some(u64::try_from(header.events).unwrap_or_default()),
         codec: Some((*CODECS.get(codec).unwrap_or(&"unknown")).to_owned()),
         ..EventRecord::default()

@@ -82,6 +82,8 @@ pub(super) fn of_rejection(rejection: &Rejection) -> Refused {
         | Rejection::AccountUnknown { .. }
         | Rejection::TokenUnknown { .. }
         | Rejection::TooManyAccounts { .. }
+        | Rejection::KeyUsedOtherwise
+        | Rejection::TooManyKeys { .. }
         | Rejection::SlaUnknown { .. }
         | Rejection::TooManySlas { .. }
         | Rejection::GateUnknown { .. }

@@ -15,7 +15,7 @@ use super::KafkaConfig;
 use super::face::{Answered, Pending};
 use super::faces::{Faces, Stage};
 use crate::running::timeout;
-use crate::tls::sparse::Sparse;
+use crate::sparse::Sparse;
 use crate::tls::stream::{Peer, Stream};
 
 /// Requests of one connection that are under way.

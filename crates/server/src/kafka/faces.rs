@@ -2,7 +2,6 @@
 //! streams and groups it has.
 
 use std::collections::HashMap;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,9 +12,9 @@ use super::KafkaConfig;
 use super::face::Face;
 use super::groups::Groups;
 use super::sasl::Login;
-use crate::access::{Access, Credentials, Principal};
+use crate::access::{Access, Credentials, Ended, Principal};
 use crate::running::timeout;
-use crate::tls::sparse::Sparse;
+use crate::sparse::Sparse;
 use crate::tls::stream::Peer;
 
 /// How long the accounts are waited for.
@@ -26,7 +25,7 @@ pub(super) enum Stage {
     /// Not yet.
     Before(Login),
     /// It is, until that is ready.
-    In(Arc<Face>, Pin<Box<dyn Future<Output = ()> + Send>>),
+    In(Arc<Face>, Ended),
 }
 
 impl Stage {
@@ -107,9 +106,9 @@ impl Faces {
             face.config = Arc::new(KafkaConfig { namespace, ..KafkaConfig::clone(&face.config) });
             face.groups = self.groups_of(&face);
         }
-        let account = who.clone();
+        let ended = who.when_ended();
         face.who = who;
-        Stage::In(Arc::new(face), Box::pin(async move { account.ended().await }))
+        Stage::In(Arc::new(face), ended)
     }
 
     fn groups_of(&self, face: &Face) -> Arc<Groups> {

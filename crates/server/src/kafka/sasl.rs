@@ -10,7 +10,8 @@ use longshore_kafka::message::sasl::{put_authenticate, put_handshake};
 use longshore_kafka::{Body, Reply, Request};
 use uuid::Uuid;
 
-use crate::access::{Access, Credentials, Principal, ScramHash, decode_base64, encode_base64};
+use crate::access::{Access, Credentials, Principal, ScramHash};
+use crate::base64::{decode, encode_padded};
 
 /// What is offered, the best first.
 const MECHANISMS: &[&str] = &["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"];
@@ -159,10 +160,10 @@ impl Login {
                 let keys = self.access.scram_keys(&first.user, hash, Some(self.peer));
                 let keys = keys.map_err(|refusal| failed(&why_of(&refusal)))?;
                 let nonce = format!("{}{}", first.nonce, Uuid::now_v7().simple());
-                let salt = encode_base64(&keys.salt);
+                let salt = encode_padded(&keys.salt);
                 let answer = format!("r={nonce},s={salt},i={}", keys.iterations);
                 let said = format!("{},{answer}", first.bare);
-                let header = encode_base64(first.header.as_bytes());
+                let header = encode_padded(first.header.as_bytes());
                 let user = first.user;
                 let proof = Proof { hash, user, keys, said, nonce, header };
                 self.stage = Stage::Proof(Box::new(proof));
@@ -174,7 +175,7 @@ impl Login {
                 let signature = proof.check(message);
                 let known = signature.and_then(|signature| {
                     let who = self.access.after_scram(&proof.user, &proof.keys).ok()?;
-                    Some((format!("v={}", encode_base64(&signature)).into(), Some(who)))
+                    Some((format!("v={}", encode_padded(&signature)).into(), Some(who)))
                 });
                 known.ok_or_else(|| {
                     let refusal = self.access.guessed_wrong(Some(self.peer), &proof.user);
@@ -192,7 +193,9 @@ pub(super) fn no_handshake(reply: &mut Reply) {
 
 /// The same.
 pub(super) fn no_login(reply: &mut Reply, version: i16) {
-    let why = (codes::ILLEGAL_SASL_STATE, "nobody is asked who it is now");
+    let why = "no login is expected: the connection is logged in already, or the server asks for no \
+               accounts (use security.protocol PLAINTEXT or SSL)";
+    let why = (codes::ILLEGAL_SASL_STATE, why);
     put_authenticate(reply, version, Err(why));
 }
 
@@ -257,7 +260,7 @@ impl Proof {
         if header != self.header || nonce != self.nonce || text.len() > 4 * PART_BYTES_MAX {
             return None;
         }
-        let proof = decode_base64(proof.as_bytes())?;
+        let proof = decode(proof.as_bytes())?;
         let said = format!("{},{without}", self.said);
         self.hash.check(&self.keys, said.as_bytes(), &proof)
     }

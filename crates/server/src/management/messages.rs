@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::arguments::{json_of, table_of};
 use super::serve::{Api, Fault, namespace_of, odd};
-use crate::http::content::{decode_base64, encode_base64};
+use crate::base64::{decode_padded, encode_padded};
 
 /// Messages in one answer at most.
 const GET_MAX: usize = 1000;
@@ -29,7 +29,7 @@ impl Api {
         let payload = text("payload").ok_or_else(|| Fault::bad("key_missing: payload"))?;
         let bytes = match text("payload_encoding").unwrap_or("string") {
             "string" => Bytes::copy_from_slice(payload.as_bytes()),
-            "base64" => match decode_base64(payload) {
+            "base64" => match decode_padded(payload) {
                 Some(bytes) => bytes.into(),
                 None => return Err(Fault::bad("payload is not valid base64")),
             },
@@ -121,7 +121,7 @@ fn told(delivery: &MessageDelivery, left: u64, auto: bool) -> Value {
     let properties = Properties::from_bytes(message.properties.clone()).unwrap_or_default();
     let (payload, encoding) = match std::str::from_utf8(&message.body) {
         Ok(text) if auto => (text.to_owned(), "string"),
-        _ => (encode_base64(&message.body), "base64"),
+        _ => (encode_padded(&message.body), "base64"),
     };
     json!({
         "payload_bytes": message.body.len(),

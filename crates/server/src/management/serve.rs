@@ -20,8 +20,9 @@ use tokio::sync::Semaphore;
 use super::ManagementConfig;
 use super::clients::Which;
 use super::patient::Patient;
-use crate::access::{Access, Credentials, Peer, Principal, decode_base64, needs_of};
+use crate::access::{Access, Peer, Principal, needs_of};
 use crate::amqp::AmqpConnections;
+use crate::http::admit::authenticate;
 use crate::http::code::Code;
 use crate::http::guard::{Reached, check_authority};
 use crate::http::refusal::Refusal;
@@ -47,8 +48,6 @@ const READ_TIME_MAX: Duration = Duration::from_secs(30);
 /// How long a client has to take some of what it is sent.
 const WRITE_TIME_MAX: Duration = Duration::from_secs(30);
 
-/// Bytes of a name and a password.
-const PAIR_BYTES_MAX: usize = 2048;
 /// Bytes of a request that are read ahead, its head among them.
 const HEAD_BYTES_MAX: usize = 64 << 10;
 
@@ -231,34 +230,13 @@ fn too_late(reason: &str) -> Fault {
     Fault { status: StatusCode::REQUEST_TIMEOUT, reason: reason.to_owned() }
 }
 
-/// Lets somebody in by a name and a password, or by a token as the password.
-async fn let_in(api: &Api, peer: &Peer, request: &Request<Incoming>) -> Result<Api, Fault> {
-    let failed = || {
-        let reason = "Login failed".to_owned();
-        Fault { status: StatusCode::UNAUTHORIZED, reason }
-    };
-    let header = request.headers().get(AUTHORIZATION).and_then(|it| it.to_str().ok());
-    let (scheme, value) = header.and_then(|it| it.split_once(' ')).ok_or_else(failed)?;
-    let who = if scheme.eq_ignore_ascii_case("bearer") {
-        api.access.authenticate(Credentials::Bearer(value.trim()), peer.address).await?
-    } else {
-        let value = Some(value.trim()).filter(|it| it.len() <= PAIR_BYTES_MAX.div_ceil(3) * 4);
-        let pair = value.and_then(|value| decode_base64(value.as_bytes()));
-        let pair = pair.and_then(|pair| String::from_utf8(pair).ok()).ok_or_else(failed)?;
-        let (name, password) = pair.split_once(':').ok_or_else(failed)?;
-        let given = Credentials::Password { name, password };
-        api.access.authenticate(given, peer.address).await?
-    };
-    who.take_turn()?;
-    Ok(Api { who, ..api.clone() })
-}
-
 async fn respond(api: &Api, peer: &Peer, request: Request<Incoming>) -> Result<Told, Fault> {
     if api.access.is_required() {
         let reached = Reached { anywhere: true, is_tls: peer.is_tls };
         check_authority(request.uri(), request.headers(), reached)?;
-        let api = let_in(api, peer, &request).await?;
-        return carry_out(&api, request).await;
+        let who = authenticate(&api.access, peer, request.headers()).await?;
+        who.take_turn()?;
+        return carry_out(&Api { who, ..api.clone() }, request).await;
     }
     let authorized = request.headers().get(AUTHORIZATION).is_some_and(|it| it == GUEST);
     let reached = Reached { anywhere: false, is_tls: peer.is_tls };

@@ -15,12 +15,12 @@ use tokio_rustls::server::TlsStream;
 
 use super::certificate::Certificate;
 use super::files::{Inside, Tls};
-use super::sparse::Sparse;
 use super::stream::Stream;
 use crate::http::code::Code;
 use crate::http::refusal::Refusal;
 use crate::http::reply::closing_answer;
 use crate::running::timeout;
+use crate::sparse::Sparse;
 
 /// How long a handshake may take, with the wait for its first byte. Nothing but the number of
 /// connections bounds how many shake hands: a turn that is held while the peer is waited for would

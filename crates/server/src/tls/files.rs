@@ -16,8 +16,8 @@ use thiserror::Error;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::certificate::Certificate;
-use super::sparse::Sparse;
 use super::{ClientCertificates, TlsConfig};
+use crate::sparse::Sparse;
 
 /// How often it is looked whether the files have changed.
 const LOOK_EVERY: Duration = Duration::from_secs(2);

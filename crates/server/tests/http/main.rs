@@ -9,6 +9,7 @@ mod connections;
 mod gates;
 mod harness;
 mod jobs;
+mod keyed;
 mod kinds;
 mod levels;
 mod long_jobs;

@@ -10,7 +10,7 @@ use longshore_engine::{
 
 use super::ops::checkpoint::Headway;
 use super::shadow::Shadow;
-use super::{accounts, ops, versions};
+use super::{accounts, keyed, ops, versions};
 use crate::random::Random;
 
 /// Settlements that a worker goes on telling.
@@ -26,6 +26,8 @@ pub(crate) struct Client {
     accounts: Option<Random>,
     /// Whether its jobs have versions, or it names some.
     versions: bool,
+    /// The chance by which an administrator sends commands with keys, where it does.
+    keys: Option<Random>,
 }
 
 #[derive(Debug)]
@@ -90,6 +92,7 @@ pub(crate) fn crowd(random: &mut Random) -> Vec<Client> {
             role,
             accounts: None,
             versions: false,
+            keys: None,
         });
     };
     for _ in 0..=1 + random.below(2) {
@@ -128,6 +131,11 @@ impl Client {
         self.versions = true;
     }
 
+    /// From now on it sends commands with keys as well, if it is an administrator.
+    pub(crate) fn send_keys(&mut self, seed: u64) {
+        self.keys = Some(Random::new(seed.rotate_left(40) ^ 0x006b_6579_7300_0000));
+    }
+
     /// What it sends next.
     pub(crate) fn next(
         &mut self,
@@ -137,7 +145,10 @@ impl Client {
     ) -> Command {
         let mut accounts = self.accounts.as_mut();
         let accounts = accounts.take_if(|chance| chance.percent(10));
+        let mut keys = self.keys.as_mut();
+        let keys = keys.take_if(|chance| chance.percent(30));
         let mut command = match &mut self.role {
+            Role::Admin { .. } if let Some(chance) = keys => keyed::sample(chance, shadow.now),
             Role::Admin { .. } if let Some(chance) = accounts => accounts::sample(chance),
             Role::Producer { again } => match again.take().filter(|_| random.percent(75)) {
                 Some(again) => Command::EnqueueJobs(again),

@@ -62,6 +62,7 @@ pub(crate) fn check((turn, map): (&Turn, &SimTree), shadow: &Shadow, clock: Cloc
     uniques::check(map, &all)?;
     holds::check(map, &all)?;
     shadow.accounts.check(map)?;
+    shadow.keys.check(map)?;
     let numbered = by_number(map, all);
     limits::check(map, &numbered)?;
     tenants::check(map, &numbered)?;

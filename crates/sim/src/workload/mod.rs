@@ -7,6 +7,7 @@ pub(crate) mod fired;
 pub(crate) mod gates;
 pub(crate) mod holds;
 pub(crate) mod invariants;
+pub(crate) mod keyed;
 pub(crate) mod limits;
 pub(crate) mod messages;
 pub(crate) mod newest;

@@ -8,6 +8,7 @@ use longshore_engine::{Answer, Command, EndKind, JobId, JobState, JobView, NewJo
 use super::accounts::KnownAccounts;
 use super::gates::KnownGates;
 use super::holds::KnownHolds;
+use super::keyed::{self, KnownKeys};
 use super::queues::SetQueues;
 use super::slas::KnownSlas;
 use super::{Check, ops};
@@ -112,6 +113,8 @@ pub(crate) struct Shadow {
     pub(crate) accounts: KnownAccounts,
     /// What is known of service levels.
     pub(crate) slas: KnownSlas,
+    /// What is known of keys.
+    pub(crate) keys: KnownKeys,
 }
 
 impl Shadow {
@@ -135,6 +138,7 @@ impl Shadow {
             Command::Gates(command) => self.gates.tried(namespace, command),
             Command::Holds(command) => self.holds.tried(namespace, command),
             Command::Accounts(command) => self.accounts.tried(command),
+            Command::Keyed(command) => keyed::tried(self, namespace, command),
             Command::StartOperation(kind) => ops::operation::tried(self, namespace, kind),
             _ => {}
         }
@@ -168,6 +172,7 @@ impl Shadow {
             Command::Holds(command) => self.holds.told(namespace, command, answer),
             Command::Accounts(command) => self.accounts.told(command, answer),
             Command::Sla(_) => self.slas.told(namespace, answer, self.now),
+            Command::Keyed(command) => keyed::told(self, namespace, command, answer),
             Command::Gates(command) => {
                 self.gates.told(namespace, command, answer);
                 Ok(())

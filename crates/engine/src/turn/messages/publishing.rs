@@ -5,6 +5,7 @@ use super::takers::Publishing;
 use crate::answer::Answer;
 use crate::command::ReplyTo;
 use crate::ids::NamespaceId;
+use crate::keyed::{CommandKey, Render};
 use crate::message::{MessageAnswer, PublishMessage};
 use crate::moment::Moment;
 use crate::rejection::Rejection;
@@ -16,14 +17,35 @@ const BINDINGS_PER_ENTRY: usize = 64;
 impl Turn {
     pub(super) fn start_publishing(
         &mut self,
-        ns: NamespaceId,
-        reply_to: ReplyTo,
+        (ns, reply_to): (NamespaceId, ReplyTo),
         messages: Vec<PublishMessage>,
+        moment: Moment,
+    ) {
+        self.publish_all((ns, reply_to), messages, None, moment);
+    }
+
+    /// Publishes one message once for its key.
+    pub(in crate::turn) fn publish_keyed(
+        &mut self,
+        to: (NamespaceId, ReplyTo),
+        message: PublishMessage,
+        key: (CommandKey, Render),
+        moment: Moment,
+    ) {
+        self.publish_all(to, vec![message], Some(key), moment);
+    }
+
+    fn publish_all(
+        &mut self,
+        (ns, reply_to): (NamespaceId, ReplyTo),
+        messages: Vec<PublishMessage>,
+        key: Option<(CommandKey, Render)>,
         moment: Moment,
     ) {
         let published = Vec::with_capacity(messages.len());
         let waits = self.is_publishing();
-        let publishing = Publishing { ns, reply_to, messages: messages.into_iter(), published };
+        let messages = messages.into_iter();
+        let publishing = Publishing { ns, reply_to, messages, published, key };
         self.takers.publishing.push_back(publishing);
         if !waits {
             self.go_on_publishing(moment);
@@ -37,6 +59,11 @@ impl Turn {
 
     pub(super) fn go_on_publishing(&mut self, moment: Moment) {
         while let Some(mut publishing) = self.takers.publishing.pop_front() {
+            if let Some((key, _)) = &publishing.key
+                && !self.begins_keyed(key, publishing.reply_to)
+            {
+                continue;
+            }
             while let Some(message) = publishing.messages.next() {
                 self.publish(&mut publishing, &message, moment);
                 if self.takers.is_used_up() {
@@ -47,7 +74,11 @@ impl Turn {
                 return self.takers.publishing.push_front(publishing);
             }
             let answer = MessageAnswer::Published(publishing.published);
-            self.reply(publishing.reply_to, Answer::Messages(answer));
+            let answer = Answer::Messages(answer);
+            if let Some(key) = publishing.key {
+                self.keep(key, &answer, moment);
+            }
+            self.reply(publishing.reply_to, answer);
             if self.takers.is_used_up() {
                 return;
             }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::shares::Shares;
 use crate::command::{ConsumerId, ReplyTo};
 use crate::ids::{ConnectionId, MonoMs, NamespaceId, Place, QueueId};
+use crate::keyed::{CommandKey, Render};
 use crate::message::{LeaseMessages, MessageTag, PublishMessage, Published, ShareCredit};
 use crate::rejection::Rejection;
 use crate::state::Tally;
@@ -110,6 +111,8 @@ pub(in crate::turn) struct Publishing {
     pub(in crate::turn) messages: std::vec::IntoIter<PublishMessage>,
     /// What became of the others.
     pub(in crate::turn) published: Vec<Result<Published, Rejection>>,
+    /// The key for which it is done once: then there is one message.
+    pub(in crate::turn) key: Option<(CommandKey, Render)>,
 }
 
 /// A purge that is under way.

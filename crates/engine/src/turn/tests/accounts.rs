@@ -6,6 +6,7 @@ use crate::account::{
     Account, AccountAnswer, AccountChange, AccountCommand, AccountGrant, AuditEntry,
     AuditedCommand, NewToken, PasswordKeys, Role,
 };
+use crate::stream::{StreamAnswer, StreamCommand, StreamSettings, Trigger, TriggerCommand};
 
 fn change(name: &str, change: AccountChange) -> Command {
     let (name, by) = (name.to_owned(), "root".to_owned());
@@ -178,6 +179,44 @@ fn changes_of_administrators_are_in_the_trail_of_their_shard() {
     assert_eq!(told, [("queue.put", "mail", false, true), ("queue.delete", "mail", true, false)]);
     assert_eq!(entries[0].namespace.as_deref(), Some("default"));
     assert!(entries[0].after.as_deref().unwrap().contains("paused: true"));
+}
+
+#[test]
+fn triggers_are_in_the_trail() {
+    let mut shard = Shard::new();
+    let (stream, settings) = ("s".to_owned(), StreamSettings::default());
+    shard.call(Command::Stream(StreamCommand::Create { stream, partitions: 1, settings }));
+    let (queue, settings) = ("mail".to_owned(), QueueSettings::default());
+    shard.call(Command::PutQueue { queue, settings });
+    let mut audited = |command: TriggerCommand| {
+        let (by, command) = ("root".to_owned(), Command::Stream(StreamCommand::Trigger(command)));
+        shard.call(Command::Audited(Box::new(AuditedCommand { by, command })))
+    };
+    let put = |kind: &str| {
+        let (name, queue, kind) = ("t".to_owned(), "mail".to_owned(), kind.to_owned());
+        let trigger = Trigger { name, queue, kind, ordered: true, priority: None };
+        TriggerCommand::Put { stream: "s".to_owned(), trigger, from_end: false }
+    };
+    for kind in ["Send", "Send", "Other"] {
+        let answer = audited(put(kind));
+        assert!(matches!(answer, Answer::Stream(StreamAnswer::TriggerPut)), "{answer:?}");
+    }
+    for _ in 0..2 {
+        audited(TriggerCommand::Delete { trigger: "t".to_owned() });
+    }
+    let (entries, _) = trail(&mut shard, None, 10);
+    let told: Vec<_> = entries
+        .iter()
+        .map(|it| (it.action.as_str(), it.object.as_str(), it.before.is_some(), it.after.is_some()))
+        .collect();
+    let wanted = [
+        ("trigger.put", "t", false, true),
+        ("trigger.put", "t", true, true),
+        ("trigger.delete", "t", true, false),
+    ];
+    assert_eq!(told, wanted);
+    let after = entries[1].after.as_deref().unwrap();
+    assert!(after.contains("Other") && after.contains("of stream \"s\""), "{after}");
 }
 
 #[test]

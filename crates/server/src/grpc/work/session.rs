@@ -19,6 +19,7 @@ use super::hello::{HELD_MAX, Wish};
 use super::intake::{Came, Intake};
 use super::tell::{Answers, Telling, run_control};
 use super::{End, Outgoing, protocol, unread};
+use crate::access::Ended;
 use crate::grpc::Face;
 use crate::grpc::job_out::{delivery, lease_ref};
 use crate::grpc::outgoing::Gone;
@@ -60,7 +61,7 @@ pub(super) struct Session {
     /// The look at which leases are lost, one at a time: it must not keep messages from being read.
     looking: Option<Working>,
     /// Ready once the worker's account may no longer do what it did.
-    ended: Pin<Box<dyn Future<Output = ()> + Send>>,
+    ended: Ended,
     /// The worker has said that it leaves.
     leaves: bool,
     /// When anything was heard of it.
@@ -82,8 +83,7 @@ impl Session {
         let held = std::mem::take(&mut wish.held);
         let telling = Telling { app: Arc::clone(&face.app), worker: Arc::clone(worker) };
         let wish = Arc::new(wish);
-        let who = face.app.who.clone();
-        let ended = Box::pin(async move { who.ended().await });
+        let ended = face.app.who.when_ended();
         let intake = Intake::new(Arc::clone(&face.app), Arc::clone(&wish));
         Self {
             face,

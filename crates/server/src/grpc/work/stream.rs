@@ -135,7 +135,8 @@ async fn opened(
             Refusal::new(Code::TooManyWorkers, detail).retry_after_s(10)
         }
         Unopened::OfAnother => {
-            let detail = "a worker of another account has this name and session";
+            let detail = "a worker of another account has this name and session; take another \
+                          session (a new one for each process)";
             Refusal::new(Code::AccessDenied, detail)
         }
     })?;

@@ -8,7 +8,7 @@ use longshore_engine::{
 use longshore_node::wall_now;
 
 use super::ok;
-use crate::access::{is_reserved, new_password, new_token, token_hash_of};
+use crate::access::{PASSWORD_BYTES, is_reserved, new_password, new_token, token_hash_of};
 use crate::api::{AccountBody, AccountList, AuditList, AuditRecord, TokenAnswer, TokenRequest};
 use crate::http::account_view;
 use crate::http::app::Call;
@@ -20,9 +20,6 @@ use crate::http::refusal::Refusal;
 use crate::http::reply::Reply;
 use crate::http::text::{check_name, check_path_name, quoted};
 use crate::http::view;
-
-/// Bytes of a password, at least and at most.
-const PASSWORD_BYTES: std::ops::RangeInclusive<usize> = 8..=1024;
 
 async fn ask(call: &Call<'_>, command: AccountCommand) -> Result<AccountAnswer, Refusal> {
     call.app.access.carry_out(&call.app.node, command).await

@@ -9,6 +9,7 @@ use crate::api::{NamespaceList, QueueList, QueueRecord, UnreachableShard};
 use crate::http::app::{App, Call};
 use crate::http::code::Code;
 use crate::http::cursor;
+use crate::http::keyed;
 use crate::http::look::{self, PAGE_DEFAULT, PAGE_MAX};
 use crate::http::parse::parse_settings;
 use crate::http::refusal::Refusal;
@@ -90,6 +91,7 @@ pub(super) async fn get_queue(call: Call<'_>) -> Result<Reply, Refusal> {
 pub(super) async fn put_queue(call: Call<'_>) -> Result<Reply, Refusal> {
     check_path_name("queue", call.name)?;
     if let Some(declared) = messages::declared(&call)? {
+        keyed::check_takes_none(call.app, "a queue of messages that is there is left as it is")?;
         ask(&call, declared).await?;
         return queue_reply(&call, Command::GetQueue { queue: call.name.to_owned() }).await;
     }

@@ -15,6 +15,7 @@ use crate::http::body::Held;
 use crate::http::code::Code;
 use crate::http::cursor;
 use crate::http::events;
+use crate::http::keyed;
 use crate::http::look::{self, PAGE_DEFAULT, PAGE_MAX};
 use crate::http::parse::{is_followed, parse_enqueue, parse_reschedule, parse_retry};
 use crate::http::refusal::Refusal;
@@ -28,11 +29,12 @@ const STATUS_RETRY_AFTER_S: u64 = 1;
 pub(super) async fn enqueue(call: Call<'_>, held: Option<Held>) -> Result<Reply, Refusal> {
     check_path_name("queue", call.name)?;
     let parsed = parse_enqueue(call.name, &call.body, &call.app.bounds)?;
-    call.app.check_batch(write::enqueued_bulk_bytes(parsed.jobs.len()))?;
+    let answer_bytes = write::enqueued_bulk_bytes(parsed.jobs.len());
+    call.app.check_batch(answer_bytes)?;
+    keyed::check_answer(call.app, answer_bytes)?;
     let command = EnqueueJobs { queue: call.name.to_owned(), jobs: parsed.jobs };
-    let command = look::check(call.app, call.namespace, Command::EnqueueJobs(command)).await?;
-    let answer = call.app.node.call(call.namespace, command).await?;
-    let jobs = match answer {
+    let command = Command::EnqueueJobs(command);
+    let jobs = match look::answer_to(call.app, call.namespace, command).await? {
         Answer::Enqueued(jobs) => jobs,
         Answer::Rejected(rejection) if parsed.is_bulk => return Err(Refusal::of_bulk(rejection)),
         Answer::Rejected(rejection) => return Err(rejection.into()),

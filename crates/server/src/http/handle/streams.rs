@@ -23,10 +23,10 @@ use crate::api::{
     INSTANT_EXPECTED, InstantText, PartitionRecord, RawJson, StreamBody, StreamList, StreamRecord,
     StreamSummary,
 };
+use crate::base64::decode_padded;
 use crate::http::app::Call;
 use crate::http::body::Held;
 use crate::http::code::Code;
-use crate::http::content::decode_base64;
 use crate::http::cursor;
 use crate::http::json::{members, read, read_or_default, repeated, text_of};
 use crate::http::look::{PAGE_DEFAULT, PAGE_MAX, unexpected};
@@ -202,7 +202,7 @@ fn bytes_of(
     match (text, base64) {
         (Some(_), Some(_)) => Err(repeated(&name, &format!("the {field}"))),
         (text, None) => Ok(text),
-        (None, Some(base64)) => match decode_base64(base64) {
+        (None, Some(base64)) => match decode_padded(base64) {
             Some(bytes) => Ok(Some(bytes.into())),
             None => Err(Refusal::value(&name, quoted(base64), "base64 with its padding")),
         },
@@ -255,7 +255,8 @@ pub(super) async fn append(call: Call<'_>, held: Option<Held>) -> Result<Reply, 
         return Err(Refusal::value("events", value, format!("1 to {BULK_MAX} events")));
     }
     let count = stream.partitions.len() as u32;
-    let (now_ms, any) = (wall_now().0, any_partition(count));
+    let keyed = call.app.keyed.as_ref().map(|keyed| keyed.number() % count.max(1));
+    let (now_ms, any) = (wall_now().0, keyed.unwrap_or_else(|| any_partition(count)));
     let mut lots: BTreeMap<u32, Lot> = BTreeMap::new();
     for (index, body) in bodies.iter().enumerate() {
         let event = event_of(body, now_ms)?;

@@ -1,5 +1,5 @@
-//! Base64 (RFC 4648 4): what `Authorization: Basic` carries, with padding, and what hashes of
-//! passwords are written in, without.
+//! Base64 (RFC 4648 4): bytes in JSON and what `Authorization: Basic` carries, with padding, and
+//! what hashes of passwords are written in, without.
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
@@ -17,7 +17,7 @@ pub(crate) fn encode(bytes: &[u8]) -> String {
     text
 }
 
-/// Writes bytes with padding, as SCRAM has them.
+/// Writes bytes with padding.
 pub(crate) fn encode_padded(bytes: &[u8]) -> String {
     let mut text = encode(bytes);
     while !text.len().is_multiple_of(4) {
@@ -57,6 +57,11 @@ pub(crate) fn decode(text: &[u8]) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
+/// Reads text with its padding; `None` where [`decode`] says so, or it is cut.
+pub(crate) fn decode_padded(text: &str) -> Option<Vec<u8>> {
+    decode(text.as_bytes()).filter(|_| text.len().is_multiple_of(4))
+}
+
 fn sextet(byte: u8) -> Option<u32> {
     Some(u32::from(match byte {
         b'A'..=b'Z' => byte - b'A',
@@ -90,6 +95,10 @@ mod tests {
             for text in [text.to_owned(), format!("{text}{padding}")] {
                 assert_eq!(decode(text.as_bytes()).as_deref(), Some(plain.as_bytes()), "{text}");
             }
+            let padded = format!("{text}{padding}");
+            assert_eq!(encode_padded(plain.as_bytes()), padded);
+            assert_eq!(decode_padded(&padded).as_deref(), Some(plain.as_bytes()), "{padded}");
+            assert_eq!(decode_padded(text).is_some(), padding.is_empty(), "{text}");
         }
         for odd in ["Z", "Zh", "Zm9=", "Zg=", "=", "====", "Z===", "Zm 8", "Zm9v\n", "Zg==Zg=="] {
             assert_eq!(decode(odd.as_bytes()), None, "{odd:?}");
