@@ -109,7 +109,7 @@ impl Coordinator {
         find: FindTopic<'_>,
     ) -> Result<Heartbeat, Refused> {
         check(&request)?;
-        if request.epoch < 0 {
+        if matches!(request.epoch, LEAVES | LEAVES_FOR_NOW) {
             return self.leave(&request);
         }
         if request.member.is_empty() {

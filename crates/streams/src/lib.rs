@@ -1,7 +1,7 @@
 //! The events of a shard's streams in files, one row of files for each partition. What the journal
 //! has made durable is written here, without a sync, and read from here by everybody; a sync in the
-//! background lets the journal go. Only compaction opens batches, which keeps the newest event of each
-//! key; all else reads headers. It knows no protocol.
+//! background lets the journal go. Only compaction opens batches, which keeps the newest event of
+//! each key; all else reads headers. It knows no protocol.
 //!
 //! Where to begin: [`StreamLog::write`] takes what a group changed, [`StreamLog::sync`] makes it
 //! durable, [`Partition`] is what faces read.

@@ -58,7 +58,7 @@ fn range(topics: &BTreeMap<[u8; 16], i32>, wishes: &[Wish<'_>]) -> Vec<BTreeSet<
     for (topic, count) in topics {
         let mut members: Vec<usize> = takers(wishes, *topic).collect();
         members.sort_by_key(|at| wishes.get(*at).map(|wish| wish.name));
-        let (all, mut next) = (members.len() as i32, 0);
+        let (all, mut next) = (i32::try_from(members.len()).unwrap_or(i32::MAX), 0);
         for (place, at) in (0..).zip(members) {
             let most = count / all + i32::from(place < count % all);
             if let Some(given) = given.get_mut(at) {

@@ -1,3 +1,5 @@
+//! Members that do what they are told, silent ones, and instances that come back.
+
 use super::*;
 
 /// Topics `a` with four partitions and `b` with two.

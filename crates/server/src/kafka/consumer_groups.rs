@@ -54,7 +54,7 @@ impl Face {
         put_heartbeat(reply, &told);
     }
 
-    pub(super) async fn describe_consumer_groups(
+    pub(super) fn describe_consumer_groups(
         &self,
         reply: &mut Reply,
         version: i16,

@@ -187,7 +187,7 @@ impl Face {
                 Body::ListTransactions(request) => face.list_transactions(out, request).await,
                 Body::ConsumerGroupHeartbeat(asked) => face.hear_member(out, &header, asked, host),
                 Body::ConsumerGroupDescribe(asked) => {
-                    face.describe_consumer_groups(out, version, asked.groups).await;
+                    face.describe_consumer_groups(out, version, asked.groups);
                 }
                 Body::DescribeCluster(request) => {
                     let broker = (face.cluster_id.as_str(), &face.broker);

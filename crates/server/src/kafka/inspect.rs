@@ -1,5 +1,5 @@
-//! `DescribeProducers`, `DescribeTransactions`, `ListTransactions`: read from a snapshot, so that who
-//! looks is in nobody's way.
+//! `DescribeProducers`, `DescribeTransactions`, `ListTransactions`: read from a snapshot, so that
+//! who looks is in nobody's way.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,6 +18,9 @@ use crate::access::{LOOK, PUBLISH};
 /// Producers and transactional ids that one answer tells of.
 const TOLD_MAX: usize = 100_000;
 const ASKED_MAX: usize = 10_000;
+
+/// The index of a partition that is asked about, and its id or why there is none.
+type AskedPartition = (i32, Result<PartitionId, (i16, String)>);
 
 const EMPTY: &str = "Empty";
 const ONGOING: &str = "Ongoing";
@@ -80,7 +83,7 @@ impl Face {
     }
 
     pub(super) async fn describe_producers(&self, reply: &mut Reply, request: ProducersRequest) {
-        let mut topics: Vec<Topic<(i32, Result<PartitionId, (i16, String)>)>> = Vec::new();
+        let mut topics: Vec<Topic<AskedPartition>> = Vec::new();
         for topic in request.topics {
             let stream = self.stream_as(LOOK, &topic.name);
             let found = |index: i32| {
@@ -114,10 +117,8 @@ impl Face {
             Err(error) => Err(error.clone()),
         };
         let topics = topics.into_iter().map(|topic| {
-            let result = |(index, id): (i32, Result<PartitionId, _>)| ProducersResult {
-                index,
-                producers: id.and_then(of),
-            };
+            let result =
+                |(index, id): AskedPartition| ProducersResult { index, producers: id.and_then(of) };
             Topic {
                 partitions: topic.partitions.into_iter().map(result).collect(),
                 name: topic.name,

@@ -2,6 +2,7 @@
 //! appends one batch after the other to its partition, and the same one again until it is told.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use longshore_engine::{
@@ -9,11 +10,11 @@ use longshore_engine::{
     StreamSettings,
 };
 use longshore_streams::batch::{BatchHeader, sample};
-use longshore_streams::{Partition, ReadError, StreamLog};
+use longshore_streams::{Partition, ReadError, StreamEntry, StreamLog};
 
+use super::Check;
 use super::newest::Newest;
 use super::transactions::Transactions;
-use super::{Check, known_stream};
 use crate::canary::Canary;
 use crate::random::Random;
 
@@ -207,6 +208,19 @@ impl Events {
     }
 }
 
+/// The stream of that name, which was created: a full disk may keep it from being shown for a
+/// while, since it is in the journal only.
+pub(crate) fn known_stream(
+    log: &StreamLog,
+    name: &str,
+) -> Result<Option<Arc<StreamEntry>>, String> {
+    match log.stream("default", name) {
+        None if log.waits_for_space() => Ok(None),
+        None => Err(format!("the stream {name} is not there")),
+        entry => Ok(entry),
+    }
+}
+
 fn create() -> StreamCommand {
     let settings = StreamSettings { file_bytes: 500, ..StreamSettings::default() };
     StreamCommand::Create { stream: STREAM.to_owned(), partitions: PARTITIONS, settings }
@@ -230,7 +244,7 @@ impl Producer {
         }
     }
 
-    fn partition(&self, log: &StreamLog) -> Result<std::sync::Arc<Partition>, String> {
+    fn partition(&self, log: &StreamLog) -> Result<Arc<Partition>, String> {
         let entry = log.stream("default", STREAM).ok_or("the stream is not there")?;
         let found = entry.partitions.iter().find(|partition| partition.id() == self.id);
         found.cloned().ok_or_else(|| format!("partition {} is not there", self.id))

@@ -1,6 +1,6 @@
-//! Messages that are events, and events that become jobs. What is published once is one message, one
-//! event and one job, in the order of its key, whatever happens to the server. They have the namespace
-//! of the relay, in runs without one, since nobody chose the ids of these jobs.
+//! Messages that are events, and events that become jobs. What is published once is one message,
+//! one event and one job, in the order of its key, whatever happens to the server. They have the
+//! namespace of the relay, in runs without one, since nobody chose the ids of these jobs.
 
 use std::collections::{BTreeMap, BTreeSet};
 

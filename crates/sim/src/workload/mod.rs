@@ -22,25 +22,8 @@ pub(crate) mod transactions;
 pub(crate) mod uniques;
 pub(crate) mod versions;
 
-use std::sync::Arc;
-
-use longshore_streams::{StreamEntry, StreamLog};
-
 /// What must not be, in words.
 pub(crate) type Check = Result<(), String>;
-
-/// The stream of that name, which was created: a full disk may keep it from being shown for a while,
-/// since it is in the journal only.
-pub(crate) fn known_stream(
-    log: &StreamLog,
-    name: &str,
-) -> Result<Option<Arc<StreamEntry>>, String> {
-    match log.stream("default", name) {
-        None if log.waits_for_space() => Ok(None),
-        None => Err(format!("the stream {name} is not there")),
-        entry => Ok(entry),
-    }
-}
 
 /// The names of things are few, so that clients meet.
 pub(crate) const QUEUES: [&str; 4] = ["mail", "mail.slow", "reports", "ping"];

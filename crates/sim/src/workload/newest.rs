@@ -14,7 +14,8 @@ use longshore_streams::batch::{BatchHeader, sample};
 use longshore_streams::event::{Event, events_of};
 use longshore_streams::{Hidden, Read, StreamLog};
 
-use super::{Check, known_stream};
+use super::Check;
+use super::events::known_stream;
 use crate::random::Random;
 
 /// Numbers of its requests begin here.

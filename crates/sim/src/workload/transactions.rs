@@ -13,7 +13,8 @@ use longshore_engine::{
 use longshore_streams::batch::{BatchHeader, sample};
 use longshore_streams::{Hidden, Partition, Read, StreamLog};
 
-use super::{Check, known_stream};
+use super::Check;
+use super::events::known_stream;
 use crate::random::Random;
 
 /// Numbers of its requests begin here.
