@@ -4,6 +4,7 @@ mod access;
 mod amqp;
 pub mod api;
 pub mod config;
+mod copies;
 pub mod grpc;
 pub mod http;
 pub mod kafka;
@@ -19,6 +20,7 @@ mod triggers;
 mod workers;
 
 pub use access::{Access, AccessConfig};
+pub use copies::ShipConfig;
 pub use http::preview_schedule;
 pub use listener::{ListenError, Listener};
 pub use longshore_node::{

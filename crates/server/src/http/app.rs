@@ -30,6 +30,7 @@ use super::route::{Found, NotFound, Op, Route, find};
 use super::text::{check_path_name, percent_encode, quoted};
 use crate::access::{Access, Peer, Principal};
 use crate::config::{AmqpConfig, HttpConfig};
+use crate::copies::Copies;
 use crate::workers::Registry;
 
 /// Bytes of a body that administration may send.
@@ -48,6 +49,8 @@ pub(crate) struct App {
     /// Places for streams of events.
     pub(crate) streams: Arc<Places>,
     pub(crate) workers: Arc<Registry>,
+    /// Who makes second copies.
+    pub(crate) copies: Option<Arc<Copies>>,
     /// Who comes in.
     pub(crate) access: Access,
     /// Who asks, as far as it is known here.
@@ -162,6 +165,7 @@ impl App {
             counts: Arc::default(),
             streams: Arc::default(),
             workers: Arc::default(),
+            copies: None,
             who: access.anybody(),
             access,
             peer: Arc::default(),
@@ -171,6 +175,11 @@ impl App {
             config: Arc::new(config),
             amqp: Arc::new(amqp),
         }
+    }
+
+    /// The same with what makes second copies.
+    pub(crate) fn copied_by(self, copies: Option<Arc<Copies>>) -> Self {
+        Self { copies, ..self }
     }
 
     /// The same for connections that call through `node`.
