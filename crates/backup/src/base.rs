@@ -148,7 +148,7 @@ impl BaseMaker {
                     let contents = wanted.read(&mut open, at, bytes)?;
                     let crc = crc32c::crc32c(&contents);
                     let path = self.line.part(source.index(), &format!("{stem}{crc:08x}"));
-                    self.place.put(&path, contents).await?;
+                    self.place.put_patiently(&path, &contents).await?;
                     if let Some(known) = self.known.get_mut(index) {
                         known.insert(stem, crc);
                     }

@@ -25,6 +25,11 @@ use crate::https::Connector;
 /// How long one object may take to be sent or read.
 const TIME_MAX: Duration = Duration::from_secs(120);
 
+/// How often an object of a base is tried to be written, and how long is waited in between: a base
+/// begins anew otherwise.
+const PUTS_MAX: usize = 4;
+const PUT_PAUSE: Duration = Duration::from_millis(250);
+
 /// Where copies go. Clones share its connections.
 #[derive(Clone)]
 pub struct Place {
@@ -92,9 +97,16 @@ impl Place {
         &self.url
     }
 
-    /// Writes an object, in place of one that is there.
-    pub(crate) async fn put(&self, path: &Path, bytes: Bytes) -> Result<(), PlaceError> {
-        self.put_as(path, bytes, PutMode::Overwrite).await.map(drop)
+    /// Writes an object, in place of one that is there; some times where it fails.
+    pub(crate) async fn put_patiently(&self, path: &Path, bytes: &Bytes) -> Result<(), PlaceError> {
+        let mut left = PUTS_MAX;
+        loop {
+            left -= 1;
+            match self.put_as(path, bytes.clone(), PutMode::Overwrite).await {
+                Err(_) if left > 0 => tokio::time::sleep(PUT_PAUSE).await,
+                put => return put.map(drop),
+            }
+        }
     }
 
     /// Writes an object unless one is there; whether it did.

@@ -70,6 +70,9 @@ pub struct Service {
     journal_bytes_max: u64,
     status: Arc<Status>,
     needs_base: AtomicBool,
+    /// What is known of the place where copies are sent all the time: what an attempt at a base
+    /// has sent is not sent again by the next one.
+    maker: tokio::sync::Mutex<Option<BaseMaker>>,
 }
 
 /// The journal of one shard that is sent all the time.
@@ -93,7 +96,8 @@ impl Service {
     ) -> Self {
         let line = Line { store, line };
         let needs_base = AtomicBool::new(true);
-        Self { line, sources, shipping, journal_bytes_max, status, needs_base }
+        let maker = tokio::sync::Mutex::default();
+        Self { line, sources, shipping, journal_bytes_max, status, needs_base, maker }
     }
 
     /// Works until `end`, which comes when the shards have stopped; then sends what is left of the
@@ -294,18 +298,29 @@ impl Service {
     ) -> Result<T, BackupError> {
         tokio::select! {
             biased;
-            done = work => done,
+            done = work => match done {
+                // A place that refuses at once gives no time to look meanwhile.
+                Err(_) if self.has_grown(source, from) => Err(self.too_much(source)),
+                done => done,
+            },
             error = self.grown(source, from) => Err(error),
         }
     }
 
+    fn has_grown(&self, source: &Source, from: Position) -> bool {
+        let bytes = source.follow(from).map_or(0, |follow| follow.lag_bytes());
+        bytes > self.journal_bytes_max || (bytes > 0 && source.is_short())
+    }
+
+    fn too_much(&self, source: &Source) -> BackupError {
+        BackupError::LetGo { shard: source.index(), bytes_max: self.journal_bytes_max }
+    }
+
     async fn grown(&self, source: &Source, from: Position) -> BackupError {
-        let (shard, bytes_max) = (source.index(), self.journal_bytes_max);
         loop {
             sleep(LOOK).await;
-            let bytes = source.follow(from).map_or(0, |follow| follow.lag_bytes());
-            if bytes > bytes_max || (bytes > 0 && source.is_short()) {
-                return BackupError::LetGo { shard, bytes_max };
+            if self.has_grown(source, from) {
+                return self.too_much(source);
             }
         }
     }
@@ -384,9 +399,7 @@ impl Service {
 
     /// Makes a base where the journal is sent all the time.
     async fn make(&self, place: &Place) -> Result<Made, BackupError> {
-        // What goes missing from now on is noticed by the next one.
-        self.needs_base.store(false, Ordering::Relaxed);
-        let made = self.make_beside(place).await;
+        let made = self.while_held(self.make_beside(place)).await;
         if made.is_err() {
             self.needs_base.store(true, Ordering::Relaxed);
         }
@@ -394,14 +407,26 @@ impl Service {
     }
 
     async fn make_beside(&self, place: &Place) -> Result<Made, BackupError> {
-        // The journal first: a base before what is sent of it would have a gap behind it.
-        self.sent_up_to(&vec![(u64::MAX, 0); self.sources.len()]).await?;
-        let newest = self.newest(place).await?;
-        let mut maker = BaseMaker::new(place, self.line, newest.as_ref());
+        self.sent_up_to(&vec![0; self.sources.len()]).await?;
+        // A gap that comes from now on is noticed by the next one.
+        self.needs_base.store(false, Ordering::Relaxed);
+        let mut maker = self.maker.lock().await;
+        let maker = match &mut *maker {
+            Some(maker) => maker,
+            none => {
+                let newest = self.newest(place).await?;
+                none.insert(BaseMaker::new(place, self.line, newest.as_ref()))
+            }
+        };
         let catalogue = maker.copy(&self.sources, &self.status).await?;
-        let needed: Vec<_> =
-            catalogue.shards.iter().map(|shard| (shard.kept() + 1, shard.until)).collect();
-        self.sent_up_to(&needed).await?;
+        let until: Vec<_> = catalogue.shards.iter().map(|shard| shard.until).collect();
+        let firsts = self.sent_up_to(&until).await?;
+        let row = catalogue.shards.iter().zip(&self.sources).zip(firsts);
+        for ((shard, source), first) in row {
+            // After a start what is sent all the time begins where it ended before, of which
+            // nobody knows whether it has gaps: what is there is compared, what is not is sent.
+            self.send(place, source, Position(shard.kept()).next(), first).await?;
+        }
         let made = self.complete(place, catalogue).await?;
         let keep_ms = self.shipping.as_ref().map_or(u64::MAX, |it| it.keep.as_millis() as u64);
         match tidy(place, self.line, wall_now().0.saturating_sub(keep_ms)).await {
@@ -414,8 +439,9 @@ impl Service {
         Ok(made)
     }
 
-    /// Waits until the journal was sent: for each shard from a position on, up to another one.
-    async fn sent_up_to(&self, needed: &[(u64, u64)]) -> Result<(), BackupError> {
+    /// Waits until the journal was sent up to these positions, and answers for each shard from
+    /// where on it is there without a gap.
+    async fn sent_up_to(&self, until: &[u64]) -> Result<Vec<Position>, BackupError> {
         loop {
             let changed = self.status.changed.notified();
             let told = self.status.told();
@@ -423,27 +449,49 @@ impl Service {
                 let name = told.error.unwrap_or_default();
                 return Err(BackupError::OtherWriter { name });
             }
-            let mut all = true;
-            for (shard, (from, until)) in told.shards.iter().zip(needed) {
-                match shard.sent {
-                    Some((first, _)) if first.0 > *from => {
-                        let bytes_max = self.journal_bytes_max;
-                        return Err(BackupError::LetGo { shard: shard.shard, bytes_max });
-                    }
-                    Some((_, next)) => all &= next.0 > *until,
-                    None => all = false,
-                }
-            }
-            if all {
-                return Ok(());
+            let firsts = told.shards.iter().zip(until).map(|(shard, until)| {
+                shard.sent.filter(|(_, next)| next.0 > *until).map(|(first, _)| first)
+            });
+            if let Some(firsts) = firsts.collect() {
+                return Ok(firsts);
             }
             let looked = tokio::time::timeout(LOOK, changed).await;
             drop(looked);
         }
     }
 
+    /// Sends a shard's journal from a position on, as far as before another one.
+    async fn send(
+        &self,
+        place: &Place,
+        source: &Source,
+        from: Position,
+        before: Position,
+    ) -> Result<(), BackupError> {
+        if from >= before {
+            return Ok(());
+        }
+        let mut pieces = Pieces::new(place, self.line, source, from)?;
+        while pieces.next() < before {
+            if pieces.send_one().await?.is_none() {
+                // It is durable, and told to others a moment later.
+                sleep(LOOK / 10).await;
+            }
+        }
+        Ok(())
+    }
+
     /// Makes a base in another place, with as much of the journal as it needs.
     async fn make_once(&self, place: &Place) -> Result<Made, BackupError> {
+        self.while_held(self.make_whole(place)).await
+    }
+
+    /// Does it while every shard's journal is held from where a start would need it, unless that
+    /// grows too much.
+    async fn while_held(
+        &self,
+        work: impl Future<Output = Result<Made, BackupError>>,
+    ) -> Result<Made, BackupError> {
         let holds = self.sources.iter().map(|source| {
             let hold = source.hold(Position::START);
             Ok((hold, source.kept()?.next()))
@@ -453,7 +501,7 @@ impl Service {
         let growing = growing.map(|((_, from), source)| Box::pin(self.grown(source, *from)));
         tokio::select! {
             biased;
-            made = self.make_whole(place) => made,
+            made = work => made,
             (error, _, _) = futures_util::future::select_all(growing) => Err(error),
         }
     }
@@ -463,14 +511,8 @@ impl Service {
         let mut maker = BaseMaker::new(place, self.line, newest.as_ref());
         let catalogue = maker.copy(&self.sources, &self.status).await?;
         for (shard, source) in catalogue.shards.iter().zip(&self.sources) {
-            let from = Position(shard.kept()).next();
-            let mut pieces = Pieces::new(place, self.line, source, from)?;
-            while pieces.next().0 <= shard.until {
-                if pieces.send_one().await?.is_none() {
-                    // It is durable, and told to others a moment later.
-                    sleep(LOOK / 10).await;
-                }
-            }
+            let (from, until) = (Position(shard.kept()).next(), Position(shard.until));
+            self.send(place, source, from, until.next()).await?;
         }
         self.complete(place, catalogue).await
     }
@@ -478,7 +520,7 @@ impl Service {
     /// Writes the catalogue: from now on the base is whole.
     async fn complete(&self, place: &Place, catalogue: Catalogue) -> Result<Made, BackupError> {
         let path = self.line.base(catalogue.taken_ms, catalogue.id);
-        place.put(&path, Bytes::from(catalogue.encode())).await?;
+        place.put_patiently(&path, &Bytes::from(catalogue.encode())).await?;
         let (sent, total) = (catalogue.sent_bytes, catalogue.bytes());
         tracing::info!(to = place.url(), sent, total, "a base of the store was made");
         self.status.change(|told| told.last_base_bytes = Some((sent, total)));

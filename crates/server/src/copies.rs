@@ -142,7 +142,11 @@ impl Copies {
             let end = async { drop(ended.await) };
             service.run(asked, end, GRACE).await;
         };
-        let run = move || runtime.block_on(work);
+        let run = move || {
+            runtime.block_on(work);
+            // What waits for a disk that does not answer holds nobody up.
+            runtime.shutdown_background();
+        };
         let thread = std::thread::Builder::new().name("copies".into()).spawn(run)?;
         let ending = Mutex::new(Some((end, thread)));
         let config = config.clone();
