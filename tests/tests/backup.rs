@@ -2,13 +2,15 @@
 //! lost one had, job by job, message by message, event by event.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use anyhow::{Context, Result, ensure};
 use longshore_tests::http::Client;
 use longshore_tests::server::{Server, binary};
-use longshore_tests::wait;
+use longshore_tests::skip::skip;
+use longshore_tests::{python, wait};
 use serde_json::{Value, json};
 
 /// A folder with the data of a server and a place for copies beside it.
@@ -377,4 +379,91 @@ fn what_is_damaged_is_named_and_nothing_is_left_to_open() {
         }
     }
     ground.restored("again", &[]).unwrap();
+}
+
+/// A server that speaks S3, as other people wrote it. Ended when it is dropped.
+struct S3 {
+    child: std::process::Child,
+    endpoint: String,
+}
+
+impl S3 {
+    /// `None` where the machine has none.
+    fn start() -> Result<Option<Self>> {
+        let (packages, modules) = (["moto[server]"], "moto.server, boto3");
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python-moto");
+        let of_system =
+            python::succeeds(Command::new("python3").args(["-c", "import moto.server"]));
+        let python = match of_system {
+            Ok(()) => PathBuf::from("python3"),
+            Err(_) => match python::python(&folder, modules, &packages) {
+                Ok(python) => python,
+                Err((need, why)) => {
+                    skip(need, &why);
+                    return Ok(None);
+                }
+            },
+        };
+        let mut child = Command::new(&python)
+            .args(["-m", "moto.server", "-p", "0"])
+            .stderr(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::null())
+            .spawn()?;
+        let lines = BufReader::new(child.stderr.take().context("standard error")?).lines();
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                if let Some((_, address)) = line.split_once("Running on ") {
+                    drop(tell.send(address.trim().to_owned()));
+                }
+            }
+        });
+        let endpoint = told.recv_timeout(wait::PATIENCE)?;
+        let made = Self { child, endpoint };
+        let make = "import boto3, sys; boto3.client('s3', endpoint_url=sys.argv[1])\
+            .create_bucket(Bucket='bucket')";
+        let mut bucket = Command::new(&python);
+        bucket.args(["-c", make, &made.endpoint]).envs(made.environment());
+        python::succeeds(&mut bucket).map_err(anyhow::Error::msg)?;
+        Ok(Some(made))
+    }
+
+    fn environment(&self) -> [(&'static str, &str); 5] {
+        [
+            ("AWS_ACCESS_KEY_ID", "key"),
+            ("AWS_SECRET_ACCESS_KEY", "secret"),
+            ("AWS_REGION", "us-east-1"),
+            ("AWS_DEFAULT_REGION", "us-east-1"),
+            ("AWS_ENDPOINT", &self.endpoint),
+        ]
+    }
+}
+
+impl Drop for S3 {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+#[test]
+fn a_bucket_is_a_place_like_a_folder() {
+    let Some(s3) = S3::start().unwrap() else { return };
+    let ground = Ground::new().unwrap();
+    let mut command = longshore_tests::server::serve(&ground.path("data")).unwrap();
+    command.args(["--set", "ship.to=s3://bucket/some/where", "--set", "ship.every=100ms"]);
+    command.args(["--set", "ship.base_every=1s"]).envs(s3.environment());
+    let mut server = Server::start_as(command, &ground.path("log")).unwrap();
+    server.wait_ready().unwrap();
+    let mut client = server.client();
+    prepare(&mut client).unwrap();
+    fill(&mut client, 0, 40).unwrap();
+    let expected = told(&mut client).unwrap();
+    wait_sent(&mut client).unwrap();
+    server.kill().unwrap();
+    let mut restore = Command::new(binary().unwrap());
+    restore.args(["restore", "--from", "s3://bucket/some/where", "--data"]);
+    let output = restore.arg(ground.path("again")).envs(s3.environment()).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    check_whole(&ground, "again", &expected).unwrap();
 }

@@ -37,6 +37,12 @@ pub struct Catalogue {
     pub shards: Vec<ShardBase>,
 }
 
+/// What is read of a catalogue of any level.
+#[derive(Deserialize)]
+struct Head {
+    level: u32,
+}
+
 /// A shard in a base.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -110,10 +116,6 @@ impl Catalogue {
         let (body, crc) = whole.ok_or("it does not end with its checksum")?;
         if format!("{:08x}", crc32c::crc32c(body.as_bytes())) != crc {
             return Err("its checksum does not match".into());
-        }
-        #[derive(Deserialize)]
-        struct Head {
-            level: u32,
         }
         let head: Head = serde_json::from_str(body).map_err(|error| error.to_string())?;
         OtherLevel::check(head.level).map_err(|other| other.to_string())?;
