@@ -142,22 +142,21 @@ impl BaseMaker {
             let bytes = (total - at).min(PART_BYTES as u64) as u32;
             let stem = part_stem(&wanted.key, parts.len(), bytes);
             let known = self.known.get(index).and_then(|known| known.get(&stem)).copied();
-            let crc = match known {
-                Some(crc) => crc,
-                None => {
-                    let contents = wanted.read(&mut open, at, bytes)?;
-                    let crc = crc32c::crc32c(&contents);
-                    let path = self.line.part(source.index(), &format!("{stem}{crc:08x}"));
-                    self.place.put_patiently(&path, &contents).await?;
-                    if let Some(known) = self.known.get_mut(index) {
-                        known.insert(stem, crc);
-                    }
-                    status.change(|told| {
-                        told.bytes_total += u64::from(bytes);
-                        told.base.get_or_insert_default().sent_bytes += u64::from(bytes);
-                    });
-                    crc
+            let crc = if let Some(crc) = known {
+                crc
+            } else {
+                let contents = wanted.read(&mut open, at, bytes)?;
+                let crc = crc32c::crc32c(&contents);
+                let path = self.line.part(source.index(), &format!("{stem}{crc:08x}"));
+                self.place.put_patiently(&path, &contents).await?;
+                if let Some(known) = self.known.get_mut(index) {
+                    known.insert(stem, crc);
                 }
+                status.change(|told| {
+                    told.bytes_total += u64::from(bytes);
+                    told.base.get_or_insert_default().sent_bytes += u64::from(bytes);
+                });
+                crc
             };
             status.change(|told| {
                 told.base.get_or_insert_default().done_bytes += u64::from(bytes);

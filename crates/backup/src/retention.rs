@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use longshore_engine::Position;
 use object_store::path::Path;
 
-use crate::catalogue::{CATALOGUE_BYTES_MAX, Catalogue};
+use crate::catalogue::{CATALOGUE_BYTES_MAX, Catalogue, ShardBase};
 use crate::error::BackupError;
 use crate::names::{Line, first_of, leaf, taken_of};
 use crate::place::Place;
@@ -53,7 +53,7 @@ pub(crate) async fn tidy(place: &Place, line: Line, since_ms: u64) -> Result<usi
         let files = place.list(&line.files(number), None).await?;
         let unnamed: Vec<Path> =
             files.into_iter().filter(|path| !named.contains(&leaf(path))).collect();
-        let from = of_shard().map(|shard| shard.kept()).min().unwrap_or(0) + 1;
+        let from = of_shard().map(ShardBase::kept).min().unwrap_or(0) + 1;
         let pieces = place.list(&line.pieces(number), None).await?;
         let unneeded = before(&pieces, Position(from));
         count += unnamed.len() + unneeded.len();

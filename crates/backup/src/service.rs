@@ -156,19 +156,16 @@ impl Service {
                 }
             }
             let refused = shards.iter().any(|shard| shard.refused);
-            let wait = match failed {
-                Some(_) => {
-                    let wait = retry.max(shipping.every);
-                    retry = RETRY_MAX.min(2 * retry);
-                    wait
+            let wait = if failed.is_some() {
+                let wait = retry.max(shipping.every);
+                retry = RETRY_MAX.min(2 * retry);
+                wait
+            } else {
+                retry = RETRY;
+                if !refused {
+                    self.status.change(|told| told.error = None);
                 }
-                None => {
-                    retry = RETRY;
-                    if !refused {
-                        self.status.change(|told| told.error = None);
-                    }
-                    shipping.every
-                }
+                shipping.every
             };
             sleep(wait).await;
         }
@@ -213,12 +210,11 @@ impl Service {
         shard: &mut ShardShipping,
     ) -> Result<(), BackupError> {
         if shard.pieces.is_none() {
-            let hold = match shard.hold.take() {
-                Some(hold) => hold,
-                None => {
-                    let hold = shard.source.hold(Position::START);
-                    (hold, shard.source.kept()?.next())
-                }
+            let hold = if let Some(hold) = shard.hold.take() {
+                hold
+            } else {
+                let hold = shard.source.hold(Position::START);
+                (hold, shard.source.kept()?.next())
             };
             let needed = hold.1;
             let held = &shard.hold.insert(hold).0;
@@ -278,12 +274,11 @@ impl Service {
                 }
             }
         };
-        let from = match from {
-            Some(from) => from,
-            None => {
-                self.needs_base.store(true, Ordering::Relaxed);
-                source.kept()?.next()
-            }
+        let from = if let Some(from) = from {
+            from
+        } else {
+            self.needs_base.store(true, Ordering::Relaxed);
+            source.kept()?.next()
         };
         Ok((Pieces::new(place, self.line, source, from)?, from))
     }

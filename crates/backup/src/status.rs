@@ -89,7 +89,7 @@ struct Inner {
 impl Status {
     /// Of these shards, which are to be sent there all the time, if anywhere.
     pub fn new(sources: Vec<Source>, to: Option<String>) -> Self {
-        let shards = sources.iter().map(|source| source.index());
+        let shards = sources.iter().map(Source::index);
         let shards = shards.map(|shard| ShardLag { shard, ..ShardLag::default() }).collect();
         let complete_at = vec![Instant::now(); sources.len()];
         let inner = Inner { told: Told { to, shards, ..Told::default() }, complete_at };
