@@ -11,9 +11,9 @@ use crate::config::{self, Config};
 use crate::failure::Failure;
 use crate::output::Format;
 use crate::{
-    accounts, bench, completions, demo, dev, enqueue, events, gates, holds, jobs, kinds, limits,
-    messages, name, namespaces, operations, policies, queues, run, schedules, serve, sla, streams,
-    triggers, verify, work, workers,
+    accounts, backup, bench, completions, demo, dev, enqueue, events, gates, holds, jobs, kinds,
+    limits, messages, name, namespaces, operations, policies, queues, run, schedules, serve, sla,
+    streams, triggers, verify, work, workers,
 };
 
 /// Durable background jobs: one server, one binary.
@@ -137,6 +137,13 @@ enum Command {
     /// Print what administrators changed
     #[command(subcommand)]
     Audit(accounts::AuditCommand),
+    /// Have the server copy its store to another place
+    Backup(backup::BackupArgs),
+    /// Show how second copies are
+    #[command(subcommand)]
+    Backups(backup::BackupsCommand),
+    /// Make a store of a copy, in an empty folder
+    Restore(backup::RestoreArgs),
     /// List, create and delete namespaces
     #[command(subcommand, visible_alias = "namespace")]
     Namespaces(namespaces::NamespacesCommand),
@@ -214,6 +221,9 @@ impl Cli {
             Command::Dev(args) => dev::execute(&args, &context),
             Command::Verify(args) => verify::execute(&args, &context),
             Command::Completions(args) => completions::execute(&args),
+            Command::Restore(args) => backup::restore_into(&args, &context),
+            Command::Backup(args) => block_on(backup::backup(args, &context)),
+            Command::Backups(command) => block_on(backup::backups(command, &context)),
             Command::Demo(args) => block_on(demo::execute(args, &context)),
             Command::DemoWorker(args) => block_on(demo::execute_worker(args)),
             Command::Run(args) => block_on(run::execute(args, &context)),

@@ -1,6 +1,7 @@
 //! The `longshore` binary: reads the command line, hands over to one command, ends with its code.
 
 mod accounts;
+mod backup;
 mod bench;
 mod cli;
 mod client;

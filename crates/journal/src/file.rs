@@ -14,7 +14,7 @@ use crate::frame::{
     group_frames_bytes,
 };
 use crate::journal::EntryIterator;
-use crate::open::{Recovery, recover};
+use crate::open::{Recovery, begin_after, recover};
 use crate::prepare::{Plan, Prepare, PreparedSegment, Preparer, Room, is_no_space};
 use crate::read::{EntryReader, ReadableSegment};
 use crate::segment::{Identity, SEGMENT_HEADER_BYTES, segment_name};
@@ -140,6 +140,10 @@ impl FileJournal {
         for Segment { sequence, readable, .. } in &segments {
             room.needed().add(*sequence, readable.path.clone(), Arc::clone(&readable.file));
         }
+        for (left, segment) in (0..segments.len()).rev().zip(&segments) {
+            let end = if left == 0 { recovered.offset } else { segment.len_bytes };
+            room.row().push(segment.sequence, segment.readable.clone(), end);
+        }
         let preparer = Preparer::start(Arc::clone(&disk), plan, room.clone())
             .map_err(io("start a thread for", ""))?;
         let tail = recovered.recovery.tail;
@@ -159,6 +163,22 @@ impl FileJournal {
         };
         journal.show_room();
         Ok((journal, recovered.recovery))
+    }
+
+    /// Makes a journal in an empty folder whose first entry will have the position after `base`:
+    /// what is before it was kept elsewhere. It is to be opened then.
+    pub fn create_after(
+        folder: impl AsRef<Path>,
+        config: &FileConfig,
+        base: Position,
+    ) -> Result<(), OpenError> {
+        let disk = Folder::new(folder.as_ref());
+        let io = |source| OpenError::Io { operation: "create", path: disk.path(""), source };
+        disk.create_folder().map_err(io)?;
+        if !disk.names().map_err(io)?.is_empty() {
+            return Err(io(io::Error::from(io::ErrorKind::AlreadyExists)));
+        }
+        begin_after(&disk, config, base)
     }
 
     /// The room that it has, to be watched from other threads.
@@ -228,6 +248,7 @@ impl FileJournal {
             last: self.tail,
         };
         let len_bytes = next.header.len_bytes;
+        self.room.row().push(sequence, readable.clone(), SEGMENT_HEADER_BYTES);
         self.segments.push_back(Segment { sequence, len_bytes, stands_alone: false, readable });
         self.offset = SEGMENT_HEADER_BYTES;
         self.show_room();
@@ -319,6 +340,7 @@ impl Journal for FileJournal {
         self.marked = frames.durable;
         let active = self.segments.back_mut().expect("a journal has a segment");
         active.readable.last = group.last();
+        self.room.row().appended(group.last(), offset);
         self.show_room();
         Ok(self.tail)
     }
@@ -362,6 +384,7 @@ impl Journal for FileJournal {
             }
             let name = segment_name(oldest.sequence);
             self.room.needed().drop(oldest.sequence);
+            self.room.row().drop(oldest.sequence);
             self.disk
                 .remove(&name)
                 .map_err(|source| TruncateError { path: self.disk.path(&name), source })?;

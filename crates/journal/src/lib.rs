@@ -9,6 +9,7 @@ mod fault;
 #[cfg(any(test, feature = "test-util"))]
 mod faulty;
 mod file;
+mod follow;
 pub mod frame;
 mod group;
 mod inspect;
@@ -33,6 +34,7 @@ pub use fault::{Corruption, Fault, TornTail};
 #[cfg(any(test, feature = "test-util"))]
 pub use faulty::FaultyJournal;
 pub use file::{FileConfig, FileJournal};
+pub use follow::{Follow, Followed};
 pub use group::{Entries, Group, MAX_ENTRY_BYTES};
 pub use inspect::{InspectError, Report, SegmentReport, Verdict, inspect, inspect_on};
 pub use journal::{EntryIterator, Journal};

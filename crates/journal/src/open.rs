@@ -121,6 +121,15 @@ fn readable(disk: &dyn Disk, segment: &Surveyed) -> Option<RecoveredSegment> {
     Some(RecoveredSegment { sequence: segment.sequence, len_bytes: segment.len_bytes, readable })
 }
 
+/// Makes the first segment of a journal whose entries up to `base` are kept elsewhere.
+pub(crate) fn begin_after(
+    disk: &dyn Disk,
+    config: &FileConfig,
+    base: Position,
+) -> Result<(), OpenError> {
+    begin_segment(disk, config, 1, Begin { base, durable: base }, &[]).map(drop)
+}
+
 /// Makes the segment that every start begins, with the groups that were not proved durable.
 fn begin_segment(
     disk: &dyn Disk,

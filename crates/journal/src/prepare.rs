@@ -10,6 +10,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::disk::{Disk, DiskFile};
+use crate::follow::Row;
 use crate::needed::NeededFiles;
 use crate::segment::{
     Identity, SEGMENT_HEADER_BYTES, SegmentHeader, finish_segment, make_segment, segment_name,
@@ -50,6 +51,7 @@ pub struct Room {
 #[derive(Debug, Default)]
 struct Gauges {
     needed: NeededFiles,
+    row: Row,
     active_bytes: AtomicU64,
     prepared_bytes: AtomicU64,
     short: AtomicBool,
@@ -81,6 +83,10 @@ impl Room {
 
     pub(crate) fn needed(&self) -> &NeededFiles {
         &self.gauges.needed
+    }
+
+    pub(crate) fn row(&self) -> &Row {
+        &self.gauges.row
     }
 
     pub(crate) fn set_active_bytes(&self, bytes: u64) {

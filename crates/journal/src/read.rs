@@ -79,7 +79,7 @@ impl fmt::Debug for Groups {
 }
 
 /// A place in a segment.
-struct Cursor {
+pub(crate) struct Cursor {
     segment: ReadableSegment,
     window: Window,
     order: Order,
@@ -87,7 +87,7 @@ struct Cursor {
 }
 
 impl Cursor {
-    fn new(segment: ReadableSegment) -> Self {
+    pub(crate) fn new(segment: ReadableSegment) -> Self {
         let window = Window::new(Arc::clone(&segment.file));
         let order = Order::new(Some(segment.first));
         Self { segment, window, order, offset: SEGMENT_HEADER_BYTES }
@@ -97,12 +97,25 @@ impl Cursor {
         self.order.next().unwrap_or(self.segment.first)
     }
 
-    fn is_at_end(&self) -> bool {
+    /// Where the next frame is read.
+    pub(crate) fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// The segment has grown. What was read of it ahead may be older than that.
+    pub(crate) fn set_last(&mut self, last: Position) {
+        if last > self.segment.last {
+            self.segment.last = last;
+            self.window = Window::new(Arc::clone(&self.segment.file));
+        }
+    }
+
+    pub(crate) fn is_at_end(&self) -> bool {
         self.position() > self.segment.last
     }
 
     /// Reads the next group, `None` where it ends before `from`.
-    fn read_group(&mut self, from: Position) -> Result<Option<ReadGroup>, ReadError> {
+    pub(crate) fn read_group(&mut self, from: Position) -> Result<Option<ReadGroup>, ReadError> {
         let mut bytes = BytesMut::new();
         while !self.is_at_end() {
             let frame = self.window.frame_at(self.offset, self.segment.salt);

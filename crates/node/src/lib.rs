@@ -2,6 +2,7 @@
 //! knows nothing of a protocol: faces call it with commands and read on snapshots.
 
 mod admission;
+mod backup;
 mod clock;
 mod commit;
 mod courier;
@@ -17,6 +18,7 @@ mod node;
 mod node_config;
 mod node_stats;
 mod recover;
+mod restoring;
 mod routing;
 mod shard;
 mod shard_thread;
@@ -29,6 +31,7 @@ mod tests;
 mod unavailable;
 
 pub use admission::{InFlight, Publishing};
+pub use backup::{Hold, Source, SourceError};
 pub use clock::wall_now;
 pub use commit::EXIT_JOURNAL_FAILED;
 pub use courier::{HandedJobs, HandedMessages, News, Subscriber, bytes_of};
@@ -40,6 +43,7 @@ pub use metrics::{HistogramView, ShardCounters};
 pub use node::{EXIT_STORE_LOST, Node, OpenError, Subscription, Wire};
 pub use node_config::{NodeConfig, StoreLost};
 pub use node_stats::{NodeStats, Readiness, ShardNumbers};
+pub use restoring::{LINE, Restoring, line_of};
 pub use routing::shard_of;
 pub use shared::ShardState;
 pub use store_dir::{ShardDir, StoreDir, StoreDirError};

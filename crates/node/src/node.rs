@@ -408,6 +408,11 @@ impl Node {
         running.as_ref().map(|running| running.store.path().to_owned())
     }
 
+    /// Its shards.
+    pub(crate) fn shards_shared(&self) -> &[Arc<ShardShared>] {
+        &self.inner.shards
+    }
+
     /// Whether the shards have heard all that they were told.
     #[cfg(test)]
     pub(crate) fn has_taken_signals(&self) -> bool {

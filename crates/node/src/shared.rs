@@ -10,6 +10,7 @@ use longshore_journal::Room;
 use longshore_store::Snapshots;
 
 use crate::admission::Admission;
+use crate::backup::Holds;
 use crate::clock::wall_now;
 use crate::inbox::Inbox;
 use crate::metrics::ShardMetrics;
@@ -58,6 +59,8 @@ pub(crate) struct ShardShared {
     pub(crate) streams: StreamFiles,
     /// The journal's own room, where it has one.
     pub(crate) room: OnceLock<Room>,
+    /// From where on second copies need the journal.
+    pub(crate) holds: Holds,
     state: Mutex<ShardState>,
     /// Told whenever `state` changes its kind.
     changed: tokio::sync::watch::Sender<()>,
@@ -77,6 +80,7 @@ impl ShardShared {
             snapshots: OnceLock::new(),
             streams: StreamFiles::default(),
             room: OnceLock::new(),
+            holds: Holds::default(),
             state: Mutex::new(ShardState::Opening),
             changed: tokio::sync::watch::Sender::new(()),
             durable: AtomicU64::new(0),

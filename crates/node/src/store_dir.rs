@@ -4,6 +4,8 @@
 //! ```text
 //! DIR/manifest            see manifest.rs
 //! DIR/lock                locked (flock) by the process that has the store open
+//! DIR/line                which line of second copies it is written to, see restoring.rs
+//! DIR/restoring           there while a restore writes the folder
 //! DIR/reserve             space kept for settlements and flushes on a full disk
 //! DIR/shard-N/journal/    segments of the journal
 //! DIR/shard-N/state/      the tree
@@ -24,6 +26,8 @@ const MANIFEST: &str = "manifest";
 const MANIFEST_NEW: &str = "manifest.new";
 const LOCK: &str = "lock";
 const USED: &str = "used";
+/// There while a restore writes the folder, which is no store before that is done.
+pub(crate) const RESTORING: &str = "restoring";
 
 /// An open store folder. Nobody else can open it while this value lives.
 #[derive(Debug)]
@@ -36,7 +40,7 @@ pub struct StoreDir {
 /// Where one shard lies.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ShardDir {
-    dir: PathBuf,
+    pub(crate) dir: PathBuf,
 }
 
 /// Why a store folder was not opened.
@@ -61,6 +65,20 @@ pub enum StoreDirError {
         dir: PathBuf,
         /// What is there.
         found: PathBuf,
+    },
+    /// A restore is to go into a folder that is in use.
+    #[error("{} is not empty: {} is there; a restore goes into an empty folder", dir.display(), found.display())]
+    NotEmpty {
+        /// The folder.
+        dir: PathBuf,
+        /// What is there.
+        found: PathBuf,
+    },
+    /// A restore into it was cut off.
+    #[error("store {} is not whole: a restore into it did not end; empty it and restore again", dir.display())]
+    RestoreUnfinished {
+        /// The folder.
+        dir: PathBuf,
     },
     /// Another version of Longshore wrote it. Nothing in it was touched.
     #[error("store {}: {other}", dir.display())]
@@ -101,6 +119,9 @@ impl StoreDir {
     pub fn open_or_create(dir: &Path, shards: u32) -> Result<Self, StoreDirError> {
         create_dir(dir)?;
         let lock = lock(dir, true)?;
+        if dir.join(RESTORING).exists() {
+            return Err(StoreDirError::RestoreUnfinished { dir: dir.to_owned() });
+        }
         if let Some(manifest) = read_manifest(dir)? {
             return Ok(Self { dir: dir.to_owned(), manifest, _lock: lock });
         }
@@ -203,11 +224,11 @@ impl ShardDir {
     }
 }
 
-fn shard_path(dir: &Path, index: u32) -> PathBuf {
+pub(crate) fn shard_path(dir: &Path, index: u32) -> PathBuf {
     dir.join(format!("shard-{index}"))
 }
 
-fn create_dir(dir: &Path) -> Result<(), StoreDirError> {
+pub(crate) fn create_dir(dir: &Path) -> Result<(), StoreDirError> {
     if dir.is_dir() {
         return Ok(());
     }
@@ -221,7 +242,7 @@ fn create_dir(dir: &Path) -> Result<(), StoreDirError> {
     sync_dir(parent)
 }
 
-fn lock(dir: &Path, create: bool) -> Result<File, StoreDirError> {
+pub(crate) fn lock(dir: &Path, create: bool) -> Result<File, StoreDirError> {
     let path = dir.join(LOCK);
     let mut options = OpenOptions::new();
     options.read(true);
@@ -253,7 +274,7 @@ fn read_manifest(dir: &Path) -> Result<Option<Manifest>, StoreDirError> {
     })
 }
 
-fn write_manifest(dir: &Path, manifest: &Manifest) -> Result<(), StoreDirError> {
+pub(crate) fn write_manifest(dir: &Path, manifest: &Manifest) -> Result<(), StoreDirError> {
     let new = dir.join(MANIFEST_NEW);
     let write = || {
         let mut file = File::create(&new)?;
@@ -285,11 +306,14 @@ fn leftovers(dir: &Path) -> Result<Option<PathBuf>, StoreDirError> {
     Ok(None)
 }
 
-fn sync_dir(dir: &Path) -> Result<(), StoreDirError> {
+pub(crate) fn sync_dir(dir: &Path) -> Result<(), StoreDirError> {
     File::open(dir).and_then(|file| file.sync_all()).map_err(io_error("sync", dir))
 }
 
-fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreDirError {
+pub(crate) fn io_error(
+    action: &'static str,
+    path: &Path,
+) -> impl FnOnce(io::Error) -> StoreDirError {
     move |source| StoreDirError::Io { action, path: path.to_owned(), source }
 }
 

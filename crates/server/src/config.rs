@@ -44,6 +44,8 @@ pub struct ServerConfig {
     pub access: crate::access::AccessConfig,
     /// The store and its shards.
     pub node: NodeConfig,
+    /// Second copies.
+    pub ship: crate::copies::ShipConfig,
 }
 
 /// Bounds of the HTTP face.
@@ -154,6 +156,7 @@ impl Default for ServerConfig {
             management: crate::management::ManagementConfig::default(),
             access: crate::access::AccessConfig::default(),
             node: NodeConfig::new(DEFAULT_DATA),
+            ship: crate::copies::ShipConfig::default(),
         }
     }
 }

@@ -5,6 +5,7 @@ mod amqp;
 pub mod api;
 mod base64;
 pub mod config;
+mod copies;
 pub mod grpc;
 pub mod http;
 pub mod kafka;
@@ -22,6 +23,7 @@ mod workers;
 
 pub use access::{Access, AccessConfig};
 pub use amqp::AmqpConnections;
+pub use copies::ShipConfig;
 pub use http::preview_schedule;
 pub use listener::{ListenError, Listener};
 pub use longshore_engine::WorkerPatience;

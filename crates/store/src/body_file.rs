@@ -78,6 +78,11 @@ impl BodyFile {
         Ok(file)
     }
 
+    /// What tells its index from that of any other file.
+    pub(crate) fn checksum(&self) -> u128 {
+        self.index_checksum
+    }
+
     pub(crate) fn bytes(&self) -> u64 {
         self.bodies_bytes.saturating_add(self.index_bytes)
     }

@@ -111,6 +111,18 @@ pub(crate) fn check_table(dir: &Path, number: u64, checksum: u128) -> Result<(),
     table::check(dir, &NamedTable { number, checksum }, Depth::Everything).map(drop)
 }
 
+/// The number of a version, and its tables with their checksums.
+type CurrentTables = (u64, Vec<(u64, u128)>);
+
+/// The number of the current version, its tables and their checksums; `None` where there is none.
+pub(crate) fn current_tables(dir: &Path) -> Result<Option<CurrentTables>, StoreFault> {
+    let version = version::read_current(dir)?;
+    Ok(version.map(|version| {
+        let tables = version.runs.iter().flatten().map(|table| (table.number, table.checksum));
+        (version.number, tables.collect())
+    }))
+}
+
 /// Removes the tables that are not `known` and the body files that are not among `bodies`, after
 /// making sure that the version on disk is number `version`. Forgets known tables that are gone.
 pub(crate) fn remove_unknown(

@@ -29,7 +29,7 @@ pub struct StreamLog {
     catalogue: RwLock<Catalogue>,
     writer: Mutex<Writer>,
     /// One sync at a time.
-    syncing: Mutex<()>,
+    pub(crate) syncing: Mutex<()>,
     /// One round of compaction at a time.
     pub(crate) compacting: Mutex<()>,
     pub(crate) compaction_ended: AtomicBool,

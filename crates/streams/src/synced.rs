@@ -46,7 +46,7 @@ pub(crate) struct Synced {
 }
 
 impl Synced {
-    fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(HEAD_BYTES + ROW_BYTES * self.ends.len() + CRC_BYTES);
         bytes.extend(MAGIC);
         bytes.extend(self.position.0.to_le_bytes());

@@ -21,6 +21,7 @@ const SERVER: &str = "longshore-server";
 const CLI: &str = "longshore-cli";
 const PROTO: &str = "longshore-proto";
 const SIM: &str = "longshore-sim";
+const BACKUP: &str = "longshore-backup";
 const STREAMS: &str = "longshore-streams";
 const KAFKA: &str = "longshore-kafka";
 const DERIVE: &str = "longshore-derive";
@@ -38,12 +39,21 @@ const LAYERS: &[Layer] = &[
     Layer { package: KAFKA, below: &[], runtime: false },
     Layer { package: SIM, below: &[ENGINE, JOURNAL, STREAMS], runtime: false },
     Layer { package: NODE, below: &[ENGINE, JOURNAL, STORE, STREAMS], runtime: true },
-    Layer { package: SERVER, below: &[AMQP, ENGINE, KAFKA, NODE, PROTO, STREAMS], runtime: true },
+    Layer { package: BACKUP, below: &[ENGINE, JOURNAL, NODE, STORE, STREAMS], runtime: true },
+    Layer {
+        package: SERVER,
+        below: &[AMQP, BACKUP, ENGINE, KAFKA, NODE, PROTO, STREAMS],
+        runtime: true,
+    },
     Layer { package: DERIVE, below: &[], runtime: false },
     // Itself: its tests turn its features on. The server: for the embedded one. The black-box
     // tests: its own borrow their database.
     Layer { package: SDK, below: &[DERIVE, PROTO, SDK, SERVER, TESTS], runtime: true },
-    Layer { package: CLI, below: &[ENGINE, JOURNAL, PROTO, STORE, STREAMS, SERVER], runtime: true },
+    Layer {
+        package: CLI,
+        below: &[BACKUP, ENGINE, JOURNAL, PROTO, STORE, STREAMS, SERVER],
+        runtime: true,
+    },
     Layer {
         package: "longshore-fuzz",
         below: &[AMQP, ENGINE, JOURNAL, KAFKA, PROTO, STORE, STREAMS, SERVER],

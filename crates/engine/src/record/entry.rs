@@ -1,5 +1,7 @@
 //! What the journal calls an entry: the records of one command.
 
+use bytes::Bytes;
+
 use super::Record;
 use crate::ids::TimeMs;
 use crate::level::LEVEL;
@@ -17,6 +19,15 @@ pub struct Entry {
 impl Entry {
     /// Bytes before its records.
     pub(crate) const HEAD_BYTES: usize = 9;
+
+    /// The instant of an encoded entry, of which nothing else is read.
+    pub fn instant_of(bytes: &Bytes) -> Result<TimeMs, Malformed> {
+        let mut input = Input::new(bytes);
+        if input.byte()? != LEVEL {
+            return Err(input.malformed("an entry of the known level"));
+        }
+        Wire::take(&mut input)
+    }
 
     /// Begins the encoding of an entry; the records follow, one after the other. The first byte is
     /// the level of all that follows.

@@ -3,6 +3,7 @@
 
 mod access;
 mod admin;
+mod backup;
 mod counters;
 mod duration;
 mod enqueue;
@@ -39,6 +40,10 @@ pub use admin::{
     HealthAnswer, JobDefaultsBody, NamespaceList, NamespaceRecord, OperationList, OperationRecord,
     OperationStateText, PurgeRequest, QueueList, QueueRecord, QueueSettingsBody, RetryDeadRequest,
     ShardHealth, ShardState, UnreachableShard,
+};
+pub use backup::{
+    BackupList, BackupRecord, BackupRequest, BackupState, BaseProgressRecord, BaseRecord,
+    ShippedShard, ShippingRecord,
 };
 pub use counters::{Counters, CountersTold};
 pub use duration::{DURATION_EXPECTED, DurationText};

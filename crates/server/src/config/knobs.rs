@@ -693,4 +693,41 @@ pub(super) const KNOBS: &[Row] = &[
         },
         config.tls.required.to_string()
     ),
+    row!(
+        "ship.to",
+        "Where second copies are sent all the time: a path, file://, s3://, gs:// or az://; see backup.md.",
+        |config, text| config.ship.to = Some(text.to_owned()).filter(|to| !to.is_empty()),
+        config.ship.to.clone().unwrap_or_else(|| NONE.to_owned())
+    ),
+    row!(
+        "ship.every",
+        "How often what is new of the journal is sent there, at least 100ms.",
+        |config, text| config.ship.every = duration(text, 100)?,
+        show_duration(config.ship.every)
+    ),
+    duration_row!(
+        "ship.base_every",
+        "How often the files of the store are sent there, as far as they are new: the longer, the \
+         more of the journal a restore applies.",
+        ship.base_every
+    ),
+    duration_row!(
+        "ship.keep",
+        "For how long a restore can go back to any time; what is older goes.",
+        ship.keep
+    ),
+    bytes_row!(
+        "ship.journal_bytes_max",
+        "Bytes of journal that a shard keeps for copies while their place does not take them; \
+         beyond that it is given back, and copies begin anew.",
+        ship.journal_bytes_max,
+        u64
+    ),
+    row!(
+        "ship.allow",
+        "Places that `longshore backup --to` may name, and what is below them.",
+        |config, text| config.ship.allow =
+            text.split(',').map(|it| it.trim().to_owned()).filter(|it| !it.is_empty()).collect(),
+        config.ship.allow.join(",")
+    ),
 ];

@@ -142,6 +142,7 @@ fn grpc_code(code: Code) -> Grpc {
         | Code::LimitUnknown
         | Code::NamespaceUnknown
         | Code::OperationUnknown
+        | Code::BackupUnknown
         | Code::QueueUnknown
         | Code::ResultUnknown
         | Code::RouteUnknown

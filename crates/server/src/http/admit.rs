@@ -147,7 +147,10 @@ pub(super) const fn asks(op: Op) -> Asks {
         | Op::DeleteAccount
         | Op::CreateToken
         | Op::RevokeToken
-        | Op::ListAudit => Asks::System,
+        | Op::ListAudit
+        | Op::BeginBackup
+        | Op::GetBackup
+        | Op::ListBackups => Asks::System,
     }
 }
 

@@ -32,6 +32,7 @@ use super::text::{check_path_name, percent_encode, quoted};
 use crate::access::{Access, Peer, Principal};
 use crate::amqp::AmqpConnections;
 use crate::config::{AmqpConfig, HttpConfig};
+use crate::copies::Copies;
 use crate::workers::Registry;
 
 /// Bytes of a body that administration may send.
@@ -51,6 +52,8 @@ pub(crate) struct App {
     pub(crate) streams: Arc<Places>,
     pub(crate) workers: Arc<Registry>,
     pub(crate) amqp_connections: AmqpConnections,
+    /// Who makes second copies.
+    pub(crate) copies: Option<Arc<Copies>>,
     /// Who comes in.
     pub(crate) access: Access,
     /// Who asks, as far as it is known here.
@@ -170,6 +173,7 @@ impl App {
             streams: Arc::default(),
             workers: Arc::default(),
             amqp_connections,
+            copies: None,
             who: access.anybody(),
             access,
             peer: Arc::default(),
@@ -181,6 +185,11 @@ impl App {
             config: Arc::new(config),
             amqp: Arc::new(amqp),
         }
+    }
+
+    /// The same with what makes second copies.
+    pub(crate) fn copied_by(self, copies: Option<Arc<Copies>>) -> Self {
+        Self { copies, ..self }
     }
 
     /// The same for connections that call through `node`.

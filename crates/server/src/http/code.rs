@@ -38,6 +38,7 @@ codes! {
     AccessDenied = "access_denied", FORBIDDEN, "The account may not do that";
     AccountRate = "account_rate", TOO_MANY_REQUESTS, "The account makes too many requests";
     AccountUnknown = "account_unknown", NOT_FOUND, "The account does not exist";
+    BackupUnknown = "backup_unknown", NOT_FOUND, "No such copy was asked for";
     BodyMalformed = "body_malformed", BAD_REQUEST, "The body is not JSON";
     BodyMissing = "body_missing", BAD_REQUEST, "The request needs a body";
     BodyNotUtf8 = "body_not_utf8", BAD_REQUEST, "The body is not UTF-8";

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod admin;
+mod backups;
 mod gates;
 mod groups;
 mod health;
@@ -148,6 +149,9 @@ pub(crate) async fn dispatch(op: Op, call: Call<'_>, held: Option<Held>) -> Resu
         Op::CreateToken => Box::pin(accounts::create_token(call)).await,
         Op::RevokeToken => Box::pin(accounts::revoke_token(call)).await,
         Op::ListAudit => Box::pin(accounts::audit(call)).await,
+        Op::BeginBackup => backups::begin(&call),
+        Op::GetBackup => backups::get(&call),
+        Op::ListBackups => Ok(backups::list(&call)),
         Op::Live => Ok(health::live()),
         Op::Ready => Ok(health::ready(&call)),
         Op::Started => Ok(health::started(&call)),

@@ -9,6 +9,7 @@ use longshore_engine::{GoneTotals, NamespaceView, QueueView, ShardStats};
 use longshore_node::{HistogramView, ShardCounters, ShardNumbers, ShardState, Unavailable};
 
 use super::app::App;
+use super::copy_metrics;
 use super::figures::Figures;
 use super::level_metrics;
 use super::series::{Name, OTHER, Series, Shard, Told};
@@ -83,6 +84,9 @@ pub(crate) fn text(
     queues(&mut page, &mut figures.queues, stats, max);
     namespaces(&mut page, &mut figures.namespaces, stats, max);
     stream_metrics::write(&mut page, streams, max);
+    if let Some(copies) = &app.copies {
+        copy_metrics::write(&mut page, &copies.status.told());
+    }
     page.0
 }
 

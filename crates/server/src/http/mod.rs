@@ -9,6 +9,7 @@ pub(crate) mod body;
 pub(crate) mod code;
 pub(crate) mod connection;
 pub(crate) mod content;
+mod copy_metrics;
 pub(crate) mod cursor;
 mod descriptors;
 mod events;

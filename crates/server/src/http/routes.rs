@@ -22,6 +22,7 @@ use crate::api::{
     SnoozeRequest, StatusRecord, StreamBody, StreamList, StreamRecord, TransactionAnswer,
     TransactionRequest, WorkerList, WorkerRecord,
 };
+use crate::api::{BackupList, BackupRecord, BackupRequest};
 use crate::api::{
     KindList, KindSettingsBody, KindWholeRecord, SlaBody, SlaList, SlaRecord, TriggerBody,
     TriggerList, TriggerRecord,
@@ -762,6 +763,20 @@ pub(crate) const ROUTES: &[Route] = &[
         ],
         outcomes: &[outcome(200, "The changes, the oldest first.", &[of::<AuditList>])],
         ..at_root("GET", "/v1/audit", Op::ListAudit, "Tell what administrators changed")
+    },
+    Route {
+        outcomes: &[outcome(200, "How copies are.", &[of::<BackupList>])],
+        ..at_root("GET", "/v1/backups", Op::ListBackups, "Tell how second copies are")
+    },
+    Route {
+        bodies: &[of::<BackupRequest>],
+        body_is_optional: true,
+        outcomes: &[outcome(202, "It will be made.", &[of::<BackupRecord>])],
+        ..at_root("POST", "/v1/backups", Op::BeginBackup, "Have a copy of the store made")
+    },
+    Route {
+        outcomes: &[outcome(200, "How far it is.", &[of::<BackupRecord>])],
+        ..at_root("GET", "/v1/backups/{}", Op::GetBackup, "Tell how far a copy is")
     },
     Route {
         outcomes: &[outcome(200, "It does.", &[of::<HealthAnswer>])],

@@ -27,6 +27,7 @@ use super::threads::{Place, Threads};
 use crate::access::Access;
 use crate::amqp::AmqpConnections;
 use crate::config::ServerConfig;
+use crate::copies::Copies;
 use crate::running::{Ticks, timeout};
 use crate::tls::Tls;
 use crate::tls::door::{Door, Spoken};
@@ -119,7 +120,9 @@ pub async fn serve(
     let Listeners { http, amqp, https, amqps, tls, access, amqp_connections } = listeners.into();
     let bounds = fit(config.http.clone(), node.shards());
     let of = (node.clone(), access, amqp_connections);
-    let app = Arc::new(App::new(of, bounds, config.amqp.clone(), config.node.limits.clone()));
+    let copies = Copies::start(&config.ship, &node)?;
+    let app = App::new(of, bounds, config.amqp.clone(), config.node.limits.clone());
+    let app = Arc::new(app.copied_by(copies.clone()));
     let server =
         Server { app, watched: Arc::default(), refusing: Arc::new(Semaphore::new(REFUSING_MAX)) };
     let threads = Threads::start(&server.app)?;
@@ -174,6 +177,9 @@ pub async fn serve(
     crate::stream_compaction::end(&node).await;
     triggers.abort();
     node.stop().await;
+    if let Some(copies) = copies {
+        copies.end().await;
+    }
     Ok(())
 }
 
