@@ -1,5 +1,5 @@
-//! Second copies of real servers: a disk is lost and a store is made of its copy, which has what the
-//! lost one had, job by job, message by message, event by event.
+//! Second copies of real servers: a disk is lost and a store is made of its copy, which has what
+//! the lost one had, job by job, message by message, event by event.
 
 use std::fs;
 use std::io::{BufRead, BufReader};

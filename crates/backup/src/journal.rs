@@ -88,7 +88,8 @@ impl Pieces {
     }
 }
 
-/// What of a piece is not in another one that begins with it; `None` where that holds other entries.
+/// What of a piece is not in another one that begins with it; `None` where that holds other
+/// entries.
 #[expect(clippy::option_option, reason = "there may be nothing left")]
 fn rest_of(piece: &Piece, there: &Piece) -> Option<Option<Piece>> {
     let (mine, theirs) = (piece.group()?, there.group()?);

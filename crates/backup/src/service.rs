@@ -244,8 +244,8 @@ impl Service {
         }
     }
 
-    /// From where on a shard's journal is to be sent: from what is there last, where this server has
-    /// what follows, and else from what a start would need.
+    /// From where on a shard's journal is to be sent: from what is there last, where this server
+    /// has what follows, and else from what a start would need.
     async fn begin(
         &self,
         place: &Place,
@@ -320,8 +320,8 @@ impl Service {
         }
     }
 
-    /// Makes bases: those that are wanted, and where copies are sent all the time, one at first, one
-    /// each time that some has passed, and one after a gap.
+    /// Makes bases: those that are wanted, and where copies are sent all the time, one at first,
+    /// one each time that some has passed, and one after a gap.
     async fn bases(&self, mut wanted: mpsc::Receiver<Wanted>) {
         let (mut due, mut retry) = (Instant::now(), RETRY);
         loop {

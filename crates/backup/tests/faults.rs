@@ -1,5 +1,6 @@
 //! A place that fails at any write, before it is there or after, and one that is away for long:
 //! what is whole there in the end is what the store had.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::fmt;
 use std::path::Path as FilePath;
@@ -33,12 +34,12 @@ struct Faulty {
 }
 
 impl Faulty {
-    fn refusal(&self) -> Error {
+    fn refusal() -> Error {
         Error::Generic { store: "faulty", source: "it fails on purpose".into() }
     }
 
     fn check(&self) -> Result<()> {
-        if self.away.load(Ordering::SeqCst) { Err(self.refusal()) } else { Ok(()) }
+        if self.away.load(Ordering::SeqCst) { Err(Self::refusal()) } else { Ok(()) }
     }
 }
 
@@ -61,11 +62,11 @@ impl ObjectStore for Faulty {
             (self.writes.fetch_add(1, Ordering::SeqCst), self.fails_in.load(Ordering::SeqCst));
         let fails = in_ > 0 && number.is_multiple_of(in_);
         if fails && (number / in_).is_multiple_of(2) {
-            return Err(self.refusal());
+            return Err(Self::refusal());
         }
         let put = self.objects.put_opts(path, payload, options).await?;
         // It is there, and nobody hears of it.
-        if fails { Err(self.refusal()) } else { Ok(put) }
+        if fails { Err(Self::refusal()) } else { Ok(put) }
     }
 
     async fn put_multipart_opts(

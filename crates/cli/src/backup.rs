@@ -41,8 +41,8 @@ pub(crate) enum BackupsCommand {
 #[derive(Args, Debug)]
 #[command(
     after_help = "Nothing is left in the folder where it fails. The store that comes of it is \
-    the same one in a line of its own: start a server on it as after a crash. Credentials come from \
-    the environment, as for the server."
+    the same one in a line of its own: start a server on it as after a crash. Credentials come \
+    from the environment, as for the server."
 )]
 pub(crate) struct RestoreArgs {
     /// Where copies lie: a path, file://, s3://, gs:// or az://
@@ -203,7 +203,7 @@ pub(crate) fn restore_into(args: &RestoreArgs, context: &Context) -> Result<Exit
         }
         restore(&place, &found, &plan, &args.data, &mut |text| note(text)).await
     });
-    let restored = restored.map_err(failure)?;
+    let restored = restored.map_err(|error| failure(&error))?;
     match context.format {
         Format::Json => output::json(&record(args, &restored))?,
         Format::Table => print(args, &restored)?,
@@ -211,13 +211,13 @@ pub(crate) fn restore_into(args: &RestoreArgs, context: &Context) -> Result<Exit
     Ok(ExitCode::SUCCESS)
 }
 
-fn failure(error: RestoreError) -> Failure {
+fn failure(error: &RestoreError) -> Failure {
     let text = error.to_string();
     match error {
         RestoreError::Nothing { .. } => Failure::new(Kind::NotFound, text),
         RestoreError::Several { .. } => Failure::usage(text).hint("name it with --store"),
         RestoreError::TooOld { oldest_ms } => {
-            let oldest = moment(InstantText(oldest_ms));
+            let oldest = moment(InstantText(*oldest_ms));
             Failure::new(Kind::NotFound, format!("the oldest copy is of {oldest}"))
         }
         RestoreError::Gap { have, .. } => Failure::new(Kind::Other, text).hint(format!(

@@ -206,7 +206,7 @@ impl Cli {
         let config = Config::load(self.global.config.as_deref())?;
         config::check_variables(config::variables())?;
         let server = self.global.server.or_else(|| config.client.server.clone());
-        let token = token_of(self.global.token, self.global.token_file.as_deref())?;
+        let token = token_of(self.global.token.as_deref(), self.global.token_file.as_deref())?;
         let context = Context {
             token,
             format: self.global.output.or(config.client.output).unwrap_or_default(),
@@ -259,10 +259,10 @@ impl Cli {
 }
 
 /// The token that is named, or that the file holds which is named.
-fn token_of(token: Option<String>, file: Option<&Path>) -> Result<Option<String>, Failure> {
+fn token_of(token: Option<&str>, file: Option<&Path>) -> Result<Option<String>, Failure> {
     let is_token = |text: &str| !text.is_empty() && text.bytes().all(|it| it.is_ascii_graphic());
     // An empty variable is as none.
-    if let Some(text) = token.as_deref().map(str::trim).filter(|text| !text.is_empty()) {
+    if let Some(text) = token.map(str::trim).filter(|text| !text.is_empty()) {
         if !is_token(text) {
             let said = "the token that is given is none: it has other letters than ASCII's";
             return Err(Failure::usage(said));
@@ -302,8 +302,7 @@ mod tests {
     fn a_token_is_that_which_is_named_or_that_of_the_file() {
         let file = std::env::temp_dir().join(format!("longshore-token-{}", std::process::id()));
         std::fs::write(&file, "of-the-file\n").unwrap();
-        let of =
-            |token: Option<&str>, file: Option<&Path>| token_of(token.map(str::to_owned), file);
+        let of = token_of;
         let found = |token, file| of(token, file).unwrap();
         assert_eq!(found(None, None), None);
         assert_eq!(found(None, Some(&file)).as_deref(), Some("of-the-file"));

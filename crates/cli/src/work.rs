@@ -26,6 +26,7 @@ pub(crate) use self::job::{Assignment, News, Runner, Verdict};
 pub(crate) use self::shell::{SHELL_KIND, Shell, ShellArgs, ShellResult, exit_code_of, outputs_of};
 pub(crate) use self::worker::{Settings, run};
 use crate::cli::Context;
+use crate::config::WorkConfig;
 use crate::failure::Failure;
 use crate::name;
 use crate::output::note;
@@ -110,15 +111,8 @@ fn check_concurrency(given: usize) -> Result<(), Failure> {
     Err(Failure::usage(message))
 }
 
-pub(crate) async fn execute(args: WorkArgs, context: &Context) -> anyhow::Result<ExitCode> {
-    let config = &context.config.work;
-    let client = context.client()?;
-    let exec = args.exec.or_else(|| config.exec.clone());
-    if exec.is_none() && !args.allow_shell {
-        return Err(Failure::usage("nothing to do with jobs: neither --exec nor --allow-shell")
-            .hint("longshore work --queue mail --exec './send-mail.sh'")
-            .into());
-    }
+/// How the worker works: as the flags say, and where they do not, as the configuration does.
+fn settings_of(args: WorkArgs, config: &WorkConfig) -> Result<Settings, Failure> {
     let configured = |text: &Option<String>, key: &str| -> Result<Option<DurationText>, Failure> {
         let parse = |text: &String| text.parse();
         text.as_ref()
@@ -129,7 +123,7 @@ pub(crate) async fn execute(args: WorkArgs, context: &Context) -> anyhow::Result
     let lease = args.lease.or(configured(&config.lease, "lease")?);
     let grace = args.grace.or(configured(&config.grace, "grace")?);
     let weights: BTreeMap<String, u32> = args.weights.into_iter().collect();
-    let settings = Settings {
+    Ok(Settings {
         queues: queues_of(args.queues, &weights, config.queues.clone()),
         weights,
         kinds: kinds::without_version(&args.kinds),
@@ -142,11 +136,25 @@ pub(crate) async fn execute(args: WorkArgs, context: &Context) -> anyhow::Result
         lease,
         grace: Duration::from_millis(grace.unwrap_or(DurationText::seconds(25)).0),
         name: args.name.unwrap_or_else(worker_name),
-    };
+    })
+}
+
+pub(crate) async fn execute(args: WorkArgs, context: &Context) -> anyhow::Result<ExitCode> {
+    let config = &context.config.work;
+    let client = context.client()?;
+    let exec = args.exec.clone().or_else(|| config.exec.clone());
+    if exec.is_none() && !args.allow_shell {
+        return Err(Failure::usage("nothing to do with jobs: neither --exec nor --allow-shell")
+            .hint("longshore work --queue mail --exec './send-mail.sh'")
+            .into());
+    }
+    let quiet = args.quiet;
+    let (allow_shell, range) = (args.allow_shell, args.autoscale);
+    let settings = settings_of(args, config)?;
     check_concurrency(settings.concurrency)?;
     let stop = stop_on_signal()?;
     stderr::start(Form::Plain)?;
-    if !args.quiet {
+    if !quiet {
         note(&format!("working on {} at {}", settings.queues.join(", "), client.url()));
     }
     let way = Way {
@@ -155,9 +163,9 @@ pub(crate) async fn execute(args: WorkArgs, context: &Context) -> anyhow::Result
         ca: context.ca.as_deref().map(std::path::absolute).transpose()?,
     };
     // A worker that names kinds gets only those: running both takes two.
-    let shell = args.allow_shell.then(|| {
+    let shell = allow_shell.then(|| {
         let kinds = Some(vec![SHELL_KIND.to_owned()]);
-        let runner = Arc::new(Shell { way: way.clone(), quiet: args.quiet });
+        let runner = Arc::new(Shell { way: way.clone(), quiet });
         run(
             &client,
             Settings { kinds, versions: Vec::new(), ..settings.clone() },
@@ -166,13 +174,13 @@ pub(crate) async fn execute(args: WorkArgs, context: &Context) -> anyhow::Result
         )
     });
     let exec = exec.map(|command| {
-        let runner = Arc::new(Exec { command, way: way.clone(), quiet: args.quiet });
+        let runner = Arc::new(Exec { command, way: way.clone(), quiet });
         run(&client, settings.clone(), runner, stop.clone())
     });
     let follow = async {
-        let of = args.autoscale.zip(settings.scale.clone());
+        let of = range.zip(settings.scale.clone());
         let Some((range, scale)) = of else { return std::future::pending().await };
-        autoscale::follow(client.another(), settings.clone(), (range, scale), args.quiet).await;
+        autoscale::follow(client.another(), settings.clone(), (range, scale), quiet).await;
     };
     let both = async {
         tokio::try_join!(

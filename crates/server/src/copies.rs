@@ -1,5 +1,5 @@
-//! Second copies as the server makes them: where to, how often, and who asked for one. They are made
-//! on a thread of their own, so that nobody waits for a place that is slow.
+//! Second copies as the server makes them: where to, how often, and who asked for one. They are
+//! made on a thread of their own, so that nobody waits for a place that is slow.
 
 use std::collections::VecDeque;
 use std::io;

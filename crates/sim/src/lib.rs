@@ -6,6 +6,7 @@
 //! the driver what the server's threads do, `workload` holds the clients, what they were told, and
 //! what must be true of it. A [`Canary`] is a fault put in on purpose, which must be noticed.
 
+mod bounds;
 mod canary;
 mod clock;
 mod faults;

@@ -8,8 +8,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use longshore_engine::driver::{Action, DiskLevel, Input};
 use longshore_engine::query::{Lookup, find_job};
 use longshore_engine::{
-    Answer, Cap, Clock, Command, ConsumerId, Delivery, JobId, JobState, Limits, ReplyTo,
-    Settlement, Token,
+    Answer, Clock, Command, ConsumerId, Delivery, JobId, JobState, Limits, ReplyTo, Settlement,
+    Token,
 };
 use longshore_journal::disk::Disk;
 use longshore_journal::{Crash, inspect_on};
@@ -28,8 +28,6 @@ use crate::workload::messages::peers::{self, Peers};
 use crate::workload::relay::{self, Relay};
 use crate::workload::shadow::Shadow;
 use crate::workload::{Check, invariants, ops, oracle, versions};
-
-const DAY_MS: u64 = 24 * 3600 * 1000;
 
 /// How to run.
 #[derive(Clone, Copy, Debug)]
@@ -139,29 +137,12 @@ impl Simulation {
         if versions::has_some(seed) {
             clients.iter_mut().for_each(Client::know_versions);
         }
-        let kinds_max = if versions::has_some(seed) { 24 } else { 12 };
         if seed % 10 == 8 {
             for client in &mut clients {
                 client.send_keys(seed);
             }
         }
-        // Nothing that the verdict needs is forgotten before it is given.
-        let limits = Limits {
-            retain_ms_default: 30 * DAY_MS,
-            tombstone_ms: 30 * DAY_MS,
-            dead_retain_ms: 60 * DAY_MS,
-            outcome_bytes_max: u64::MAX,
-            tombstones_max: u64::MAX,
-            sessions_max: Cap { shard: 100, namespace: 100 },
-            // Its workloads expect no refusal for these.
-            queues_max: Cap { shard: 24, namespace: 24 },
-            kinds_max: Cap { shard: kinds_max, namespace: kinds_max },
-            schedules_max: Cap { shard: 12, namespace: 12 },
-            operations_max: Cap { shard: 4, namespace: 4 },
-            waiters_max: Cap { shard: 16, namespace: 16 },
-            queue_idle_ms: random.maybe(50, |random| 1000 + random.below(30_000)),
-            ..Limits::tiny()
-        };
+        let limits = crate::bounds::limits(seed, &mut random);
         Self {
             random,
             clock: SimClock::new(),

@@ -1,10 +1,11 @@
 //! The table of routes: dispatch and `OpenAPI` are both made from it.
 
-use longshore_engine::driver::Class;
-use utoipa::ToSchema;
-use utoipa::openapi::{Ref, RefOr, Schema};
+mod made;
 
-use super::route::{Base, Op, Outcome, Parameter, ParameterKind, Route, SchemaOf};
+use longshore_engine::driver::Class;
+
+use self::made::{at_root, of, outcome, parameter, route, settling};
+use super::route::{Op, Outcome, Parameter, ParameterKind, Route};
 use crate::api::{AccountBody, AccountList, AccountRecord, AuditList, TokenAnswer, TokenRequest};
 use crate::api::{
     AckRequest, AppendAnswer, AppendBulkAnswer, BindingBody, BindingList, ChangedAnswer,
@@ -18,66 +19,15 @@ use crate::api::{
     PublishAnswer, PublishBody, PublishBulk, PublishBulkAnswer, PurgeRequest, QueueList,
     QueueRecord, QueueSettingsBody, RawJson, ReleaseRequest, RemovedAnswer, RescheduleRequest,
     RetryDeadRequest, RetryRequest, ScheduleBody, ScheduleList, ScheduleRecord, SettleAnswer,
-    SettleMessagesAnswer, SettleMessagesRequest, SettleRequest, SettledText, SlotList,
-    SnoozeRequest, StatusRecord, StreamBody, StreamList, StreamRecord, TransactionAnswer,
-    TransactionRequest, WorkerList, WorkerRecord,
+    SettleMessagesAnswer, SettleMessagesRequest, SettleRequest, SlotList, SnoozeRequest,
+    StatusRecord, StreamBody, StreamList, StreamRecord, TransactionAnswer, TransactionRequest,
+    WorkerList, WorkerRecord,
 };
 use crate::api::{BackupList, BackupRecord, BackupRequest};
 use crate::api::{
     KindList, KindSettingsBody, KindWholeRecord, SlaBody, SlaList, SlaRecord, TriggerBody,
     TriggerList, TriggerRecord,
 };
-
-/// A reference to the schema of `T`, which is added to the list with all that it refers to.
-fn of<T: ToSchema>(schemas: &mut Vec<(String, RefOr<Schema>)>) -> RefOr<Schema> {
-    let name = T::name();
-    if !schemas.iter().any(|(known, _)| *known == name) {
-        schemas.push((name.to_string(), T::schema()));
-        T::schemas(schemas);
-    }
-    RefOr::Ref(Ref::from_schema_name(name))
-}
-
-const fn outcome(status: u16, about: &'static str, bodies: &'static [SchemaOf]) -> Outcome {
-    Outcome { status, about, bodies }
-}
-
-const fn parameter(name: &'static str, kind: ParameterKind, about: &'static str) -> Parameter {
-    Parameter { name, kind, about }
-}
-
-const fn route(method: &'static str, path: &'static str, op: Op, about: &'static str) -> Route {
-    Route {
-        method,
-        base: Base::Namespace,
-        path,
-        op,
-        class: Class::Settle,
-        about,
-        parameters: &[],
-        bodies: &[],
-        body_is_optional: false,
-        outcomes: &[],
-    }
-}
-
-const fn at_root(method: &'static str, path: &'static str, op: Op, about: &'static str) -> Route {
-    Route { base: Base::Root, ..route(method, path, op, about) }
-}
-
-const fn settling(
-    path: &'static str,
-    op: Op,
-    about: &'static str,
-    bodies: &'static [SchemaOf],
-) -> Route {
-    const OUTCOMES: &[Outcome] = &[outcome(
-        200,
-        "How the run ended: the first answer, where this repeats one.",
-        &[of::<SettledText>],
-    )];
-    Route { bodies, outcomes: OUTCOMES, ..route("POST", path, op, about) }
-}
 
 const CURSOR: Parameter = parameter(
     "cursor",
