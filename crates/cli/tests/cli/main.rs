@@ -11,5 +11,6 @@ mod logs;
 mod schedules;
 mod usage;
 mod verify;
+mod when;
 mod work;
 mod workers;

@@ -88,6 +88,8 @@
 //! | 207  | partition u64, offset of the marker u64                | `Aborted`                |
 //! | 210  | name                                                   | `Account`                |
 //! | 211  | number u64                                             | `AuditEntry`             |
+//! | 212  | SHA-256 of account, namespace and key                  | `KeptAnswer`             |
+//! | 213  | number u64                                             | `AnswerNote`             |
 
 use crate::ids::{
     BodyId, ExchangeId, JobId, KindId, NamespaceId, OperationId, PartitionId, Place, QueueId,
