@@ -226,6 +226,8 @@ impl Service {
             shard.pieces = Some((pieces, from));
         }
         let Some((pieces, from)) = &mut shard.pieces else { return Ok(()) };
+        // The other shards have their turn once this much is sent, however much comes meanwhile.
+        let end = shard.source.durable();
         loop {
             // What is durable by now is sent by the next pieces.
             let durable = shard.source.durable();
@@ -241,6 +243,9 @@ impl Service {
                 told.pieces_total += 1;
                 told.bytes_total += bytes;
             });
+            if pieces.next() > end {
+                return Ok(());
+            }
         }
     }
 

@@ -25,8 +25,14 @@ const LOOK_MS: u64 = 1000;
 const MEMBERS_MAX: usize = 1000;
 const GROUPS_MAX: usize = 10_000;
 const BYTES_MAX: usize = 64 << 20;
-/// Partitions of the topics of one group.
+/// Partitions of the topics of one group, and what one takes in memory, in bytes, about: it is in
+/// some sets, of which one names the member that has it.
 const PARTITIONS_MAX: usize = 100_000;
+const PARTITION_BYTES: usize = 512;
+/// Bytes of the name of a group, a member, an instance or a rack. Kafka's clients send some 40.
+const NAME_BYTES_MAX: usize = 255;
+/// Bytes of the name of a topic, as Kafka has it.
+const TOPIC_BYTES_MAX: usize = 249;
 
 /// The epoch of whoever joins, leaves, or leaves to come back.
 const JOINS: i32 = 0;
@@ -74,6 +80,8 @@ struct Group {
     looked_ms: u64,
     /// Who has each partition or is giving it back.
     owners: BTreeMap<Part, String>,
+    /// As many bytes of its partitions as are in the sum of all groups.
+    counted: usize,
 }
 
 /// A code, and why in words.
@@ -92,7 +100,8 @@ impl Coordinator {
         let (name, interval_ms) = (request.group.clone(), INTERVAL_MS);
         let told = self.try_heartbeat(now_ms, random, request, client, find);
         if self.groups.get(&name).is_some_and(|group| group.members.is_empty()) {
-            self.groups.remove(&name);
+            let gone = self.groups.remove(&name);
+            self.bytes = self.bytes.saturating_sub(gone.map_or(0, |group| group.counted));
         }
         told.unwrap_or_else(|(error, why)| {
             let message = Some(why.to_owned());
@@ -207,7 +216,14 @@ impl Coordinator {
                 group.rebalance();
             }
         }
-        self.groups.retain(|_, group| !group.members.is_empty());
+        let bytes = &mut self.bytes;
+        self.groups.retain(|_, group| {
+            let stays = !group.members.is_empty();
+            if !stays {
+                *bytes = bytes.saturating_sub(group.counted);
+            }
+            stays
+        });
     }
 }
 
@@ -218,6 +234,14 @@ fn check(request: &HeartbeatRequest) -> Result<(), Refused> {
     }
     if request.instance.as_ref().is_some_and(String::is_empty) {
         return invalid("the instance has no name");
+    }
+    let names = [Some(&request.group), Some(&request.member), request.instance.as_ref()];
+    let names = names.into_iter().chain([request.rack.as_ref()]).flatten();
+    if names.map(String::len).any(|bytes| bytes > NAME_BYTES_MAX) {
+        return invalid("the name of a group, member, instance or rack has over 255 bytes");
+    }
+    if request.topics.iter().flatten().any(|name| name.len() > TOPIC_BYTES_MAX) {
+        return Err((codes::INVALID_TOPIC_EXCEPTION, "the name of a topic has over 249 bytes"));
     }
     if request.epoch < LEAVES_FOR_NOW || (request.epoch != JOINS && request.member.is_empty()) {
         return invalid("the epoch is below -2, or a member that has joined has no name");
@@ -299,9 +323,12 @@ impl Group {
             return Err((codes::FENCED_MEMBER_EPOCH, why));
         }
         let before = member.counted;
-        if request.asked_bytes() > bytes_left {
+        // Who only says that it is there is heard however much others take.
+        if request.asked_bytes() > bytes_left + before && (joins || request.topics.is_some()) {
             if joins && member.epoch == 0 {
                 self.remove(&request.member);
+                // Its instance may have had partitions before.
+                self.rebalance();
             }
             return Err((codes::GROUP_MAX_SIZE_REACHED, "groups say more than there is room for"));
         }
@@ -313,7 +340,10 @@ impl Group {
             member.forget_all();
             self.owners.retain(|_, owner| *owner != request.member);
         }
-        let moved = self.look(now_ms, changed || joins, find);
+        let bytes_left = (bytes_left + before).saturating_sub(after);
+        let (of_parts, moved) =
+            (self.counted, self.look(now_ms, changed || joins, find, bytes_left));
+        let (before, after) = (before + of_parts, after + self.counted);
         if changed || joins || moved {
             self.rebalance();
         }
@@ -332,13 +362,15 @@ impl Group {
     }
 
     /// Looks which of the wanted topics are there, now and then; whether that changed.
-    fn look(&mut self, now_ms: u64, at_once: bool, find: FindTopic<'_>) -> bool {
+    fn look(&mut self, now_ms: u64, at_once: bool, find: FindTopic<'_>, bytes_left: usize) -> bool {
         if !at_once && now_ms < self.looked_ms + LOOK_MS {
             return false;
         }
         self.looked_ms = now_ms;
         let wanted: BTreeSet<&String> = self.members.values().flat_map(|it| &it.topics).collect();
-        let (mut topics, mut left) = (BTreeMap::new(), PARTITIONS_MAX);
+        let room = (bytes_left + self.counted) / PARTITION_BYTES;
+        let most = PARTITIONS_MAX.min(room);
+        let (mut topics, mut left) = (BTreeMap::new(), most);
         for name in wanted {
             let Some(topic) = find(name) else { continue };
             let Some(less) = left.checked_sub(usize::try_from(topic.partitions).unwrap_or(0))
@@ -349,7 +381,7 @@ impl Group {
             topics.insert(name.clone(), topic);
         }
         let changed = topics != self.topics;
-        self.topics = topics;
+        (self.topics, self.counted) = (topics, (most - left) * PARTITION_BYTES);
         changed
     }
 

@@ -111,7 +111,9 @@ fn share(
     // Who has more than its share keeps one of the odd ones.
     for at in members {
         let (Some(wish), Some(given)) = (wishes.get(at), given.get_mut(at)) else { continue };
-        let had: Vec<Part> = wish.before.iter().filter(|part| is_there(part)).copied().collect();
+        let of = |id: [u8; 16]| wish.before.range((id, i32::MIN)..=(id, i32::MAX));
+        let had = topics.iter().flat_map(|(id, _)| of(**id));
+        let had: Vec<Part> = had.filter(|part| is_there(part)).copied().collect();
         let mut most = least;
         if had.len() > least && odd > 0 {
             (most, odd) = (least + 1, odd - 1);

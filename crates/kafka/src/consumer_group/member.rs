@@ -58,7 +58,7 @@ impl Member {
         }
     }
 
-    /// What it takes in memory, in bytes; partitions are bounded by those of the shard.
+    /// What it takes in memory, in bytes; partitions are counted with the group.
     pub(super) fn bytes(&self, id: &str) -> usize {
         let topics: usize = self.topics.iter().map(|name| name.len() + 64).sum();
         let texts = [&self.instance, &self.rack].into_iter().flatten().map(String::len);
@@ -71,8 +71,10 @@ impl Member {
         if request.epoch == self.epoch {
             return true;
         }
-        let owned = request.owned.iter().flatten();
-        let mut parts = owned.flat_map(|it| it.partitions.iter().map(|index| (it.id, *index)));
+        // Only who says what it has is told anew what it is to have.
+        let Some(owned) = &request.owned else { return false };
+        let mut parts =
+            owned.iter().flat_map(|it| it.partitions.iter().map(|index| (it.id, *index)));
         request.epoch == self.previous && parts.all(|part| self.assigned.contains(&part))
     }
 

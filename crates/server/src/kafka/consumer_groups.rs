@@ -31,6 +31,11 @@ impl Face {
             let why = "the account has no role for this group";
             return put_heartbeat(reply, &refused(codes::GROUP_AUTHORIZATION_FAILED, why));
         }
+        // What a member cannot fetch nobody else would get.
+        if request.topics.iter().flatten().any(|name| !self.has(CONSUME, name)) {
+            let why = "the account may not consume all of these topics";
+            return put_heartbeat(reply, &refused(codes::TOPIC_AUTHORIZATION_FAILED, why));
+        }
         let log = match self.log() {
             Ok(log) => log,
             Err((_, why)) => {

@@ -166,10 +166,10 @@ impl Face {
         }
         let random = Uuid::now_v7().as_u128();
         let answer = self.groups.with(|inner, now_ms| {
-            let (ticket, answer) = inner.ticket();
             if inner.consumers.has_members(&request.group) {
                 return None;
             }
+            let (ticket, answer) = inner.ticket();
             inner.coordinator.join(now_ms, random, ticket, request, client);
             Some(answer)
         });

@@ -84,7 +84,10 @@ impl Face {
 
     pub(super) async fn describe_producers(&self, reply: &mut Reply, request: ProducersRequest) {
         let mut topics: Vec<Topic<AskedPartition>> = Vec::new();
-        for topic in request.topics {
+        // Each once: a partition is told with all of its producers.
+        let mut told = BTreeSet::new();
+        for mut topic in request.topics {
+            topic.partitions.retain(|index| told.insert((topic.name.clone(), *index)));
             let stream = self.stream_as(LOOK, &topic.name);
             let found = |index: i32| {
                 let found = stream.as_ref().map_err(|code| *code);
@@ -133,7 +136,9 @@ impl Face {
         request: TransactionsRequest,
     ) {
         let mut ids = request.ids;
-        ids.truncate(ASKED_MAX);
+        let mut once = BTreeSet::new();
+        ids.retain(|id| once.insert(id.clone()));
+        let beyond = ids.split_off(ids.len().min(ASKED_MAX));
         let mine: Vec<String> = ids.iter().filter(|id| self.has(PUBLISH, id)).cloned().collect();
         let found = self.look(move |reader, namespace| {
             let find = |id: String| {
@@ -162,7 +167,13 @@ impl Face {
             };
             TransactionState { id, ..state }
         };
-        put_transactions(reply, &ids.into_iter().map(of).collect::<Vec<_>>());
+        let too_many = |id| TransactionState {
+            id,
+            error: codes::POLICY_VIOLATION,
+            ..TransactionState::default()
+        };
+        let told = ids.into_iter().map(of).chain(beyond.into_iter().map(too_many));
+        put_transactions(reply, &told.collect::<Vec<_>>());
     }
 
     /// The stream and the index of each partition.
