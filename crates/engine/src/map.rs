@@ -58,7 +58,7 @@ impl dyn OrderedMap {
         self.downcast_ref().expect("a test's map")
     }
 
-    /// As [`downcast_ref`](Self::downcast_ref).
+    /// The same, to be changed.
     pub fn downcast_mut<M: OrderedMap>(&mut self) -> Option<&mut M> {
         (self as &mut dyn Any).downcast_mut()
     }
