@@ -44,7 +44,7 @@ fn a_kind_has_settings_and_tells_what_is_over_it() {
     assert_eq!(server.job(&id)["max_attempts"], 3);
     server.run(&["kinds", "set", "invoice", r#"{"defaults": {"timeout": "0s"}}"#]).bad(4);
     let said = server.run(&["limits", "list"]).good();
-    assert!(said.contains("waiting") && said.contains("few"), "{said}");
+    assert!(said.contains("WAITING") && said.contains("few"), "{said}");
     let limit = server.run(&["limits", "show", "few", "-o", "json"]).json();
     assert_eq!(limit["waiting"], 0);
     let level = server.run(&["sla", "show", "soon", "-o", "json"]).json();
