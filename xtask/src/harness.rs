@@ -43,15 +43,9 @@ struct Program {
     folder: PathBuf,
 }
 
-/// Runs the test programs that `cargo BUILD` has built, but those that `is_left_out` names, with
-/// these variables in their environment.
-pub(crate) fn run(
-    build: &[&str],
-    is_left_out: impl Fn(&str) -> bool,
-    set: &[(&str, &OsStr)],
-) -> Result<()> {
-    let mut programs = built(build)?;
-    programs.retain(|it| !is_left_out(&it.name));
+/// Runs the test programs that `cargo BUILD` has built, with these variables in their environment.
+pub(crate) fn run(build: &[&str], set: &[(&str, &OsStr)]) -> Result<()> {
+    let programs = built(build)?;
     let count = programs.len();
     let queue = Mutex::new(VecDeque::from(sorted(programs)));
     let failed = Mutex::new(Vec::new());
