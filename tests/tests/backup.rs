@@ -266,6 +266,13 @@ fn a_second_copy_sends_only_what_is_new() {
     assert!(second.status.success(), "{}", text(&second.stderr));
     let second: Value = serde_json::from_slice(&second.stdout).unwrap();
     assert!(second["sent_bytes"].as_u64().unwrap() < 10_000, "{second}");
+    // What is gone from the place is new there.
+    let files = [place.as_str(), "-path", "*/files/*", "-type", "f", "-delete"];
+    assert!(Command::new("find").args(files).status().unwrap().success());
+    let third = backup(&server, &place).unwrap();
+    assert!(third.status.success(), "{}", text(&third.stderr));
+    let third: Value = serde_json::from_slice(&third.stdout).unwrap();
+    assert_eq!(third["sent_bytes"], third["bytes"], "{third}");
     drop(server);
     ground.restored("again", &[]).unwrap();
     check_whole(&ground, "again", &expected).unwrap();

@@ -2,6 +2,7 @@
 //! not have. Files may go while they are copied; then a newer picture is taken, and what was sent
 //! before is not sent again.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
@@ -13,7 +14,7 @@ use longshore_node::Source;
 
 use crate::catalogue::{Catalogue, FileEntry, Known, PART_BYTES, ShardBase, known_of, part_stem};
 use crate::error::BackupError;
-use crate::names::Line;
+use crate::names::{Line, leaf};
 use crate::place::Place;
 use crate::status::{BaseProgress, Status};
 
@@ -57,6 +58,7 @@ impl BaseMaker {
         let mut catalogue = Catalogue::begin(self.line.store, self.line.line);
         self.known.resize_with(sources.len(), Known::default);
         status.change(|told| told.base = Some(BaseProgress::default()));
+        self.look_what_is_there(sources).await?;
         for (index, source) in sources.iter().enumerate() {
             let mut left = PICTURES_MAX;
             let shard = loop {
@@ -80,6 +82,20 @@ impl BaseMaker {
         // Of the parts that were there before, those that nobody names may be removed.
         self.known = catalogue.shards.iter().map(|shard| known_of(shard).collect()).collect();
         Ok(catalogue)
+    }
+
+    /// Forgets of the parts that are known those that are gone from the place: somebody may have
+    /// emptied it, or a rule of the bucket removed what is old.
+    async fn look_what_is_there(&mut self, sources: &[Source]) -> Result<(), BackupError> {
+        for (known, source) in self.known.iter_mut().zip(sources) {
+            if known.is_empty() {
+                continue;
+            }
+            let files = self.place.list(&self.line.files(source.index()), None).await?;
+            let there: BTreeSet<String> = files.iter().map(leaf).collect();
+            known.retain(|stem, crc| there.contains(&format!("{stem}{crc:08x}")));
+        }
+        Ok(())
     }
 
     async fn copy_shard(
