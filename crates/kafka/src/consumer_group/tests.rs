@@ -140,6 +140,9 @@ fn epochs_fence_and_an_answer_that_was_lost_is_given_again() {
     one.beat(&mut all, 0);
     assert!(one.epoch > epoch && one.has.len() == 4);
     (one.epoch, one.has) = (epoch, has);
+    let silent = HeartbeatRequest { owned: None, topics: None, ..one.request() };
+    let told = all.heartbeat(0, 7, silent, Client::default(), &find);
+    assert_eq!(told.error, codes::FENCED_MEMBER_EPOCH, "it would never hear what it lacks");
     let told = one.beat(&mut all, 0);
     assert_eq!(told.error, codes::NONE, "the answer was lost, and it says what it had");
     assert_eq!(one.has.len(), 4);
@@ -186,4 +189,24 @@ fn an_instance_that_comes_back_has_what_it_had() {
     assert_eq!(again.has, had);
     consumers[0].epoch = epoch;
     assert_eq!(consumers[0].beat(&mut all, 0).error, codes::FENCED_INSTANCE_ID);
+}
+
+#[test]
+fn who_only_says_that_it_is_there_is_heard_however_much_others_take() {
+    let mut all = Coordinator::default();
+    let mut consumers = [Consumer::new("one", &["a"])];
+    settle(&mut all, &mut consumers, 0);
+    let [one] = &mut consumers;
+    all.bytes = super::BYTES_MAX;
+    let mut two = Consumer::new("two", &["a"]);
+    assert_eq!(two.beat(&mut all, 0).error, codes::GROUP_MAX_SIZE_REACHED);
+    let there = HeartbeatRequest { owned: None, topics: None, ..one.request() };
+    let told = all.heartbeat(0, 7, there, Client::default(), &find);
+    assert_eq!(told.error, codes::NONE);
+    let long = HeartbeatRequest { group: "g".repeat(256), ..two.request() };
+    let told = all.heartbeat(0, 7, long, Client::default(), &find);
+    assert_eq!(told.error, codes::INVALID_REQUEST);
+    one.epoch = LEAVES;
+    one.beat(&mut all, 0);
+    assert!(all.bytes < super::BYTES_MAX && all.names().next().is_none(), "its bytes are free");
 }
