@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use longshore_amqp::SessionView;
 use tokio::sync::{mpsc, oneshot};
@@ -98,13 +98,15 @@ impl AmqpConnections {
         // All are asked before the first is waited for.
         let asked: Vec<_> = asked.collect();
         let mut views = Vec::with_capacity(asked.len());
-        let all = async {
-            for told in asked {
-                views.extend(told.await.ok());
+        let until = Instant::now() + LOOK_TIME_MAX;
+        for mut told in asked {
+            let left = until.saturating_duration_since(Instant::now());
+            // Those that are slow to answer are left out, and nobody with them.
+            match timeout(left, &mut told).await {
+                Ok(view) => views.extend(view.ok()),
+                Err(_) => views.extend(told.try_recv().ok()),
             }
-        };
-        // Those that are slow to answer are left out.
-        let _ = timeout(LOOK_TIME_MAX, all).await;
+        }
         views
     }
 
