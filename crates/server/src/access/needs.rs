@@ -228,7 +228,8 @@ pub(crate) fn needs_of(command: &Command) -> Vec<Need<'_>> {
         Command::OfSchedule { name, command } => of_schedule(name, command, &mut needs),
         Command::Messages(command) => of_messages(command, &mut needs),
         Command::Kinds(command) => needs.push(match command {
-            KindCommand::Put { name, .. } => Need::named(ADMIN, name),
+            // What holds for a kind holds for its jobs in whatever queue.
+            KindCommand::Put { .. } => Need::all(ADMIN),
             KindCommand::List { .. } | KindCommand::Get { .. } | KindCommand::Unserved { .. } => {
                 Need::all(READ)
             }

@@ -81,7 +81,6 @@ pub(super) const fn asks(op: Op) -> Asks {
         | Op::PutLimit
         | Op::DeleteLimit
         | Op::PutSla
-        | Op::PutKind
         | Op::DeleteSla
         | Op::PutGate
         | Op::CloseGate
@@ -123,6 +122,7 @@ pub(super) const fn asks(op: Op) -> Asks {
         | Op::ListWorkers
         | Op::GetWorker => Asks::All(READ),
         Op::CancelOperation
+        | Op::PutKind
         | Op::PutPolicy
         | Op::DeletePolicy
         | Op::PutTrigger
