@@ -68,7 +68,7 @@ impl Turn {
         for record in &records {
             record.put(&mut bytes);
         }
-        let limit = self.state.limits.entry_bytes_max;
+        let limit = self.state.limits.entry_bytes_max.saturating_sub(self.reserved_bytes);
         let mut left = limit.saturating_sub(Entry::HEAD_BYTES + bytes.len());
         let mut both = records;
         for record in told {

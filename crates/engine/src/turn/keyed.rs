@@ -8,7 +8,7 @@ use crate::answer::Answer;
 use crate::command::{Command, ReplyTo, Request};
 use crate::effect::Effect;
 use crate::keyed::{ANSWER_BYTES_MAX, BESIDE_BYTES, CommandKey, KeyedCommand, Render};
-use crate::message::{MessageAnswer, MessageCommand, PublishMessage};
+use crate::message::{MessageAnswer, MessageCommand, PublishMessage, Published};
 use crate::moment::Moment;
 use crate::rejection::Rejection;
 use crate::stream::StreamAnswer;
@@ -114,7 +114,9 @@ fn did_something(answer: &Answer) -> bool {
         Answer::Settled(all) => all.iter().any(Result::is_ok),
         Answer::Extended(all) => all.iter().any(Result::is_ok),
         Answer::Messages(MessageAnswer::Settled(all)) => all.iter().any(Result::is_ok),
-        Answer::Messages(MessageAnswer::Published(all)) => all.iter().any(Result::is_ok),
+        Answer::Messages(MessageAnswer::Published(all)) => {
+            all.iter().any(|it| matches!(it, Ok(published) if *published != Published::Unroutable))
+        }
         Answer::Stream(StreamAnswer::Appended(all)) => all.iter().any(Result::is_ok),
         _ => true,
     }

@@ -16,6 +16,7 @@ use super::app::App;
 use super::body::{Gauge, Held};
 use super::code::Code;
 use super::connection::TAKEN_PER_SECOND_MIN;
+use super::keyed;
 use super::refusal::Refusal;
 use super::reply::AnswerBody;
 
@@ -211,7 +212,8 @@ impl App {
 
     /// Refuses a batch before it is enqueued, where there is no room for its answer.
     pub(crate) fn check_batch(&self, answer_bytes: usize) -> Result<(), Refusal> {
-        if answer_bytes < COUNTED_BYTES_MIN {
+        // What is only written down was done: it is too late to refuse it.
+        if answer_bytes < COUNTED_BYTES_MIN || keyed::is_written_down(self) {
             return Ok(());
         }
         self.hold_within(answer_bytes, self.answers.bytes_max()).map(drop)

@@ -13,7 +13,9 @@ use futures_util::FutureExt;
 use http_body_util::{BodyExt, Either};
 use hyper::StatusCode;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, LOCATION};
-use longshore_engine::{ANSWER_BYTES_MAX, Answer, Command, CommandKey, KeyedCommand, Render};
+use longshore_engine::{
+    ANSWER_BYTES_MAX, Answer, Command, CommandKey, KeyedCommand, KindCommand, Render,
+};
 use sha2::{Digest, Sha256};
 
 use super::app::{App, Call};
@@ -127,7 +129,9 @@ fn changes(command: &Command) -> bool {
             | Command::ListQueues { .. }
             | Command::GetNamespace
             | Command::GetOperation { .. }
-            | Command::Kinds(_)
+            | Command::Kinds(
+                KindCommand::List { .. } | KindCommand::Get { .. } | KindCommand::Unserved { .. }
+            )
     )
 }
 
@@ -139,6 +143,7 @@ fn refused(op: Op) -> Option<&'static str> {
             Some("answers about accounts may hold secrets, and are not kept")
         }
         Op::QuietWorker | Op::TerminateWorker => Some("what is said to a worker is not kept"),
+        Op::BeginBackup => Some("a copy that is made twice does no harm"),
         Op::DeleteMessages => Some("a queue of messages is emptied bit by bit"),
         Op::PutStream | Op::PutTrigger | Op::PutGroup | Op::DeleteGroup => {
             Some("to say again how it is to be does nothing more")

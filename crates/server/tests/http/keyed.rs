@@ -60,6 +60,9 @@ async fn writes_of_every_sort_are_told_again_as_they_were() {
         ("DELETE", &path, ""),
         ("PUT", "/v1/limits/l", r#"{"scope":"key","concurrency":3}"#),
         ("DELETE", "/v1/limits/l", ""),
+        ("PUT", "/v1/kinds/k", r#"{"defaults":{"timeout":"5s"}}"#),
+        ("PUT", "/v1/holds/shard=42", ""),
+        ("DELETE", "/v1/holds/shard=42", ""),
         ("PUT", "/v1/gates/g", "{}"),
         ("DELETE", "/v1/gates/g", ""),
         ("PUT", "/v1/schedules/s", schedule),
@@ -99,6 +102,8 @@ async fn where_a_key_cannot_be_kept_it_is_refused_and_what_failed_may_come_again
         ("POST", "/v1/lease", r#"{"queues":["q"]}"#),
         ("PUT", "/v1/streams/s", "{}"),
         ("PUT", "/v1/queues/m", r#"{"messages":{}}"#),
+        ("PUT", "/v1/holds/t?wait=1s", ""),
+        ("POST", "/v1/backups", "{}"),
     ] {
         ask(client, method, path, "a", body).await.refused(400, "idempotency_unsupported");
     }
@@ -133,5 +138,22 @@ async fn where_a_key_cannot_be_kept_it_is_refused_and_what_failed_may_come_again
     other.answer().await.expect(200);
     let again = ask(client, "POST", "/v1/queues/w/jobs", "c", r#"{"kind":"w"}"#).await;
     assert_eq!(&again.expect(202)["id"], id);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_took_may_come_again_with_its_key() {
+    let server = Server::start().await;
+    let client = &mut server.client().await;
+    let (path, body) = ("/v1/queues/later/publish", r#"{"body":1}"#);
+    ask(client, "POST", path, "a", body).await.refused(404, "queue_unknown");
+    client.put("/v1/queues/later", r#"{"messages":{}}"#).await.expect(200);
+    let first = ask(client, "POST", path, "a", body).await;
+    assert!(first.status < 300, "{}", first.status);
+    assert_eq!(first.header("idempotent-replayed"), None);
+    assert_eq!(
+        ask(client, "POST", path, "a", body).await.header("idempotent-replayed"),
+        Some("true")
+    );
     server.stop().await;
 }

@@ -7,6 +7,7 @@ use super::{ask, ok, unexpected};
 use crate::api::{HoldList, HoldRequest};
 use crate::http::app::Call;
 use crate::http::json::{read, text_of};
+use crate::http::keyed;
 use crate::http::refusal::Refusal;
 use crate::http::reply::Reply;
 use crate::http::text::check_path_name;
@@ -45,6 +46,9 @@ pub(super) async fn put(call: Call<'_>) -> Result<Reply, Refusal> {
     let HoldRequest { reason } =
         if body.is_empty() { HoldRequest::default() } else { read(text_of(body)?)? };
     let (tag, wait_ms) = (call.name.to_owned(), wait_ms(&call)?);
+    if wait_ms > 0 {
+        keyed::check_takes_none(call.app, "a hold that waits is answered later; leave out wait")?;
+    }
     hold_reply(&call, HoldCommand::Put { tag, reason, wait_ms }).await
 }
 
