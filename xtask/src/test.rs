@@ -47,9 +47,9 @@ struct Test {
     work: Work,
 }
 
-/// Tests start the real binaries, which `cargo test` alone does not build. All is built at once,
+/// Tests start the real binaries and an example, which `--tests` alone does not build. All is built at once,
 /// with the same features: for a package alone cargo would build most of the others once more.
-const BUILD: &[&str] = &["build", "--workspace", "--lib", "--bins", "--tests"];
+const BUILD: &[&str] = &["build", "--workspace", "--lib", "--bins", "--tests", "--examples"];
 
 const TABLE: &[Test] = &[
     Test { name: "build", tier: Tier::Quick, need: Need::Nothing, work: Work::Cargo(BUILD) },
