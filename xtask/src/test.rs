@@ -47,8 +47,9 @@ struct Test {
     work: Work,
 }
 
-/// Tests start the real binaries and an example, which `--tests` alone does not build. All is built at once,
-/// with the same features: for a package alone cargo would build most of the others once more.
+/// Tests start the real binaries and an example, which `--tests` alone does not build. All is
+/// built at once, with the same features: for a package alone cargo would build most of the
+/// others once more.
 const BUILD: &[&str] = &["build", "--workspace", "--lib", "--bins", "--tests", "--examples"];
 
 const TABLE: &[Test] = &[
