@@ -100,4 +100,6 @@ pub(crate) enum Scenario {
     Kafka,
     /// Unique keys, keys of limits, tenants, gates and schedules, many of each
     When,
+    /// Many queues and namespaces: memory, restart, leases over patterns, pauses
+    Queues,
 }

@@ -12,6 +12,7 @@ mod iterate;
 mod kafka;
 mod latency;
 mod one_by_one;
+mod queues;
 mod sdk;
 mod select;
 mod when;

@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 
 use super::{
     amqp, amqp_many, backlog, bulk, checkpoint, drain, idle, iterate, kafka, latency, one_by_one,
-    sdk, when, workers,
+    queues, sdk, when, workers,
 };
 use crate::args::Scenario;
 use crate::bench::Bench;
@@ -26,6 +26,7 @@ const SCENARIOS: &[(Scenario, &str, Run)] = &[
     (Scenario::AmqpMany, "amqp-many", amqp_many::run),
     (Scenario::Kafka, "kafka", kafka::run),
     (Scenario::When, "when", when::run),
+    (Scenario::Queues, "queues", queues::run),
 ];
 
 /// Runs what the command line names.
