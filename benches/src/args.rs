@@ -15,12 +15,18 @@ pub(crate) struct Args {
     /// How many times each side is measured; the median counts
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) pairs: u32,
-    /// Jobs that `drain` and `sdk` drain
+    /// Jobs that `drain`, `sdk` and parts of `when` drain
     #[arg(long, default_value_t = 100_000)]
     pub(crate) jobs: u64,
-    /// Jobs that wait in `backlog`
+    /// Jobs that wait in `backlog`; keys, and jobs behind a gate, in `when`
     #[arg(long, default_value_t = 1_000_000)]
     pub(crate) backlog_jobs: u64,
+    /// Tenants of `when`
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) tenants: u64,
+    /// Schedules of `when` that are due at one instant
+    #[arg(long, default_value_t = 100_000)]
+    pub(crate) schedules: u64,
     /// Seconds of each phase of `one-by-one`
     #[arg(long, default_value_t = 4)]
     pub(crate) seconds: u64,

@@ -74,6 +74,7 @@ impl Bench {
             "longshore": version,
             "peers": versions,
             "pairs": args.pairs,
+            "arguments": std::env::args().skip(1).collect::<Vec<_>>(),
         });
         let report = Report::create(&settings)?;
         Ok(Self { args, program, against, report, skipped: Vec::new() })

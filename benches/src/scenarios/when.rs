@@ -1,17 +1,17 @@
 //! When and how many: what unique keys, keys of a limit, tenants, a gate and schedules cost where
 //! there are many of them. Ours alone: each figure is against the same server without them.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+mod schedules;
+
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
 
 use super::crowd;
 use crate::bench::{Bench, begin};
-use crate::http::{BlockingConnection, get, post, put};
-use crate::jobs::{BULK_JOBS, enqueue_one, fill};
+use crate::http::{BlockingConnection, post, put};
+use crate::jobs::{BULK_JOBS, fill};
 use crate::longshore::Server;
 use crate::report::{Figure, Measure, Target};
 
@@ -29,7 +29,7 @@ const PARKED: Measure = Measure {
 };
 const TENANTS: Measure = Measure {
     name: "when-tenants",
-    what: "drain of 10,000 tenants, of the rate with one",
+    what: "drain of many tenants, of the rate with one",
     unit: "%",
     target: Target::AtLeast(70),
 };
@@ -39,38 +39,37 @@ const GATE: Measure = Measure {
     unit: "ms",
     target: Target::AtMost(5),
 };
-const SLOT: Measure = Measure {
-    name: "when-schedules",
-    what: "100,000 schedules due at one instant, the last job after it",
-    unit: "s",
-    target: Target::AtMost(2),
-};
-const NEIGHBOUR: Measure = Measure {
-    name: "when-schedules-neighbour",
-    what: "p99 of one enqueue meanwhile, of that before",
-    unit: "%",
-    target: Target::AtMost(200),
-};
 
-const TENANTS_COUNT: u64 = 10_000;
-const SCHEDULES: u64 = 100_000;
 const BATCH: usize = 100;
 const CONNECTIONS: usize = 4;
 const TURNS: usize = 20;
+/// What came before shall not weigh on what is measured.
 const REST: Duration = Duration::from_secs(2);
-/// For how long the latency of one enqueue is measured.
-const CALM: Duration = Duration::from_secs(5);
 
 pub(super) fn run(bench: &mut Bench) -> Result<()> {
-    let count = bench.args.backlog_jobs;
-    let ours = format!("Longshore: {count} jobs, keys and parked jobs; durable");
-    begin("when and how many: unique keys, limits, tenants, gates, schedules", &[&ours]);
+    let args = &bench.args;
+    let (waiting, jobs) = (args.backlog_jobs, args.jobs);
+    let settings = [
+        format!(
+            "unique: {waiting} jobs in bulks of {BULK_JOBS}, one connection; without, with a key each"
+        ),
+        format!(
+            "parked: {jobs} jobs, {CONNECTIONS} connections, leases of {BATCH} with settle; before, \
+             and beside {waiting} spent keys with a job each"
+        ),
+        format!("tenants: {jobs} jobs, drained likewise; of one tenant, of {}", args.tenants),
+        format!("gate: named by {waiting} waiting jobs; closed and opened, {TURNS} turns"),
+        format!("schedules: {}, all due in one second; one enqueue at a time", args.schedules),
+        "Longshore: durable, a new folder for each server".to_owned(),
+    ];
+    let settings: Vec<_> = settings.iter().map(String::as_str).collect();
+    begin("when and how many: unique keys, limits, tenants, gates, schedules", &settings);
     bench.pairs(longshore, None)
 }
 
 fn longshore(bench: &Bench) -> Result<Vec<Figure>> {
     let mut figures = vec![unique(bench)?, parked(bench)?, tenants(bench)?, gate(bench)?];
-    figures.extend(schedules(bench)?);
+    figures.extend(schedules::measure(bench)?);
     Ok(figures)
 }
 
@@ -127,6 +126,7 @@ fn parked(bench: &Bench) -> Result<Figure> {
     let server = Server::start(&bench.program, folder.path())?;
     let runtime = crowd::runtime()?;
     runtime.block_on(fill(server.address, bench.args.jobs))?;
+    thread::sleep(REST);
     let (without, _) = drain(&server, "bench")?;
     let limit = "{\"scope\":\"key\",\"window\":{\"max\":1,\"per\":\"24h\"}}";
     put_one(&server, "/v1/limits/api", limit)?;
@@ -142,6 +142,7 @@ fn parked(bench: &Bench) -> Result<Figure> {
     bulks(&server, "calls", count, job)?;
     ensure!(drain(&server, "calls")?.1 == 0, "a key of which nothing was left was handed out");
     runtime.block_on(fill(server.address, bench.args.jobs))?;
+    thread::sleep(REST);
     let (with, _) = drain(&server, "bench")?;
     let memory_mib = server.process.memory_mib()?;
     let details = [
@@ -166,7 +167,7 @@ fn tenants(bench: &Bench) -> Result<Figure> {
         ensure!(drained == bench.args.jobs, "{drained} jobs were drained");
         Ok(rate)
     };
-    let (one, many) = (rate(1)?, rate(TENANTS_COUNT)?);
+    let (one, many) = (rate(1)?, rate(bench.args.tenants)?);
     Ok(Figure::new(&TENANTS, 100.0 * many / one, [("one_per_s", one), ("many_per_s", many)]))
 }
 
@@ -192,85 +193,4 @@ fn gate(bench: &Bench) -> Result<Figure> {
     took_ms.sort_by(f64::total_cmp);
     let slowest = took_ms.last().copied().context("no turns")?;
     Ok(Figure::new(&GATE, slowest, [("median_ms", took_ms[TURNS / 2])]))
-}
-
-fn schedules(bench: &Bench) -> Result<Vec<Figure>> {
-    let folder = bench.folder()?;
-    let server = Server::start(&bench.program, folder.path())?;
-    let mut connection = BlockingConnection::open(server.address)?;
-    // None is due while they are created.
-    let slot_s = seconds()?.div_euclid(60) * 60 + 180;
-    let (hour, minute) = (slot_s / 3600 % 24, slot_s / 60 % 60);
-    let settings = format!(
-        "{{\"cron\":\"{minute} {hour} * * *\",\"job\":{{\"queue\":\"ticks\",\"kind\":\"tick\"}}}}"
-    );
-    let mut request = Vec::new();
-    for number in 0..SCHEDULES {
-        request.clear();
-        put(&mut request, &format!("/v1/schedules/s{number}"), settings.as_bytes());
-        connection.exchange(&request)?.success()?;
-    }
-    ensure!(seconds()? + CALM.as_secs() < slot_s, "creating the schedules took too long");
-    let stop = AtomicBool::new(false);
-    let calm = p99_until(&server, |since| since >= CALM)?;
-    thread::scope(|scope| {
-        let beside = scope.spawn(|| {
-            while seconds()? < slot_s {
-                thread::sleep(Duration::from_millis(5));
-            }
-            p99_until(&server, |_| stop.load(Ordering::Relaxed))
-        });
-        let late_s = last_tick(&mut connection, slot_s);
-        stop.store(true, Ordering::Relaxed);
-        let busy = beside.join().map_err(|_| anyhow::anyhow!("the neighbour panicked"))??;
-        let details = [("calm_p99_us", calm), ("busy_p99_us", busy)];
-        Ok(vec![
-            Figure::new(&SLOT, late_s?, []),
-            Figure::new(&NEIGHBOUR, 100.0 * busy / calm, details),
-        ])
-    })
-}
-
-/// How long after the slot the last job of it is there, in seconds.
-fn last_tick(connection: &mut BlockingConnection, slot_s: u64) -> Result<f64> {
-    let queue = get("/v1/queues/ticks");
-    loop {
-        let late_s = seconds_exactly()? - slot_s as f64;
-        if late_s > 0.0 {
-            let answer = connection.exchange(&queue)?;
-            let ready = if answer.status == 404 {
-                0
-            } else {
-                let view: Value = serde_json::from_slice(answer.success()?)?;
-                view["ready"].as_u64().context("a queue without a count")?
-            };
-            if ready == SCHEDULES {
-                return Ok(late_s);
-            }
-            ensure!(late_s < 120.0, "{ready} of {SCHEDULES} schedules fired in two minutes");
-        }
-        thread::sleep(Duration::from_millis(10));
-    }
-}
-
-/// The 99th percentile of enqueues one after the other, in microseconds.
-fn p99_until(server: &Server, is_enough: impl Fn(Duration) -> bool) -> Result<f64> {
-    let mut connection = BlockingConnection::open(server.address)?;
-    let request = enqueue_one();
-    let (start, mut took_us) = (Instant::now(), Vec::new());
-    while !is_enough(start.elapsed()) || took_us.len() < 100 {
-        let begun = Instant::now();
-        connection.exchange(&request)?.success()?;
-        took_us.push(begun.elapsed().as_secs_f64() * 1e6);
-    }
-    took_us.sort_by(f64::total_cmp);
-    Ok(took_us[took_us.len() * 99 / 100])
-}
-
-fn seconds() -> Result<u64> {
-    Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs())
-}
-
-fn seconds_exactly() -> Result<f64> {
-    Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64())
 }
