@@ -1,6 +1,9 @@
 //! Sessions of workers: which turn was answered last, and which grants may not have arrived.
 
-use super::{State, keys};
+use std::collections::BTreeMap;
+use std::ops::Bound::{self, Unbounded};
+
+use super::{State, Tally, Unwritten, keys};
 use crate::ids::{JobId, MonoMs, NamespaceId, Token};
 use crate::wire::{Wire, wire_struct};
 
@@ -32,21 +35,53 @@ wire_struct! {
     }
 }
 
-impl State {
+/// The sessions of a shard.
+#[derive(Debug, Default)]
+pub(crate) struct Sessions {
+    all: BTreeMap<SessionKey, Session>,
+    /// How many each namespace has.
+    of: Tally,
+    changed: Unwritten<SessionKey>,
+}
+
+impl Sessions {
+    pub(crate) fn get(&self, key: &SessionKey) -> Option<&Session> {
+        self.all.get(key)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// How many a namespace has.
+    pub(crate) fn len_of(&self, ns: NamespaceId) -> usize {
+        self.of.of(ns)
+    }
+
+    pub(crate) fn from(
+        &self,
+        from: Bound<SessionKey>,
+    ) -> impl Iterator<Item = (&SessionKey, &Session)> {
+        self.all.range((from, Unbounded))
+    }
+
+    pub(super) fn insert(&mut self, key: SessionKey, session: Session) {
+        self.of.add(key.0);
+        self.all.insert(key, session);
+    }
+
     /// A turn of the session granted these.
     pub(crate) fn remember_turn(
         &mut self,
         key: &SessionKey,
-        turn: u64,
-        seen: Option<u64>,
+        (turn, seen): (u64, Option<u64>),
         grants: impl Iterator<Item = (JobId, Token)>,
+        touched: MonoMs,
     ) {
-        let touched = self.mono;
-        let sessions_of = &mut self.sessions_of;
-        let session = self.sessions.entry(key.clone()).or_insert_with(|| {
-            sessions_of.add(key.0);
-            Session { last_turn: turn, unseen: Vec::new(), touched }
-        });
+        if !self.all.contains_key(key) {
+            self.insert(key.clone(), Session { last_turn: turn, unseen: Vec::new(), touched });
+        }
+        let session = self.all.get_mut(key).expect("it is there now");
         session.touched = touched;
         session.last_turn = turn;
         match seen {
@@ -60,39 +95,42 @@ impl State {
         if session.unseen.len() > TURNS_MAX {
             session.unseen.remove(0);
         }
-        self.sessions_changed.note(key);
+        self.changed.note(key);
     }
 
-    /// Whether a grant is still the job's run, and not about to end.
-    pub(crate) fn has_lease(&self, ns: NamespaceId, id: JobId, token: Token) -> bool {
-        let live = self.leases.get(&(ns, id));
-        live.is_some_and(|live| live.lease.token == token && live.expires >= self.mono)
+    /// Nobody could ask while the shard was not there: every session counts as heard of just now.
+    pub(crate) fn touch_all(&mut self, now: MonoMs) {
+        for session in self.all.values_mut() {
+            session.touched = now;
+        }
     }
+}
 
+impl State {
     /// Writes the sessions that changed since they were last written.
-    pub(crate) fn put_sessions(&mut self) {
-        for key in self.sessions_changed.take() {
+    pub(super) fn put_sessions(&mut self) {
+        for key in self.sessions.changed.take() {
             self.put_session(&key);
         }
     }
 
-    pub(super) fn put_session(&mut self, key: &SessionKey) {
+    /// Writes some of them, where there are too many.
+    pub(super) fn put_excess_sessions(&mut self) {
+        while let Some(key) = self.sessions.changed.take_excess() {
+            self.put_session(&key);
+        }
+    }
+
+    fn put_session(&mut self, key: &SessionKey) {
         if let Some(value) = self.sessions.get(key).map(Wire::to_bytes) {
             self.put_bytes(&keys::session(key.0, &key.1, &key.2), &value);
         }
     }
 
-    /// Nobody could ask while the shard was not there: every session counts as heard of just now.
-    pub(crate) fn touch_sessions(&mut self) {
-        for session in self.sessions.values_mut() {
-            session.touched = self.mono;
-        }
-    }
-
     pub(crate) fn forget_session(&mut self, key: &SessionKey) {
-        if self.sessions.remove(key).is_some() {
-            self.sessions_of.take(key.0);
-            self.sessions_changed.forget(key);
+        if self.sessions.all.remove(key).is_some() {
+            self.sessions.of.take(key.0);
+            self.sessions.changed.forget(key);
         }
         self.remove(&keys::session(key.0, &key.1, &key.2));
     }

@@ -253,7 +253,7 @@ impl Turn {
             }
             _ if granted.is_none() => {
                 let (of_namespace, of_shard) =
-                    (self.state.sessions_of.of(ns), self.state.sessions.len());
+                    (self.state.sessions.len_of(ns), self.state.sessions.len());
                 let room = self.state.limits.sessions_max.check(of_namespace, of_shard);
                 room.map_err(|(scope, limit)| Rejection::TooManySessions { scope, limit })
             }
@@ -296,7 +296,7 @@ impl Turn {
         let turns = session.unseen.iter().filter(|grants| Some(grants.turn) == request.turn);
         let mut jobs = Vec::new();
         for (id, token) in turns.flat_map(|grants| &grants.grants) {
-            let live = self.state.leases.get(&(key.0, *id));
+            let live = self.state.leases.get(key.0, *id);
             if let Some(live) = live.filter(|live| live.lease.token == *token)
                 && let Some(job) = self.state.job(key.0, *id)
             {
@@ -315,7 +315,7 @@ impl Turn {
         let unseen = session.unseen.iter().filter(|g| g.turn > seen && g.turn < turn);
         let grants: Vec<_> = unseen.flat_map(|g| g.grants.iter().copied()).collect();
         for (id, token) in grants {
-            let live = self.state.leases.get(&(key.0, id));
+            let live = self.state.leases.get(key.0, id);
             if live.is_some_and(|live| live.lease.token == token) {
                 self.give_back(key.0, (id, token), moment);
             }
@@ -377,8 +377,8 @@ impl Turn {
     /// Hands what became available to those who stand in line, the first one first.
     pub(super) fn dispatch(&mut self, moment: Moment) {
         let mut budget = Budget::full();
-        while !self.state.fresh_queues.is_empty() {
-            let fresh = std::mem::take(&mut self.state.fresh_queues);
+        while self.state.has_fresh() {
+            let fresh = self.state.take_fresh();
             if !self.may_grant() || !self.consumers.any_in_line() {
                 return;
             }
@@ -403,9 +403,9 @@ impl Turn {
                     offered = Some(ticket);
                 }
                 next.extend(self.next_waiter(id, offered).map(|ticket| (ticket, id)));
-                if !self.state.fresh_queues.is_empty() {
+                if self.state.has_fresh() {
                     // What came forward may be for somebody who waits longer.
-                    self.state.fresh_queues.extend(next.iter().map(|(_, id)| *id));
+                    self.state.note_fresh(next.iter().map(|(_, id)| *id));
                     break;
                 }
             }
@@ -441,7 +441,7 @@ impl Turn {
                     // There may be more for it than one delivery has: it is offered that like
                     // anybody else.
                     let due = self.due_queues(ns, &request);
-                    self.state.fresh_queues.extend(due);
+                    self.state.note_fresh(due);
                 }
             }
         }
