@@ -180,9 +180,9 @@ impl State {
     fn apply_to_jobs(&mut self, record: Record) {
         match record {
             Record::JobEnqueued { namespace, job } => self.apply_job_enqueued(namespace, *job),
-            Record::LeasesGranted { namespace, worker, session, turn, seen, grants } => {
-                let turn = turn.map(|turn| (turn, seen));
-                self.apply_leases_granted(namespace, (worker, session), turn, &grants);
+            Record::LeasesGranted { namespace, worker, session, ask, seen, grants } => {
+                let ask = ask.map(|ask| (ask, seen));
+                self.apply_leases_granted(namespace, (worker, session), ask, &grants);
             }
             Record::JobSucceeded { namespace, id, result, location, .. } => {
                 self.apply_job_succeeded(namespace, id, result, location);

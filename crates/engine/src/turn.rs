@@ -2,14 +2,13 @@
 //! the simulator its own clock and disk.
 
 mod accounts;
-mod asked;
+mod asks;
 mod audited;
 mod consumers;
 mod demand;
 mod entry;
 mod gates;
 mod handle;
-mod holding;
 mod holds;
 mod idle_queues;
 mod keyed;
@@ -26,11 +25,12 @@ mod streams;
 mod tests;
 mod tick;
 mod waiters;
+mod worker_leases;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 
-use asked::AskedTurns;
+use asks::LastAsks;
 use consumers::{Consumers, Taker};
 use demand::Demand;
 use idle_queues::IdleQueues;
@@ -99,7 +99,7 @@ pub struct Turn {
     takers: MessageTakers,
     lost: Losses,
     demand: Demand,
-    asked: AskedTurns,
+    asks: LastAsks,
     idle_queues: IdleQueues,
     slices: Slices,
     /// When it was looked last whether service levels are kept.
@@ -149,7 +149,7 @@ impl Turn {
             takers: MessageTakers::default(),
             lost: Losses::default(),
             demand: Demand::default(),
-            asked: AskedTurns::default(),
+            asks: LastAsks::default(),
             deferred: BTreeSet::new(),
             shortage_since: None,
             grants: true,

@@ -108,7 +108,7 @@ impl State {
                 namespace,
                 worker: request.worker.clone(),
                 session: request.session.clone(),
-                turn: request.turn,
+                ask: request.ask,
                 seen: request.seen,
                 grants,
             });
@@ -164,7 +164,7 @@ impl State {
         &mut self,
         ns: NamespaceId,
         session: (String, String),
-        turn: Option<(u64, Option<u64>)>,
+        ask: Option<(u64, Option<u64>)>,
         grants: &[Grant],
     ) {
         let (worker, session) = session;
@@ -194,10 +194,10 @@ impl State {
             self.spend_limits(ns, &job);
             self.meta_mut().next_token = grant.token.counter + 1;
         }
-        if let Some(turn) = turn {
+        if let Some(ask) = ask {
             let key = (ns, worker, session);
             let granted = grants.iter().map(|grant| (grant.id, grant.token));
-            self.sessions.remember_turn(&key, turn, granted, self.mono());
+            self.sessions.remember_ask(&key, ask, granted, self.mono());
         }
     }
 

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::exchanges::Exchanges;
 use super::policy::Policies;
 use super::shelf::{
-    BodyRef, Held, Holder, MessageLease, Next, Shelf, Stored, YOUNG_BYTES_TOTAL, weight,
+    BodyRef, Held, HeldBy, MessageLease, Next, Shelf, Stored, YOUNG_BYTES_TOTAL, weight,
 };
 use super::{Binding, Destination, Exchange, MessageTag, Policy, Slot};
 use crate::ids::{ExchangeId, MonoMs, NamespaceId, Place, QueueId, StreamId, TimeMs};
@@ -140,7 +140,7 @@ impl Messages {
     pub(crate) fn extend_lease(&mut self, tag: MessageTag, lease_ms: Option<u64>, now: MonoMs) {
         let shelf = self.shelves.get_mut(&tag.queue);
         let held = shelf.and_then(|shelf| shelf.unsettled.get_mut(&tag.slot()));
-        if let Some(Held { holder: Holder::Lease { lease_ms: own_ms, expires, .. }, .. }) = held {
+        if let Some(Held { holder: HeldBy::Lease { lease_ms: own_ms, expires, .. }, .. }) = held {
             self.lease_ends.remove(&(*expires, tag));
             *expires = now.plus(lease_ms.unwrap_or(*own_ms));
             self.lease_ends.insert((*expires, tag));
@@ -197,7 +197,7 @@ impl Messages {
 
     /// A message is with nobody any more.
     pub(crate) fn forget_end(&mut self, tag: MessageTag, held: &Held) {
-        if let Holder::Lease { expires, .. } = held.holder {
+        if let HeldBy::Lease { expires, .. } = held.holder {
             self.lease_ends.remove(&(expires, tag));
         }
         if let Some((ns, at)) = self.overdue.remove(&tag) {
@@ -378,7 +378,7 @@ impl State {
         body: BodyRef,
     ) {
         let expires = self.mono().plus(lease_ms);
-        let holder = Holder::Lease { token, lease_ms, expires };
+        let holder = HeldBy::Lease { token, lease_ms, expires };
         self.messages.lease_ends.insert((expires, tag));
         self.messages.hold(tag, Held { holder, body });
     }

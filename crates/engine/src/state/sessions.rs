@@ -1,4 +1,5 @@
-//! Sessions of workers: which turn was answered last, and which grants may not have arrived.
+//! Sessions of workers that number their asks: which was answered last, and which grants may not
+//! have arrived.
 
 use std::collections::BTreeMap;
 use std::ops::Bound::{self, Unbounded};
@@ -7,17 +8,17 @@ use super::{State, Tally, Unwritten, keys};
 use crate::ids::{JobId, MonoMs, NamespaceId, Token};
 use crate::wire::{Wire, wire_struct};
 
-/// Turns whose grants a session remembers as possibly not arrived.
-const TURNS_MAX: usize = 32;
+/// Asks whose grants a session remembers as possibly not arrived.
+const ASKS_MAX: usize = 32;
 
 /// A session: its namespace, worker and name.
 pub(crate) type SessionKey = (NamespaceId, String, String);
 
 wire_struct! {
-    /// What one turn granted.
-    pub(crate) struct TurnGrants {
-        /// The turn.
-        pub(crate) turn: u64,
+    /// What one ask was granted.
+    pub(crate) struct AskGrants {
+        /// Its number.
+        pub(crate) ask: u64,
         /// The jobs and their tokens, in the order of delivery.
         pub(crate) grants: Vec<(JobId, Token)>,
     }
@@ -26,10 +27,10 @@ wire_struct! {
 wire_struct! {
     /// A session as it is kept.
     pub(crate) struct Session {
-        /// The last turn that granted something.
-        pub(crate) last_turn: u64,
-        /// Grants of turns not known to have arrived, the oldest first.
-        pub(crate) unseen: Vec<TurnGrants>,
+        /// The last ask that was granted something.
+        pub(crate) last_ask: u64,
+        /// Grants of asks not known to have arrived, the oldest first.
+        pub(crate) unseen: Vec<AskGrants>,
         /// Volatile: when it last asked.
         pub(crate) touched: MonoMs = _,
     }
@@ -70,29 +71,29 @@ impl Sessions {
         self.all.insert(key, session);
     }
 
-    /// A turn of the session granted these.
-    pub(crate) fn remember_turn(
+    /// An ask of the session was granted these.
+    pub(crate) fn remember_ask(
         &mut self,
         key: &SessionKey,
-        (turn, seen): (u64, Option<u64>),
+        (ask, seen): (u64, Option<u64>),
         grants: impl Iterator<Item = (JobId, Token)>,
         touched: MonoMs,
     ) {
         if !self.all.contains_key(key) {
-            self.insert(key.clone(), Session { last_turn: turn, unseen: Vec::new(), touched });
+            self.insert(key.clone(), Session { last_ask: ask, unseen: Vec::new(), touched });
         }
         let session = self.all.get_mut(key).expect("it is there now");
         session.touched = touched;
-        session.last_turn = turn;
+        session.last_ask = ask;
         match seen {
-            Some(seen) => session.unseen.retain(|grants| grants.turn > seen),
-            None => session.unseen.retain(|grants| grants.turn == turn),
+            Some(seen) => session.unseen.retain(|grants| grants.ask > seen),
+            None => session.unseen.retain(|grants| grants.ask == ask),
         }
-        match session.unseen.last_mut().filter(|last| last.turn == turn) {
+        match session.unseen.last_mut().filter(|last| last.ask == ask) {
             Some(last) => last.grants.extend(grants),
-            None => session.unseen.push(TurnGrants { turn, grants: grants.collect() }),
+            None => session.unseen.push(AskGrants { ask, grants: grants.collect() }),
         }
-        if session.unseen.len() > TURNS_MAX {
+        if session.unseen.len() > ASKS_MAX {
             session.unseen.remove(0);
         }
         self.changed.note(key);

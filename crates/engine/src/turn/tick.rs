@@ -136,7 +136,7 @@ impl Turn {
     fn forget_sessions(&mut self, moment: Moment) {
         let idle_ms = self.state.limits.session_ms;
         if self.demand.sweep_due(moment.mono) {
-            self.asked.sweep(moment.mono, idle_ms);
+            self.asks.sweep(moment.mono, idle_ms);
             self.session_round.get_or_insert(Unbounded);
         }
         let Some(from) = self.session_round.take() else { return };
@@ -151,8 +151,8 @@ impl Turn {
             if session.touched.plus(idle_ms) > moment.mono {
                 continue;
             }
-            let mut grants = session.unseen.iter().flat_map(|turn| &turn.grants);
-            looked += session.unseen.iter().map(|turn| turn.grants.len()).sum::<usize>() / 64;
+            let mut grants = session.unseen.iter().flat_map(|asked| &asked.grants);
+            looked += session.unseen.iter().map(|asked| asked.grants.len()).sum::<usize>() / 64;
             // While it is at one of its jobs, its answers may be asked for again.
             if !grants.any(|(id, token)| self.state.has_lease(key.0, *id, *token)) {
                 gone.push(key.clone());

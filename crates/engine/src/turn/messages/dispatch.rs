@@ -9,7 +9,7 @@ use crate::command::{ConsumerId, ReplyTo};
 use crate::effect::Effect;
 use crate::ids::{ConnectionId, NamespaceId, QueueId, Token};
 use crate::message::{
-    Ends, Held, Holder, LeaseMessages, MessageAnswer, MessageDelivery, MessageEnd, MessageTag,
+    Ends, Held, HeldBy, LeaseMessages, MessageAnswer, MessageDelivery, MessageEnd, MessageTag,
     Stored,
 };
 use crate::moment::Moment;
@@ -110,7 +110,7 @@ impl Turn {
         tag: MessageTag,
         stored: &Stored,
     ) {
-        let holder = Holder::Connection(connection, consumer);
+        let holder = HeldBy::Connection(connection, consumer);
         let held = Held { holder, body: stored.body_ref() };
         self.state.messages.hold(tag, held);
         self.takers.hold(connection, tag);

@@ -11,7 +11,7 @@ use crate::answer::Answer;
 use crate::command::{ConsumerId, ReplyTo};
 use crate::ids::{ConnectionId, NamespaceId, QueueId, Token};
 use crate::message::{
-    BodyRef, Ends, Entering, Holder, Holding, MessageAnswer, MessageCommand, MessageEnd,
+    BodyRef, Ends, Entering, HeldBy, Holding, MessageAnswer, MessageCommand, MessageEnd,
     MessageSettlement, MessageTag, MessageVerdict, Stored,
 };
 use crate::moment::Moment;
@@ -235,7 +235,7 @@ impl Turn {
         moment: Moment,
     ) {
         let Some(held) = self.state.messages.held(tag) else { return };
-        if !matches!(held.holder, Holder::Connection(by, _) if by == connection) {
+        if !matches!(held.holder, HeldBy::Connection(by, _) if by == connection) {
             return;
         }
         let body = held.body;
@@ -262,7 +262,7 @@ impl Turn {
         for tag in messages {
             let Some(held) = self.state.messages.held(*tag) else { continue };
             // What the connection has no more goes back with its end, or is somebody else's.
-            if let Holder::Connection(by, Some(of)) = held.holder
+            if let HeldBy::Connection(by, Some(of)) = held.holder
                 && of == consumer
                 && self.takers.release(by, *tag)
             {
@@ -389,7 +389,7 @@ impl Turn {
         let queue = self.usable_queue(ns, &message.queue, None)?.id;
         let tag = MessageTag { queue, urgency: message.urgency, place: message.place };
         match self.state.messages.held(tag) {
-            Some(held) if matches!(held.holder, Holder::Lease { token: of, .. } if of == token) => {
+            Some(held) if matches!(held.holder, HeldBy::Lease { token: of, .. } if of == token) => {
                 Ok((tag, held.body))
             }
             _ => Err(self.message_unknown(tag)),

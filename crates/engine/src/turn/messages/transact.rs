@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::settle::entered;
 use crate::ids::NamespaceId;
 use crate::message::{
-    BodyRef, Holder, MessageAnswer, MessageSettlement, MessageTag, MessageTransaction, Published,
+    BodyRef, HeldBy, MessageAnswer, MessageSettlement, MessageTag, MessageTransaction, Published,
     Refused, Settling,
 };
 use crate::moment::Moment;
@@ -98,7 +98,7 @@ impl Turn {
     fn body_held(&self, transaction: &MessageTransaction, tag: MessageTag) -> Option<BodyRef> {
         let held = self.state.messages.held(tag)?;
         match held.holder {
-            Holder::Connection(by, _) if Some(by) == transaction.connection => Some(held.body),
+            HeldBy::Connection(by, _) if Some(by) == transaction.connection => Some(held.body),
             _ => None,
         }
     }

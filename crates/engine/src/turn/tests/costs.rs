@@ -250,7 +250,7 @@ fn sessions_that_ask_no_more_are_forgotten_in_several_turns() {
     for n in 1..=40 {
         shard.enqueue(job(n));
         let session = format!("s{n:02}");
-        let wish = LeaseJobs { turn: Some(1), session, ..wish() };
+        let wish = LeaseJobs { ask: Some(1), session, ..wish() };
         let Answer::Leased { jobs, .. } = shard.call(Command::LeaseJobs(Box::new(wish))) else {
             panic!("no jobs");
         };

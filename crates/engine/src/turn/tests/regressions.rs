@@ -62,7 +62,7 @@ fn a_refused_lease_makes_no_namespace() {
 fn a_restart_on_a_clock_that_has_run_for_long_forgets_no_session() {
     let mut shard = Shard::new();
     shard.enqueue(job(1));
-    let turn = || Command::LeaseJobs(Box::new(LeaseJobs { turn: Some(1), ..wish() }));
+    let turn = || Command::LeaseJobs(Box::new(LeaseJobs { ask: Some(1), ..wish() }));
     let Answer::Leased { jobs: first, .. } = shard.call(turn()) else { panic!() };
     let mut recovery = Recovery::begin(Map::new(), Position::START, Limits::default()).unwrap();
     for (index, entry) in shard.journal.iter().enumerate() {
