@@ -171,7 +171,7 @@ pub(crate) fn of_rejection(rejection: &Rejection, vhost: &str) -> Failure {
         | Rejection::JobUnknown { .. }
         | Rejection::JobStateRefused { .. }
         | Rejection::LeaseLost { .. }
-        | Rejection::TurnPassed { .. }
+        | Rejection::AskPassed { .. }
         | Rejection::RequestSuperseded { .. }
         | Rejection::TooManyWaiting { .. }
         | Rejection::TooManySessions { .. }

@@ -1,32 +1,13 @@
 //! The only mutation of the durable state: one fact at a time. Applying may touch, never fail and
 //! never decide; a record that does not fit the state is a bug and says so.
 
-use crate::Position;
-use crate::ids::{KindId, NamespaceId, QueueId, TimeMs};
+use crate::ids::{KindId, NamespaceId, QueueId};
 use crate::message::Destination;
 use crate::queue::{Queue, QueueCounts};
 use crate::record::Record;
-use crate::state::{Kept, Kind, Namespace, State, keys};
-use crate::wire::Wire;
+use crate::state::{Kind, State, keys};
 
 impl State {
-    /// Begins the entry at `position`: engine time moves on.
-    pub(crate) fn begin_entry(&mut self, position: Position, at: TimeMs) {
-        self.position = position;
-        assert!(at >= self.meta.at, "engine time went back from {} to {at}", self.meta.at);
-        if at > self.meta.at {
-            self.meta_mut().at = at;
-        }
-    }
-
-    /// Ends the entry: what its records left to be done once is done.
-    pub(crate) fn end_entry(&mut self) {
-        if !self.new_outcomes.is_empty() {
-            self.file_outcomes();
-        }
-        self.put_excess();
-    }
-
     /// Applies one record.
     #[expect(clippy::too_many_lines, reason = "the one match of all records, a line each")]
     pub(crate) fn apply(&mut self, record: Record) {
@@ -153,7 +134,7 @@ impl State {
                 self.lanes.shut(id, shut);
                 self.queues.change(id).settings = settings;
                 self.put_queue(id);
-                self.fresh_queues.insert(id);
+                self.note_fresh([id]);
             }
             Record::QueueDeleted { id } => self.apply_queue_deleted(id),
             Record::KindNamed { namespace, id, name, version } => {
@@ -199,9 +180,9 @@ impl State {
     fn apply_to_jobs(&mut self, record: Record) {
         match record {
             Record::JobEnqueued { namespace, job } => self.apply_job_enqueued(namespace, *job),
-            Record::LeasesGranted { namespace, worker, session, turn, seen, grants } => {
-                let turn = turn.map(|turn| (turn, seen));
-                self.apply_leases_granted(namespace, (worker, session), turn, &grants);
+            Record::LeasesGranted { namespace, worker, session, ask, seen, grants } => {
+                let ask = ask.map(|ask| (ask, seen));
+                self.apply_leases_granted(namespace, (worker, session), ask, &grants);
             }
             Record::JobSucceeded { namespace, id, result, location, .. } => {
                 self.apply_job_succeeded(namespace, id, result, location);
@@ -283,48 +264,21 @@ impl State {
         self.remove(&keys::queue_counts(id));
     }
 
-    fn apply_namespace_created(&mut self, id: NamespaceId, name: String) {
-        self.meta_mut().next_namespace = NamespaceId(id.0 + 1);
-        let created_at = self.now();
-        let namespace = Namespace { id, name, created_at, deleted: false };
-        self.put(&keys::namespace(id), &namespace);
-        self.add_namespace(namespace, Kept::default());
-        self.kept_mut(id);
-    }
-
-    fn apply_namespace_deleted(&mut self, id: NamespaceId) {
-        let ns = id;
-        let Some(slot) = self.namespaces.get_mut(&id) else { return };
-        slot.namespace.deleted = true;
-        self.forgetting.get_mut().note(id);
-        self.namespace_names.remove(&slot.namespace.name);
-        let value = slot.namespace.to_bytes();
-        self.put_bytes(&keys::namespace(id), &value);
-        let dropped = std::mem::take(&mut self.kept_mut(id).tombstones_dropped_total);
-        self.meta_mut().gone.tombstones_dropped_total += dropped;
-        self.drop_limits(id);
-        self.drop_gates(id);
-        self.drop_holds(id);
-        self.drop_slas(id);
-        self.drop_kind_settings(id);
-        self.drop_policies(id);
-        for id in self.messages.exchanges.numbers_of(id) {
-            self.apply_exchange_deleted(ns, id);
+    /// What a removed namespace has beside queues, schedules, streams and what is forgotten of it
+    /// bit by bit.
+    pub(crate) fn drop_what_is_in(&mut self, ns: NamespaceId) {
+        self.drop_limits(ns);
+        self.drop_gates(ns);
+        self.drop_holds(ns);
+        self.drop_slas(ns);
+        self.drop_kind_settings(ns);
+        self.drop_policies(ns);
+        for exchange in self.messages.exchanges.numbers_of(ns) {
+            self.apply_exchange_deleted(ns, exchange);
         }
         // It has no queues, so no lane is of these.
-        for kind in self.kinds.remove_of(id) {
+        for kind in self.kinds.remove_of(ns) {
             self.remove(&keys::kind(kind));
         }
-    }
-
-    fn apply_namespace_emptied(&mut self, id: NamespaceId) {
-        self.remove(&keys::namespace(id));
-        self.remove(&keys::namespace_kept(id));
-        if let Some(slot) = self.namespaces.remove(&id) {
-            // What was dropped since it was removed.
-            let dropped = slot.kept.tombstones_dropped_total;
-            self.meta_mut().gone.tombstones_dropped_total += dropped;
-        }
-        self.forgetting.get_mut().note(id);
     }
 }

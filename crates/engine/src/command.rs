@@ -422,9 +422,10 @@ pub struct LeaseJobs {
     pub worker: String,
     /// Which life of that worker.
     pub session: String,
-    /// Grows per request of a session; the same turn gets the same answer.
-    pub turn: Option<u64>,
-    /// The last turn whose answer arrived.
+    /// The number of this ask, which grows with each request of a session: who asks again with the
+    /// same number gets the same answer. HTTP calls it a turn.
+    pub ask: Option<u64>,
+    /// The last ask whose answer arrived.
     pub seen: Option<u64>,
     /// Runs that the worker finished.
     pub settle: Vec<Settlement>,

@@ -210,8 +210,8 @@ impl<M: Tree, C, F: Faults> Driver<M, C, F> {
                 if !self.may_grant() {
                     lease.max = 0;
                 }
-                // With a turn, the worker asks again and gets the same answer.
-                give_back_in = lease.turn.is_none().then(|| namespace.clone());
+                // With a number, the worker asks again and gets the same answer.
+                give_back_in = lease.ask.is_none().then(|| namespace.clone());
             }
             Command::Messages(MessageCommand::Lease(_)) => give_back_in = Some(namespace.clone()),
             Command::Subscribe(command) => {

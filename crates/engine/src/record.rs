@@ -87,9 +87,9 @@ wire_enum! {
             worker: String,
             /// The worker's session.
             session: String,
-            /// The turn that they answer.
-            turn: Option<u64> = 1,
-            /// Grants of turns up to here arrived; of later ones this session keeps the list.
+            /// The ask that they answer.
+            ask: Option<u64> = 1,
+            /// Grants of asks up to here arrived; of later ones this session keeps the list.
             seen: Option<u64> = 2,
             /// The jobs.
             grants: Vec<Grant>,

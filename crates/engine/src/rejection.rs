@@ -134,15 +134,15 @@ pub enum Rejection {
         /// What became of it.
         why: &'static str,
     },
-    /// A lower turn than one that was answered.
-    #[error("turn {turn} of worker \"{worker}\" is older than its turn {last_turn}")]
-    TurnPassed {
+    /// A lower number than that of an ask that was answered. Clients know it as their turn.
+    #[error("turn {ask} of worker \"{worker}\" is older than its turn {last_ask}")]
+    AskPassed {
         /// The worker.
         worker: String,
-        /// The turn of the request.
-        turn: u64,
-        /// The newest turn.
-        last_turn: u64,
+        /// The number of the ask.
+        ask: u64,
+        /// The newest one.
+        last_ask: u64,
     },
     /// A newer request of the same session took this one's place.
     #[error("a newer request of worker \"{worker}\" took this one's place")]
@@ -470,7 +470,7 @@ impl Rejection {
             Self::JobUnknown { gone: true, .. } => "job_gone",
             Self::JobStateRefused { .. } => "job_state_refused",
             Self::LeaseLost { .. } => "lease_lost",
-            Self::TurnPassed { .. } => "turn_passed",
+            Self::AskPassed { .. } => "turn_passed",
             Self::RequestSuperseded { .. } => "request_superseded",
             Self::TooManyWaiting { .. } => "too_many_waiting",
             Self::TooManySessions { .. } => "too_many_sessions",

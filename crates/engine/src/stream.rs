@@ -174,17 +174,17 @@ pub(crate) struct Streams {
     /// Partitions whose ends are newer here than in the map.
     changed: Unwritten<PartitionId>,
     /// Whether there may be marks of producers.
-    pub(crate) has_producers: bool,
+    has_producers: bool,
     /// Volatile: where the look through them is.
     round: producers::ProducerRound,
     /// Whether there may be offsets of groups.
-    pub(crate) has_offsets: bool,
+    has_offsets: bool,
     /// Volatile: where the look through them is.
-    pub(crate) offset_round: offset_round::OffsetRound,
+    offset_round: offset_round::OffsetRound,
     /// Transactional ids, and what is open.
-    pub(crate) transactions: transaction::Transactions,
+    transactions: transaction::Transactions,
     /// Volatile: what the entries since the last group changed, for whoever keeps the events.
-    pub(crate) changes: Vec<StreamChange>,
+    changes: Vec<StreamChange>,
 }
 
 impl Streams {
@@ -198,6 +198,11 @@ impl Streams {
 
     pub(crate) fn partition(&self, id: PartitionId) -> Option<&Partition> {
         self.partitions.get(&id)
+    }
+
+    /// What the entries since it was last taken changed.
+    pub(crate) fn take_changes(&mut self) -> Vec<StreamChange> {
+        std::mem::take(&mut self.changes)
     }
 
     /// All of them.
@@ -280,14 +285,13 @@ impl State {
     }
 
     pub(crate) fn stream_view(&self, stream: &Stream) -> StreamView {
-        let namespace = self.namespaces.get(&stream.namespace);
         let ends = |id: &PartitionId| {
             let ends = self.streams.partition(*id).map(|partition| partition.ends);
             (*id, ends.unwrap_or_default())
         };
         StreamView {
             id: stream.id,
-            namespace: namespace.map(|slot| slot.namespace.name.clone()).unwrap_or_default(),
+            namespace: self.namespaces.name(stream.namespace),
             name: stream.name.clone(),
             partitions: stream.partitions.iter().map(ends).collect(),
             settings: stream.settings.clone(),

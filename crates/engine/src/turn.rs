@@ -2,14 +2,13 @@
 //! the simulator its own clock and disk.
 
 mod accounts;
-mod asked;
+mod asks;
 mod audited;
 mod consumers;
 mod demand;
 mod entry;
 mod gates;
 mod handle;
-mod holding;
 mod holds;
 mod idle_queues;
 mod keyed;
@@ -26,15 +25,16 @@ mod streams;
 mod tests;
 mod tick;
 mod waiters;
+mod worker_leases;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 
-use asked::AskedTurns;
+use asks::LastAsks;
 use consumers::{Consumers, Taker};
 use demand::Demand;
 use idle_queues::IdleQueues;
-use messages::MessageTakers;
+use messages::{Losses, MessageTakers};
 pub use recovery::{Recovery, ReplayFault};
 use slices::Slices;
 pub use stats::{QueueStats, ShardStats, StatsCursor};
@@ -97,8 +97,9 @@ pub struct Turn {
     consumers: Consumers,
     /// Who takes messages.
     takers: MessageTakers,
+    lost: Losses,
     demand: Demand,
-    asked: AskedTurns,
+    asks: LastAsks,
     idle_queues: IdleQueues,
     slices: Slices,
     /// When it was looked last whether service levels are kept.
@@ -146,8 +147,9 @@ impl Turn {
             waiters: Waiters::default(),
             consumers: Consumers::default(),
             takers: MessageTakers::default(),
+            lost: Losses::default(),
             demand: Demand::default(),
-            asked: AskedTurns::default(),
+            asks: LastAsks::default(),
             deferred: BTreeSet::new(),
             shortage_since: None,
             grants: true,
@@ -178,7 +180,7 @@ impl Turn {
     /// The consumer has gone, and its credit with it. What is on its way to it is to be given back.
     pub fn unsubscribe(&mut self, consumer: ConsumerId) {
         let Some(gone) = self.consumers.remove(Taker::Stream(consumer)) else { return };
-        let until = self.state.mono.plus(self.state.limits.consumer_ms);
+        let until = self.state.mono().plus(self.state.limits.consumer_ms);
         self.demand.left(&gone.session(), until);
     }
 
@@ -203,7 +205,7 @@ impl Turn {
 
     fn begin(&mut self, clock: Clock) -> Moment {
         let moment = Moment::new(clock, self.time);
-        self.state.mono = self.state.mono.max(moment.mono);
+        self.state.hear(moment.mono);
         self.state.come_due(moment.at, DUE_PER_TURN);
         self.entry = moment;
         self.takers.entered = 0;
@@ -226,8 +228,8 @@ impl Turn {
     /// Tells those who wait for jobs that have ended, and forgets what was thought of these.
     fn tell_ended(&mut self) {
         let now = self.entry.at;
-        for (ns, id) in std::mem::take(&mut self.state.ended_jobs) {
-            self.state.vanished.forget(ns, id);
+        for (ns, id) in self.state.jobs.take_ended() {
+            self.state.leases.vanished.forget(ns, id);
             let waiting = self.waiters.take_awaiting(ns, id);
             if !waiting.is_empty() {
                 // As it is now: it may be forgotten before the last of many is told.
@@ -279,7 +281,7 @@ impl Turn {
         self.state.seal_group();
         let count = std::mem::take(&mut self.group_count);
         let first = Position(self.position.0 + 1 - count);
-        let stream_changes = std::mem::take(&mut self.state.streams.changes);
+        let stream_changes = self.state.streams.take_changes();
         Some(SealedGroup { first, count, bytes: std::mem::take(&mut self.group), stream_changes })
     }
 

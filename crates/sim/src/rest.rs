@@ -188,7 +188,7 @@ impl Simulation {
                     lease_ms: None,
                     worker: "judge".to_owned(),
                     session: String::new(),
-                    turn: None,
+                    ask: None,
                     seen: None,
                     settle: Vec::new(),
                     prefetch: false,

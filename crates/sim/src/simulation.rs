@@ -466,7 +466,7 @@ impl Simulation {
         self.shadow.told(call.namespace, &call.command, &answer)?;
         if let (Command::LeaseJobs(request), Answer::Leased { jobs, .. }) = (&call.command, answer)
             && !(listened && heard)
-            && request.turn.is_none()
+            && request.ask.is_none()
         {
             self.return_unreached(call.namespace, &jobs, !heard);
         }

@@ -102,7 +102,7 @@ impl Shard<'_> {
             lease_ms: None,
             worker: format!("w{worker}"),
             session: format!("s{worker}"),
-            turn: None,
+            ask: None,
             seen: None,
             settle: held.into_iter().map(ack).collect(),
             prefetch: false,

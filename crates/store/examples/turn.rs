@@ -124,7 +124,7 @@ impl Shard<'_> {
                 lease_ms: None,
                 worker: format!("worker-{worker}"),
                 session: "session".into(),
-                turn: Some(turn),
+                ask: Some(turn),
                 seen: Some(turn.saturating_sub(4)),
                 settle: std::mem::take(&mut settle[worker]),
                 prefetch: false,

@@ -549,7 +549,7 @@ fn records_of_jobs() -> Vec<(&'static str, Record)> {
                 namespace: NS,
                 worker: "host-1".to_owned(),
                 session: "s-1".to_owned(),
-                turn: Some(8),
+                ask: Some(8),
                 seen: Some(7),
                 grants: vec![Grant { id: ID, token: TOKEN, lease_ms: 30_000 }; 3],
             },

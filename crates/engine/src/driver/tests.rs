@@ -132,7 +132,7 @@ fn lease(max: usize) -> Command {
         lease_ms: None,
         worker: "w".into(),
         session: String::new(),
-        turn: None,
+        ask: None,
         seen: None,
         settle: Vec::new(),
         prefetch: false,

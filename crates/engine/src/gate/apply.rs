@@ -2,7 +2,6 @@
 //! which kinds and which queues are out of the merge.
 
 use std::collections::BTreeMap;
-use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::ops::ControlFlow;
 
 use super::{GATE_SETS_MAX, Gate};
@@ -10,9 +9,10 @@ use crate::answer::{BlockedBy, Instruction};
 use crate::ids::{GateId, JobId, KindId, NamespaceId, QueueId};
 use crate::job::Job;
 use crate::map::Reader;
+use crate::queueing::LiveLease;
 use crate::record::Record;
 use crate::rejection::Rejection;
-use crate::state::{LiveLease, State, keys};
+use crate::state::{State, keys};
 use crate::timer::Subject;
 use crate::wire::Wire;
 
@@ -295,7 +295,7 @@ impl State {
             Instruction::Continue if self.gating.holds(ns, &live.job) => {
                 Instruction::Interrupt { reason: "gate" }
             }
-            Instruction::Continue if self.holding.held_of(ns, &live.job.options.tags).is_some() => {
+            Instruction::Continue if self.holds.held_of(ns, &live.job.options.tags).is_some() => {
                 Instruction::Interrupt { reason: "hold" }
             }
             instruction => instruction,
@@ -314,7 +314,7 @@ impl State {
             return;
         };
         let (due, last) = self.lanes.queues_due_after(ns, after, LOOKS_PER_TICK);
-        self.fresh_queues.extend(due);
+        self.note_fresh(due);
         match last {
             Some(last) => self.gating.offered.insert(ns, Some(last)),
             None => self.gating.offered.remove(&ns),
@@ -333,14 +333,13 @@ impl State {
         else {
             return;
         };
-        let from = after.map_or(Included((ns, JobId([0; 16]))), |after| Excluded((ns, after)));
-        let runs = self.leases.range((from, Unbounded)).map(|(key, _)| *key);
-        let runs: Vec<_> = runs.take_while(|(of, _)| *of == ns).take(LOOKS_PER_TICK).collect();
-        for (ns, id) in &runs {
-            self.note_told(*ns, *id);
+        let runs = self.leases.after(ns, after).map(|(id, _)| id);
+        let runs: Vec<_> = runs.take(LOOKS_PER_TICK).collect();
+        for id in &runs {
+            self.note_told(ns, *id);
         }
         match runs.last() {
-            Some((_, last)) if runs.len() == LOOKS_PER_TICK => {
+            Some(last) if runs.len() == LOOKS_PER_TICK => {
                 self.gating.told.insert(ns, Some(*last));
             }
             _ => {

@@ -6,7 +6,7 @@ use super::{
     GATES_MAX, GATES_OF_JOB_MAX, Gate, GateAnswer, GateChange, GateClosed, GateView, TARGETS_MAX,
 };
 use crate::bounds::{check_name, check_size, resolve_start};
-use crate::ids::{GateId, JobId, NamespaceId, TimeMs};
+use crate::ids::{GateId, NamespaceId, TimeMs};
 use crate::job::Job;
 use crate::limits::Limits;
 use crate::moment::Moment;
@@ -145,9 +145,8 @@ impl State {
     pub(crate) fn gate_view(&self, ns: NamespaceId, name: &str) -> Result<GateView, Rejection> {
         let unknown = || Rejection::GateUnknown { name: name.to_owned() };
         let gate = self.gating.of(ns, name).ok_or_else(unknown)?;
-        let (first, last) = (JobId([0; 16]), JobId([u8::MAX; 16]));
-        let leases = self.leases.range((ns, first)..=(ns, last));
-        let running = leases.filter(|(_, live)| gate.is_about(name, &live.job)).count() as u64;
+        let running =
+            self.leases.of(ns).filter(|(_, live)| gate.is_about(name, &live.job)).count() as u64;
         Ok(GateView { name: name.to_owned(), gate: gate.clone(), running })
     }
 
@@ -158,8 +157,7 @@ impl State {
             .all(ns)
             .map(|(name, gate)| GateView { name: name.clone(), gate: gate.clone(), running: 0 })
             .collect();
-        let (first, last) = (JobId([0; 16]), JobId([u8::MAX; 16]));
-        for (_, live) in self.leases.range((ns, first)..=(ns, last)) {
+        for (_, live) in self.leases.of(ns) {
             for view in views.iter_mut().filter(|view| view.gate.is_about(&view.name, &live.job)) {
                 view.running += 1;
             }

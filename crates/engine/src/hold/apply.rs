@@ -20,42 +20,45 @@ struct LiveHold {
 
 /// What memory holds of holds.
 #[derive(Debug, Default)]
-pub(crate) struct Holding {
-    holds: BTreeMap<NamespaceId, BTreeMap<String, LiveHold>>,
+pub(crate) struct Holds {
+    standing: BTreeMap<NamespaceId, BTreeMap<String, LiveHold>>,
     /// Tags that are held no longer and for which jobs stand aside still.
     letting_go: BTreeSet<(NamespaceId, String)>,
-    /// Whether a job ever stood aside here: where not, nobody looks for one.
-    has_held_back: bool,
     /// Volatile: holds, by their epochs, with which nothing runs since they were last told.
-    pub(crate) quiet: Vec<(NamespaceId, String, u64)>,
+    quiet: Vec<(NamespaceId, String, u64)>,
 }
 
-impl Holding {
+impl Holds {
     pub(super) fn of(&self, ns: NamespaceId, tag: &str) -> Option<&Hold> {
-        self.holds.get(&ns)?.get(tag).map(|live| &live.hold)
+        self.standing.get(&ns)?.get(tag).map(|live| &live.hold)
     }
 
     pub(super) fn running(&self, ns: NamespaceId, tag: &str) -> u64 {
-        self.holds.get(&ns).and_then(|all| all.get(tag)).map_or(0, |live| live.running)
+        self.standing.get(&ns).and_then(|all| all.get(tag)).map_or(0, |live| live.running)
     }
 
     /// How many holds a namespace has.
     pub(super) fn count(&self, ns: NamespaceId) -> usize {
-        self.holds.get(&ns).map_or(0, BTreeMap::len)
+        self.standing.get(&ns).map_or(0, BTreeMap::len)
+    }
+
+    /// Those with which nothing runs since they were last taken.
+    pub(crate) fn take_quiet(&mut self) -> Vec<(NamespaceId, String, u64)> {
+        std::mem::take(&mut self.quiet)
     }
 
     /// How many holds there are.
     pub(crate) fn total(&self) -> u64 {
-        self.holds.values().map(|all| all.len() as u64).sum()
+        self.standing.values().map(|all| all.len() as u64).sum()
     }
 
     pub(super) fn tags(&self, ns: NamespaceId) -> impl Iterator<Item = &String> {
-        self.holds.get(&ns).into_iter().flat_map(BTreeMap::keys)
+        self.standing.get(&ns).into_iter().flat_map(BTreeMap::keys)
     }
 
     /// The first of these tags that is held.
     pub(crate) fn held_of<'t>(&self, ns: NamespaceId, tags: &'t [String]) -> Option<&'t str> {
-        let held = self.holds.get(&ns)?;
+        let held = self.standing.get(&ns)?;
         tags.iter().find(|tag| held.contains_key(*tag)).map(String::as_str)
     }
 
@@ -70,7 +73,7 @@ impl Holding {
 
     /// A lease of a job with these tags is there, or has ended.
     pub(crate) fn count_lease(&mut self, ns: NamespaceId, tags: &[String], begins: bool) {
-        let Some(held) = self.holds.get_mut(&ns) else { return };
+        let Some(held) = self.standing.get_mut(&ns) else { return };
         for tag in tags.iter().collect::<BTreeSet<_>>() {
             let Some(live) = held.get_mut(tag) else { continue };
             if begins {
@@ -100,12 +103,12 @@ pub(crate) fn holds_told(reader: &dyn Reader, ns: NamespaceId, job: &Job) -> Vec
 impl State {
     /// Whether the job stands aside for a tag.
     pub(crate) fn is_held_back(&self, ns: NamespaceId, id: JobId) -> bool {
-        self.holding.has_held_back && self.get(&keys::held_back_job(ns, id)).is_some()
+        self.has_had(keys::HELD_BACK) && self.get(&keys::held_back_job(ns, id)).is_some()
     }
 
     /// A job that waits from now on stands aside where one of its tags is held.
     pub(crate) fn enter_hold(&mut self, ns: NamespaceId, job: &Job) {
-        if let Some(tag) = self.holding.held_of(ns, &job.options.tags).map(str::to_owned)
+        if let Some(tag) = self.holds.held_of(ns, &job.options.tags).map(str::to_owned)
             && !self.is_held_back(ns, job.id)
         {
             self.stand_aside(ns, job.id, &tag);
@@ -113,14 +116,14 @@ impl State {
     }
 
     fn stand_aside(&mut self, ns: NamespaceId, id: JobId, tag: &str) {
-        self.holding.has_held_back = true;
+        self.note_rare(keys::HELD_BACK);
         self.put(&keys::held_back_job(ns, id), &tag.to_owned());
         self.put_bytes(&keys::held_back_of(ns, tag, id), &[]);
     }
 
     /// The job stands aside for no tag any more.
     pub(crate) fn leave_hold(&mut self, ns: NamespaceId, id: JobId) {
-        if !self.holding.has_held_back {
+        if !self.has_had(keys::HELD_BACK) {
             return;
         }
         let Some(tag) = self.value::<String>(&keys::held_back_job(ns, id)) else { return };
@@ -137,24 +140,23 @@ impl State {
         self.meta_mut().last_hold = hold.epoch;
         self.put(&keys::hold(ns, tag), &hold);
         // Who stands aside still stands aside for this one.
-        self.holding.letting_go.remove(&(ns, tag.to_owned()));
-        let (first, last) = (JobId([0; 16]), JobId([u8::MAX; 16]));
-        let leases = self.leases.range((ns, first)..=(ns, last));
+        self.holds.letting_go.remove(&(ns, tag.to_owned()));
+        let leases = self.leases.of(ns);
         let running = leases.filter(|(_, live)| live.job.options.tags.iter().any(|it| it == tag));
         let running = running.count() as u64;
         let live = LiveHold { hold, running };
-        self.holding.holds.entry(ns).or_default().insert(tag.to_owned(), live);
+        self.holds.standing.entry(ns).or_default().insert(tag.to_owned(), live);
         self.tell_all_runs(ns);
     }
 
     pub(crate) fn apply_hold_deleted(&mut self, ns: NamespaceId, tag: &str) {
-        let all = self.holding.holds.entry(ns).or_default();
+        let all = self.holds.standing.entry(ns).or_default();
         let live = all.remove(tag).expect("the record names a hold that stands");
         if all.is_empty() {
-            self.holding.holds.remove(&ns);
+            self.holds.standing.remove(&ns);
         }
         // Who waits for it to be quiet learns that it is gone.
-        self.holding.quiet.push((ns, tag.to_owned(), live.hold.epoch));
+        self.holds.quiet.push((ns, tag.to_owned(), live.hold.epoch));
         self.remove(&keys::hold(ns, tag));
         let prefix = keys::lost_runs(ns, tag);
         let mut lost = Vec::new();
@@ -167,7 +169,7 @@ impl State {
         }
         let prefix = keys::held_back(ns, tag);
         if self.first(&prefix, &keys::after_prefix(&prefix)).is_some() {
-            self.holding.letting_go.insert((ns, tag.to_owned()));
+            self.holds.letting_go.insert((ns, tag.to_owned()));
         }
         self.tell_all_runs(ns);
     }
@@ -182,13 +184,13 @@ impl State {
         }
         let prefix = keys::held_back(ns, tag);
         if self.first(&prefix, &keys::after_prefix(&prefix)).is_none() {
-            self.holding.letting_go.remove(&(ns, tag.to_owned()));
+            self.holds.letting_go.remove(&(ns, tag.to_owned()));
         }
     }
 
     /// A run has ended without its worker: where a tag of it is held, it is unaccounted.
     pub(crate) fn lose_track(&mut self, ns: NamespaceId, job: &Job, lease: &Lease) {
-        if self.holding.count(ns) == 0 {
+        if self.holds.count(ns) == 0 {
             return;
         }
         let lost = LostRun {
@@ -198,7 +200,7 @@ impl State {
             ended_at: self.now(),
         };
         for tag in &job.options.tags {
-            if self.holding.of(ns, tag).is_some() {
+            if self.holds.of(ns, tag).is_some() {
                 self.put(&keys::lost_run(ns, tag, job.id), &lost);
             }
         }
@@ -206,12 +208,12 @@ impl State {
 
     /// The namespace is gone, and its holds with it.
     pub(crate) fn drop_holds(&mut self, ns: NamespaceId) {
-        let tags: Vec<String> = self.holding.tags(ns).cloned().collect();
+        let tags: Vec<String> = self.holds.tags(ns).cloned().collect();
         for tag in tags {
             self.apply_hold_deleted(ns, &tag);
         }
         // It has no jobs that wait.
-        self.holding.letting_go.retain(|(of, _)| *of != ns);
+        self.holds.letting_go.retain(|(of, _)| *of != ns);
     }
 
     /// Reads the holds when a shard starts, before its leases.
@@ -222,7 +224,7 @@ impl State {
                 panic!("key {key:02x?} in the state is no hold's")
             };
             let live = LiveHold { hold, running: 0 };
-            self.holding.holds.entry(ns).or_default().insert(tag, live);
+            self.holds.standing.entry(ns).or_default().insert(tag, live);
         }
         // One step for each tag for which jobs stand aside, however many they are.
         let mut from = vec![keys::HELD_BACK];
@@ -231,10 +233,9 @@ impl State {
             let Some((ns, (tag, _))) = ns.zip(keys::text_at(&key, 5)) else {
                 panic!("key {key:02x?} in the state names no tag")
             };
-            self.holding.has_held_back = true;
             from = keys::after_prefix(&keys::held_back(ns, &tag));
-            if self.holding.of(ns, &tag).is_none() {
-                self.holding.letting_go.insert((ns, tag));
+            if self.holds.of(ns, &tag).is_none() {
+                self.holds.letting_go.insert((ns, tag));
             }
         }
     }

@@ -23,10 +23,10 @@ impl State {
         check_name(&self.limits, "tag", tag)?;
         let bytes = reason.as_ref().map_or(0, String::len);
         check_size("reason", bytes, self.limits.error_message_bytes_max as u64)?;
-        if self.holding.of(namespace, tag).is_some() {
+        if self.holds.of(namespace, tag).is_some() {
             return Ok(None);
         }
-        if self.holding.count(namespace) >= HOLDS_MAX {
+        if self.holds.count(namespace) >= HOLDS_MAX {
             return Err(Rejection::TooManyHolds { limit: HOLDS_MAX });
         }
         let hold = Hold { epoch: self.meta.last_hold + 1, since: moment.at, reason };
@@ -44,13 +44,13 @@ impl State {
 
     fn check_held(&self, ns: NamespaceId, tag: &str) -> Result<&Hold, Rejection> {
         let unknown = || Rejection::HoldUnknown { tag: tag.to_owned() };
-        self.holding.of(ns, tag).ok_or_else(unknown)
+        self.holds.of(ns, tag).ok_or_else(unknown)
     }
 
     /// The epoch of a hold with which something runs still.
     pub(crate) fn unquiet_hold(&self, ns: NamespaceId, tag: &str) -> Option<u64> {
-        let hold = self.holding.of(ns, tag)?;
-        (self.holding.running(ns, tag) > 0).then_some(hold.epoch)
+        let hold = self.holds.of(ns, tag)?;
+        (self.holds.running(ns, tag) > 0).then_some(hold.epoch)
     }
 
     /// A hold, and where `runs` says so, its runs.
@@ -61,7 +61,7 @@ impl State {
         runs: bool,
     ) -> Result<HoldView, Rejection> {
         let hold = self.check_held(ns, tag)?.clone();
-        let running = self.holding.running(ns, tag);
+        let running = self.holds.running(ns, tag);
         let mut view = HoldView {
             tag: tag.to_owned(),
             hold,
@@ -81,20 +81,19 @@ impl State {
             ControlFlow::Continue(())
         });
         if runs && running > 0 {
-            let (first, last) = (JobId([0; 16]), JobId([u8::MAX; 16]));
-            let leases = self.leases.range((ns, first)..=(ns, last));
+            let leases = self.leases.of(ns);
             let leases =
                 leases.filter(|(_, live)| live.job.options.tags.iter().any(|it| it == tag));
             let told = leases
                 .take(RUNS_TOLD_MAX)
-                .map(|((_, id), live)| (*id, live.lease.token, live.lease.worker.to_string()));
+                .map(|(id, live)| (id, live.lease.token, live.lease.worker.to_string()));
             view.runs = told.collect();
         }
         Ok(view)
     }
 
     pub(crate) fn hold_views(&self, ns: NamespaceId) -> HoldAnswer {
-        let tags = self.holding.tags(ns);
+        let tags = self.holds.tags(ns);
         HoldAnswer::Holds(tags.filter_map(|tag| self.hold_view(ns, tag, false).ok()).collect())
     }
 
@@ -105,13 +104,13 @@ impl State {
         id: JobId,
         tags: &[String],
     ) -> Option<Record> {
-        let tag = self.holding.held_of(namespace, tags)?.to_owned();
+        let tag = self.holds.held_of(namespace, tags)?.to_owned();
         Some(Record::JobHeldBack { namespace, id, tag })
     }
 
     /// The record that lets some jobs go whose tag is held no longer.
     pub(crate) fn decide_let_go(&self) -> Option<Record> {
-        let (namespace, tag) = self.holding.to_let_go()?.clone();
+        let (namespace, tag) = self.holds.to_let_go()?.clone();
         let prefix = keys::held_back(namespace, &tag);
         let mut jobs = Vec::new();
         let most = self.limits.slice_items_max;

@@ -5,7 +5,7 @@
 mod apply;
 mod decide;
 
-pub(crate) use apply::{Holding, holds_told};
+pub(crate) use apply::{Holds, holds_told};
 
 use crate::ids::{JobId, TimeMs, Token};
 use crate::wire::wire_struct;

@@ -5,8 +5,7 @@ use crate::ids::{JobId, NamespaceId};
 use crate::job::{CancelReason, EndKind, FinalRun, Job, JobError, Phase};
 use crate::record::Record;
 use crate::rejection::Rejection;
-use crate::state::{State, keys};
-use crate::wire::Wire;
+use crate::state::State;
 
 impl State {
     /// The record that calls a job off; none where that was asked before.
@@ -19,7 +18,7 @@ impl State {
         let Some(job) = self.job(namespace, id) else {
             return Err(self.job_unknown(namespace, id));
         };
-        if let Some(live) = self.leases.get(&(namespace, id)) {
+        if let Some(live) = self.leases.get(namespace, id) {
             if force {
                 // The token is stale from here on: a worker that is there after all is refused.
                 let (token, reason) = (Some(live.lease.token), CancelReason::Forced);
@@ -61,17 +60,14 @@ impl State {
         if matches!(job.phase, Phase::Dead { .. }) {
             return Ok(Record::JobRemoved { namespace, id });
         }
-        let running = self.leases.contains_key(&(namespace, id));
+        let running = self.leases.contains(namespace, id);
         let state = if running { "running" } else { job.phase.name() };
         let needed = "only a dead job can be removed";
         Err(Rejection::JobStateRefused { id, state, needed })
     }
 
     pub(crate) fn apply_cancel_requested(&mut self, ns: NamespaceId, id: JobId) {
-        let live = self.leases.get_mut(&(ns, id)).expect("the record names a live lease");
-        live.lease.cancel_requested = true;
-        let value = live.lease.to_bytes();
-        self.put_bytes(&keys::lease(ns, id), &value);
+        self.change_lease(ns, id, |lease| lease.cancel_requested = true);
         self.note_told(ns, id);
     }
 

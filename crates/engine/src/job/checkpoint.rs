@@ -95,7 +95,7 @@ impl Checkpoint {
 impl State {
     /// What is kept of how far a job has come.
     pub(crate) fn checkpoint(&self, ns: NamespaceId, id: JobId) -> Option<Checkpoint> {
-        if self.has_checkpoints { self.value(&keys::checkpoint(ns, id)) } else { None }
+        if self.has_had(keys::CHECKPOINT) { self.value(&keys::checkpoint(ns, id)) } else { None }
     }
 
     /// Answers its length.
@@ -105,7 +105,7 @@ impl State {
         id: JobId,
         checkpoint: &Checkpoint,
     ) -> u64 {
-        self.has_checkpoints = true;
+        self.note_rare(keys::CHECKPOINT);
         self.put(&keys::checkpoint(ns, id), checkpoint)
     }
 
@@ -231,12 +231,14 @@ impl State {
 
     /// What a heartbeat said of the progress before is not the newest any more.
     fn forget_heard(&mut self, ns: NamespaceId, id: JobId, progress: bool, text: bool) {
-        let live = self.leases.get_mut(&(ns, id)).expect("the record names a live lease");
-        let lease = &mut live.lease;
-        let heard = progress && lease.progress.take().is_some();
-        if (text && lease.progress_text.take().is_some()) || heard {
-            let value = lease.to_bytes();
-            self.put_bytes(&keys::lease(ns, id), &value);
+        let live = self.leases.get(ns, id).expect("the record names a live lease");
+        let progress = progress && live.lease.progress.is_some();
+        let text = text && live.lease.progress_text.is_some();
+        if progress || text {
+            self.change_lease(ns, id, |lease| {
+                lease.progress = lease.progress.filter(|_| !progress);
+                lease.progress_text = lease.progress_text.take().filter(|_| !text);
+            });
         }
     }
 

@@ -43,7 +43,7 @@ impl State {
 
     fn decide_timer(&self, namespace: NamespaceId, id: JobId, moment: Moment) -> Option<Record> {
         let job = self.job(namespace, id)?;
-        if self.leases.contains_key(&(namespace, id)) {
+        if self.leases.contains(namespace, id) {
             return None;
         }
         match job.phase {

@@ -5,10 +5,10 @@ use crate::bounds::cut;
 use crate::command::Extension;
 use crate::ids::{JobId, NamespaceId, Token};
 use crate::job::enqueue::check_lease;
+use crate::queueing::LiveLease;
 use crate::record::Record;
 use crate::rejection::Rejection;
-use crate::state::{LiveLease, State, keys};
-use crate::wire::Wire;
+use crate::state::State;
 
 impl LiveLease {
     /// What its worker shall do.
@@ -53,8 +53,8 @@ impl State {
         id: JobId,
         token: Token,
     ) -> Result<&LiveLease, Rejection> {
-        let live = self.leases.get(&(ns, id)).filter(|live| live.lease.token == token);
-        live.map(|live| &**live).ok_or_else(|| {
+        let live = self.leases.get(ns, id).filter(|live| live.lease.token == token);
+        live.ok_or_else(|| {
             if self.job(ns, id).is_none() {
                 return self.job_unknown(ns, id);
             }
@@ -70,42 +70,11 @@ impl State {
         progress: Option<u16>,
         progress_text: Option<String>,
     ) {
-        let live = self.leases.get_mut(&(ns, id)).expect("the record names a live lease");
-        live.lease.progress = progress.or(live.lease.progress);
-        if progress_text.is_some() {
-            live.lease.progress_text = progress_text;
-        }
-        let value = live.lease.to_bytes();
-        self.put_bytes(&keys::lease(ns, id), &value);
-    }
-
-    /// A volatile fact: the lease holds from now on anew, but not past the run's timeout.
-    pub(crate) fn extend_lease(&mut self, ns: NamespaceId, id: JobId, lease_ms: Option<u64>) {
-        let mono = self.mono;
-        let Some(live) = self.leases.get_mut(&(ns, id)) else { return };
-        let expires = mono.plus(lease_ms.unwrap_or(live.lease.lease_ms));
-        let expires = live.timeout.map_or(expires, |timeout| expires.min(timeout));
-        self.lease_ends.remove(&(live.expires, ns, id));
-        (live.expires, live.spared) = (expires, false);
-        self.lease_ends.insert((expires, ns, id));
-    }
-
-    /// For so long no worker could be heard: see `Turn::end_shortage`.
-    pub(crate) fn spare_leases(&mut self, shortage_ms: u64) {
-        let mono = self.mono;
-        // Whose session was heard since the last shortage is not spared any more.
-        let all: Vec<_> = self.leases.keys().copied().collect();
-        for (ns, id) in all {
-            self.file_end_as_heard(ns, id);
-        }
-        self.lease_ends.clear();
-        for ((ns, id), live) in &mut self.leases {
-            let without = live.expires.plus(shortage_ms);
-            let anew = if live.spared { without } else { mono.plus(live.lease.lease_ms) };
-            let expires = anew.max(without);
-            live.expires = live.timeout.map_or(expires, |timeout| expires.min(timeout));
-            live.spared = true;
-            self.lease_ends.insert((live.expires, *ns, *id));
-        }
+        self.change_lease(ns, id, |lease| {
+            lease.progress = progress.or(lease.progress);
+            if progress_text.is_some() {
+                lease.progress_text = progress_text;
+            }
+        });
     }
 }

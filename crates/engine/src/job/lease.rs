@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use crate::answer::Delivery;
 use crate::command::LeaseJobs;
-use crate::ids::{JobId, NamespaceId, Token};
+use crate::ids::{JobId, NamespaceId, TimeMs, Token};
 use crate::job::{Body, Checkpoint, DeadReason, Job, Lease};
 use crate::limit::Taken;
 use crate::moment::Moment;
 use crate::queueing::Offer;
 use crate::record::{Grant, Record};
 use crate::sla::SlaEvent;
-use crate::state::{LiveLease, State, count, keys};
+use crate::state::State;
 
 /// What one step of a lease decides.
 #[derive(Debug, Default)]
@@ -85,7 +85,7 @@ impl State {
                 break;
             }
             // It goes alone: nothing that is sent with it is ended with it, or taken for it.
-            let alone = request.prefetch && self.vanished.is_suspect(namespace, id);
+            let alone = request.prefetch && self.leases.vanished.is_suspect(namespace, id);
             if alone && !grants.is_empty() {
                 step.exhausted = true;
                 break;
@@ -108,7 +108,7 @@ impl State {
                 namespace,
                 worker: request.worker.clone(),
                 session: request.session.clone(),
-                turn: request.turn,
+                ask: request.ask,
                 seen: request.seen,
                 grants,
             });
@@ -164,7 +164,7 @@ impl State {
         &mut self,
         ns: NamespaceId,
         session: (String, String),
-        turn: Option<(u64, Option<u64>)>,
+        ask: Option<(u64, Option<u64>)>,
         grants: &[Grant],
     ) {
         let (worker, session) = session;
@@ -190,35 +190,35 @@ impl State {
                 progress: None,
                 progress_text: None,
             };
-            self.put_brief(&keys::lease(ns, grant.id), &lease);
-            self.add_lease(ns, grant.id, lease, Arc::clone(&job));
+            self.grant_lease(ns, grant.id, lease, Arc::clone(&job));
             self.spend_limits(ns, &job);
             self.meta_mut().next_token = grant.token.counter + 1;
         }
-        if let Some((turn, seen)) = turn {
+        if let Some(ask) = ask {
             let key = (ns, worker, session);
             let granted = grants.iter().map(|grant| (grant.id, grant.token));
-            self.remember_turn(&key, turn, seen, granted);
+            self.sessions.remember_ask(&key, ask, granted, self.mono());
         }
     }
 
-    /// Ends the lease: from here on its token is stale.
-    pub(crate) fn end_lease(&mut self, ns: NamespaceId, id: JobId) -> Option<(Arc<Job>, Lease)> {
-        let live = self.leases.remove(&(ns, id))?;
-        self.lease_ends.remove(&(live.expires, ns, id));
-        self.remove(&keys::lease(ns, id));
-        let queue = self.queue_of(ns, &live.job);
-        self.held.forget(ns, queue, &live);
-        let LiveLease { lease, job, .. } = *live;
-        let counts = &mut self.queues.change(queue).counts;
-        count::take(&mut counts.running, 1, "running jobs");
-        self.give_back_slots(ns, &job);
-        self.note_sla(ns, &job, SlaEvent::Ran(self.now().since(lease.started_at)));
-        self.holding.count_lease(ns, &job.options.tags, false);
-        if let Some(kind) = self.kind_of(ns, &job) {
+    /// The job runs from now on: whatever counts runs counts it.
+    pub(crate) fn run_begins(&mut self, ns: NamespaceId, job: &Job) {
+        self.let_job_go(ns, job.id);
+        self.count_lease(ns, job);
+        if let Some(kind) = self.kind_of(ns, job) {
+            self.kinds.count_running(kind, true);
+        }
+        self.holds.count_lease(ns, &job.options.tags, true);
+    }
+
+    /// Its run, which began then, has ended, however it did.
+    pub(crate) fn run_ends(&mut self, ns: NamespaceId, job: &Job, started_at: TimeMs) {
+        self.give_back_slots(ns, job);
+        self.note_sla(ns, job, SlaEvent::Ran(self.now().since(started_at)));
+        self.holds.count_lease(ns, &job.options.tags, false);
+        if let Some(kind) = self.kind_of(ns, job) {
             self.kinds.count_running(kind, false);
         }
-        Some((job, lease))
     }
 }
 

@@ -5,8 +5,9 @@ use crate::command::Verdict;
 use crate::ids::{JobId, NamespaceId};
 use crate::job::{Cause, JobError};
 use crate::moment::Moment;
+use crate::queueing::LiveLease;
 use crate::record::Record;
-use crate::state::{LiveLease, State};
+use crate::state::State;
 
 impl State {
     /// Whether the run is the last one of its job, although its worker would have it run again.

@@ -32,7 +32,7 @@ impl State {
         let slice = self.limits.slice_items_max;
         let mut left = (slice, slice);
         for namespace in self.to_forget(moment.at, 2 * slice) {
-            let Some(slot) = self.namespaces.get(&namespace) else { continue };
+            let Some(slot) = self.namespaces.get(namespace) else { continue };
             if left.0 == 0 && left.1 == 0 {
                 break;
             }
@@ -110,13 +110,13 @@ impl State {
         for (forget_at, first) in lots {
             let key = keys::ended(ns, *forget_at, *first);
             let lot = self.get(&key).expect("the record names a lot of outcomes");
-            if let Some(slot) = self.namespaces.get_mut(&ns) {
-                slot.outcomes.eaten(&key);
+            if let Some(outcomes) = self.namespaces.outcomes(ns) {
+                outcomes.eaten(&key);
             }
             self.remove(&key);
             for (id, size) in lot_of(&lot) {
                 let job = self.job(ns, id).expect("a lot names jobs with outcomes");
-                let kept = self.kept_mut(ns);
+                let kept = self.namespaces.change_kept(ns);
                 count::take(&mut kept.outcome_bytes, size, "bytes of outcomes");
                 self.forget_job(ns, &job, tombstones_until);
             }
@@ -131,13 +131,13 @@ impl State {
     ) {
         for (forget_at, id) in tombstones {
             let key = keys::tombstone_order(ns, *forget_at, *id);
-            if let Some(slot) = self.namespaces.get_mut(&ns) {
-                slot.tombstones.eaten(&key);
+            if let Some(tombstones) = self.namespaces.tombstones(ns) {
+                tombstones.eaten(&key);
             }
             self.remove(&key);
             self.remove(&keys::tombstone(ns, *id));
         }
-        let kept = self.kept_mut(ns);
+        let kept = self.namespaces.change_kept(ns);
         count::take(&mut kept.tombstones, tombstones.len() as u64, "tombstones");
         kept.tombstones_dropped_total += early;
     }
@@ -155,7 +155,7 @@ impl State {
         }
         let tombstone_until = self.now().plus(crate::job::TOMBSTONE_MS_OF_REMOVED);
         self.forget_job(ns, &job, tombstone_until);
-        self.ended_jobs.push((ns, id));
+        self.jobs.note_ended(ns, id);
     }
 }
 

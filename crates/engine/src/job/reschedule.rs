@@ -22,7 +22,7 @@ impl State {
             return Err(self.job_unknown(namespace, id));
         };
         let needed = "only a scheduled, ready or retrying job can be moved to another time";
-        if self.leases.contains_key(&(namespace, id)) {
+        if self.leases.contains(namespace, id) {
             return Err(Rejection::JobStateRefused { id, state: "running", needed });
         }
         if !job.phase.is_unfinished() {

@@ -33,7 +33,7 @@ impl State {
             return Err(self.job_unknown(namespace, id));
         };
         let needed = "only a dead or retrying job can be retried";
-        if self.leases.contains_key(&(namespace, id)) {
+        if self.leases.contains(namespace, id) {
             return Err(Rejection::JobStateRefused { id, state: "running", needed });
         }
         match job.phase {

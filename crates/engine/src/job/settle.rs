@@ -11,10 +11,11 @@ use crate::job::{
 };
 use crate::moment::Moment;
 use crate::overlay::Overlay;
+use crate::queueing::{AtWorker, LiveLease};
 use crate::record::{Next, Record};
 use crate::rejection::Rejection;
 use crate::sla::SlaEvent;
-use crate::state::{Held, LiveLease, State, count, keys};
+use crate::state::{State, count, keys};
 
 /// What a settlement decides.
 #[derive(Debug)]
@@ -38,7 +39,7 @@ impl State {
         index: u64,
     ) -> Result<Settled, Rejection> {
         let Settlement { id, token, verdict } = settlement;
-        let live = self.leases.get(&(ns, *id)).filter(|live| live.lease.token == *token);
+        let live = self.leases.get(ns, *id).filter(|live| live.lease.token == *token);
         let Some(live) = live else {
             let kind = self.repeated_end(ns, *id, *token, verdict)?;
             return Ok(Settled { end: None, together: Vec::new(), kind });
@@ -112,7 +113,7 @@ impl State {
                 self.decide_snooze((namespace, id), live, *delay_ms, moment)?
             }
             Verdict::Release => {
-                let ran = live.held == Held::Apart || self.has_begun(namespace, live);
+                let ran = live.at_worker == AtWorker::Apart || self.has_begun(namespace, live);
                 (Record::JobReleased { namespace, id, token, ran }, EndKind::Released)
             }
             Verdict::Interrupt { reason, delay_ms } => {
@@ -145,7 +146,7 @@ impl State {
         }
         let why = if end.is_some() {
             "it was settled otherwise before, or its delivery was taken back as not seen"
-        } else if self.leases.contains_key(&(ns, id)) {
+        } else if self.leases.contains(ns, id) {
             "the job was given to another worker after it"
         } else if job.phase.is_unfinished() {
             "it ran out or was given back; the job waits to run again"
@@ -210,7 +211,7 @@ impl State {
         moment: Moment,
         index: u64,
     ) -> Option<Record> {
-        let live = self.leases.get(&(namespace, id))?;
+        let live = self.leases.get(namespace, id)?;
         let job = self.job(namespace, id).expect("a lease is of a job that exists");
         let token = live.lease.token;
         let timed_out = live.timeout.is_some_and(|timeout| timeout < moment.mono);
@@ -226,8 +227,8 @@ impl State {
 
     /// The lease of a job that its worker had and did not start.
     pub(crate) fn never_started(&self, namespace: NamespaceId, id: JobId) -> Option<Token> {
-        let live = self.leases.get(&(namespace, id))?;
-        (live.held == Held::Delivered).then_some(live.lease.token)
+        let live = self.leases.get(namespace, id)?;
+        (live.at_worker == AtWorker::Delivered).then_some(live.lease.token)
     }
 
     /// The record that ends a run whose worker has gone.
@@ -238,7 +239,7 @@ impl State {
         why: &str,
         moment: Moment,
     ) -> Option<Record> {
-        let live = self.leases.get(&(namespace, id))?;
+        let live = self.leases.get(namespace, id)?;
         let next = self.after_loss(namespace, &live.job, &live.lease, moment);
         let (token, cause) = (live.lease.token, Cause::Lost);
         let message = format!("the run of worker \"{}\" is lost: {why}", live.lease.worker);

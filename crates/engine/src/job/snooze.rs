@@ -5,9 +5,10 @@ use crate::bounds::check_duration;
 use crate::ids::{JobId, NamespaceId};
 use crate::job::{Cause, DeadReason, EndKind, JobError};
 use crate::moment::Moment;
+use crate::queueing::LiveLease;
 use crate::record::Record;
 use crate::rejection::Rejection;
-use crate::state::{LiveLease, State};
+use crate::state::State;
 
 impl State {
     /// What putting a run off comes to: its job waits, or it failed for good where the job was

@@ -121,9 +121,7 @@ impl State {
 
     /// Counts the leases that there are when a limit comes.
     fn count_leases_of(&mut self, ns: NamespaceId, name: &str, settings: &LimitSettings) {
-        let first = crate::ids::JobId([0; 16]);
-        let last = crate::ids::JobId([u8::MAX; 16]);
-        for (_, live) in self.leases.range((ns, first)..=(ns, last)) {
+        for (_, live) in self.leases.of(ns) {
             let (job, own) = (&live.job, live.job.options.limit.as_ref());
             if let Some(key) = settings.key_of(name, (&job.queue, &job.kind), own) {
                 self.limiting.count(LimitKey::new(ns, name, key));

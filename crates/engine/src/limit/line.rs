@@ -91,7 +91,7 @@ impl State {
             if open {
                 let id = self.value(&line.entry(slot)).expect("a line has a first job");
                 self.put_in_lane(of.ns, line.lane, slot, id);
-                self.fresh_queues.insert(line.lane.queue);
+                self.note_fresh([line.lane.queue]);
             } else {
                 self.remove_from_lane(of.ns, line.lane, slot);
             }

@@ -273,20 +273,20 @@ impl State {
             LimitScope::Key => {}
             LimitScope::Queue { .. } => {
                 let queue = self.queues.named(ns, &of.key).map(|queue| queue.id);
-                self.fresh_queues.extend(queue);
+                self.note_fresh(queue);
             }
             LimitScope::Kind { .. } => {
                 let kinds = self.kinds.all_of(ns, &of.key);
                 let all = QueuePattern::Prefix(String::new());
                 let due = self.due_queues(ns, &all, Some(&kinds), FRESH_MAX);
-                self.fresh_queues.extend(due);
+                self.note_fresh(due);
             }
             LimitScope::Namespace => {
                 // Those of reserved kinds, too.
                 let here =
                     |id: &QueueId| self.queues.get(*id).is_some_and(|queue| queue.namespace == ns);
                 let due: Vec<_> = self.lanes.queues_due().filter(here).take(FRESH_MAX).collect();
-                self.fresh_queues.extend(due);
+                self.note_fresh(due);
             }
         }
     }

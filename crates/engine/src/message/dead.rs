@@ -162,12 +162,6 @@ impl State {
         due
     }
 
-    /// Whether a message is with somebody.
-    pub(crate) fn is_held(&self, tag: MessageTag) -> bool {
-        let shelf = self.messages.shelves.get(&tag.queue);
-        shelf.is_some_and(|shelf| shelf.unsettled.contains_key(&tag.slot()))
-    }
-
     /// The body of a message that waits and whose time has run out.
     pub(crate) fn expired(&self, ns: NamespaceId, tag: MessageTag, now: TimeMs) -> Option<BodyRef> {
         self.queues.get(tag.queue)?;

@@ -52,7 +52,7 @@ pub(crate) use into_jobs::{Publication, args_of};
 pub(crate) use json::quoted;
 pub(crate) use policy::Found;
 pub(crate) use settle::Ends;
-pub(crate) use shelf::{BodyRef, Held, Holder, Stored};
+pub(crate) use shelf::{BodyRef, Held, HeldBy, Stored};
 pub(crate) use state::Messages;
 pub(crate) use transaction::{Refused, Settling};
 

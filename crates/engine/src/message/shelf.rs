@@ -65,7 +65,7 @@ wire_struct! {
 
 /// Who has a message.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Holder {
+pub(crate) enum HeldBy {
     /// A connection, over one of its consumers or asking for one message.
     Connection(ConnectionId, Option<ConsumerId>),
     /// Whoever shows the token, until then.
@@ -75,14 +75,14 @@ pub(crate) enum Holder {
 /// A message that is with a consumer.
 #[derive(Clone, Debug)]
 pub(crate) struct Held {
-    pub(crate) holder: Holder,
+    pub(crate) holder: HeldBy,
     pub(crate) body: BodyRef,
 }
 
 impl Held {
     /// Whether it was taken for a time.
     pub(crate) fn is_leased(&self) -> bool {
-        matches!(self.holder, Holder::Lease { .. })
+        matches!(self.holder, HeldBy::Lease { .. })
     }
 }
 

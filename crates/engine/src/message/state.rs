@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::exchanges::Exchanges;
 use super::policy::Policies;
 use super::shelf::{
-    BodyRef, Held, Holder, MessageLease, Next, Shelf, Stored, YOUNG_BYTES_TOTAL, weight,
+    BodyRef, Held, HeldBy, MessageLease, Next, Shelf, Stored, YOUNG_BYTES_TOTAL, weight,
 };
 use super::{Binding, Destination, Exchange, MessageTag, Policy, Slot};
 use crate::ids::{ExchangeId, MonoMs, NamespaceId, Place, QueueId, StreamId, TimeMs};
@@ -26,37 +26,29 @@ const READ_BYTES_MAX: usize = 256 << 10;
 pub(crate) struct Messages {
     pub(crate) exchanges: Exchanges,
     /// Of queues that hold messages or are consumed.
-    pub(crate) shelves: BTreeMap<QueueId, Shelf>,
+    pub(super) shelves: BTreeMap<QueueId, Shelf>,
     /// What was deleted and is not empty yet.
-    pub(crate) emptying: BTreeSet<(NamespaceId, Destination)>,
+    pub(super) emptying: BTreeSet<(NamespaceId, Destination)>,
     /// Volatile: queues that may have something to hand out.
-    pub(crate) fresh: BTreeSet<QueueId>,
+    pub(super) fresh: BTreeSet<QueueId>,
     /// When messages go back that were taken for a time.
-    pub(crate) lease_ends: BTreeSet<(MonoMs, MessageTag)>,
+    pub(super) lease_ends: BTreeSet<(MonoMs, MessageTag)>,
     /// Bytes of messages in memory.
-    pub(crate) young_bytes: usize,
+    pub(super) young_bytes: usize,
     /// Messages that entered before may have been delivered in an earlier life of the shard.
-    pub(crate) floor: Place,
+    pub(super) floor: Place,
     /// When messages expire.
-    pub(crate) expiries: Frontier,
+    pub(super) expiries: Frontier,
     /// Volatile: messages that are with somebody while their time ran out, and when that was. What
     /// says so in the tree stays until they have come back or ended.
-    pub(crate) overdue: BTreeMap<MessageTag, (NamespaceId, TimeMs)>,
+    pub(super) overdue: BTreeMap<MessageTag, (NamespaceId, TimeMs)>,
     /// Volatile: those of them that are with nobody any more, to be looked at.
-    pub(crate) overdue_back: BTreeSet<(TimeMs, NamespaceId, MessageTag)>,
+    pub(super) overdue_back: BTreeSet<(TimeMs, NamespaceId, MessageTag)>,
     /// When messages are published that wait for that.
-    pub(crate) delays: Frontier,
-    /// Volatile: messages that no queue took when their time came.
-    pub(crate) delayed_lost: u64,
+    pub(super) delays: Frontier,
     /// Queues whose jobs are told of when they end.
-    pub(crate) telling: BTreeSet<QueueId>,
+    pub(super) telling: BTreeSet<QueueId>,
     pub(crate) policies: Policies,
-    /// Volatile: ends of jobs that were to be told and reached no queue.
-    pub(crate) outcomes_lost: u64,
-    /// Volatile: jobs that letters, delayed messages and ends of jobs were to become and did not.
-    pub(crate) jobs_dropped: u64,
-    /// Volatile: events that letters and delayed messages were to become and did not.
-    pub(crate) events_dropped: u64,
 }
 
 impl Default for Messages {
@@ -73,18 +65,14 @@ impl Default for Messages {
             overdue: BTreeMap::new(),
             overdue_back: BTreeSet::new(),
             delays: Frontier::new(vec![keys::DELAYED]),
-            delayed_lost: 0,
             telling: BTreeSet::new(),
             policies: Policies::default(),
-            outcomes_lost: 0,
-            jobs_dropped: 0,
-            events_dropped: 0,
         }
     }
 }
 
 impl Messages {
-    pub(crate) fn shelf(&mut self, queue: QueueId) -> &mut Shelf {
+    pub(super) fn shelf(&mut self, queue: QueueId) -> &mut Shelf {
         self.shelves.entry(queue).or_default()
     }
 
@@ -93,6 +81,103 @@ impl Messages {
         if self.shelves.get(&queue).is_some_and(Shelf::is_idle) {
             self.shelves.remove(&queue);
         }
+    }
+
+    /// Who has a message, where somebody has it.
+    pub(crate) fn held(&self, tag: MessageTag) -> Option<&Held> {
+        self.shelves.get(&tag.queue)?.unsettled.get(&tag.slot())
+    }
+
+    /// A message that was taken is with somebody.
+    pub(crate) fn hold(&mut self, tag: MessageTag, held: Held) {
+        self.shelf(tag.queue).hold(tag.slot(), held);
+    }
+
+    /// These queues may have something to hand out.
+    pub(crate) fn note_fresh(&mut self, queues: impl IntoIterator<Item = QueueId>) {
+        self.fresh.extend(queues);
+    }
+
+    /// The next queue that may have something to hand out.
+    pub(crate) fn take_fresh(&mut self) -> Option<QueueId> {
+        self.fresh.pop_first()
+    }
+
+    pub(crate) fn has_fresh(&self) -> bool {
+        !self.fresh.is_empty()
+    }
+
+    /// Whether messages whose time ran out while somebody had them are to be looked at.
+    pub(crate) fn has_overdue(&self) -> bool {
+        !self.overdue_back.is_empty()
+    }
+
+    /// Whether something that was deleted is not empty yet.
+    pub(crate) fn is_emptying(&self) -> bool {
+        !self.emptying.is_empty()
+    }
+
+    /// Whether any queue's jobs are told of when they end.
+    pub(crate) fn is_telling(&self) -> bool {
+        !self.telling.is_empty()
+    }
+
+    pub(crate) fn forget_fresh(&mut self) {
+        self.fresh.clear();
+    }
+
+    /// Messages that entered before this place may have been delivered in an earlier life.
+    pub(crate) fn set_floor(&mut self, floor: Place) {
+        self.floor = floor;
+    }
+
+    /// What was taken for a time and goes back first, and after which instant.
+    pub(crate) fn first_lease_end(&self) -> Option<(MonoMs, MessageTag)> {
+        self.lease_ends.first().copied()
+    }
+
+    /// What was taken for a time is for as long from `now` on, or as long as it was.
+    pub(crate) fn extend_lease(&mut self, tag: MessageTag, lease_ms: Option<u64>, now: MonoMs) {
+        let shelf = self.shelves.get_mut(&tag.queue);
+        let held = shelf.and_then(|shelf| shelf.unsettled.get_mut(&tag.slot()));
+        if let Some(Held { holder: HeldBy::Lease { lease_ms: own_ms, expires, .. }, .. }) = held {
+            self.lease_ends.remove(&(*expires, tag));
+            *expires = now.plus(lease_ms.unwrap_or(*own_ms));
+            self.lease_ends.insert((*expires, tag));
+        }
+    }
+
+    /// Its time has run out. Where somebody has it, that counts once it is back, across a restart,
+    /// too: whether that is so.
+    pub(crate) fn run_out(&mut self, (at, ns, tag): (TimeMs, NamespaceId, MessageTag)) -> bool {
+        self.overdue_back.remove(&(at, ns, tag));
+        let held = self.held(tag).is_some();
+        if held {
+            self.overdue.insert(tag, (ns, at));
+            self.expiries.eaten(&keys::expiry(at, ns, tag));
+        }
+        held
+    }
+
+    /// When messages expire that nobody has.
+    pub(crate) fn next_expiry(&self, state: &State) -> Option<TimeMs> {
+        self.expiries.first(state).map(TimeMs)
+    }
+
+    /// When a message is published that waits for that.
+    pub(crate) fn next_delayed(&self, state: &State) -> Option<TimeMs> {
+        self.delays.first(state).map(TimeMs)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn young_bytes(&self) -> usize {
+        self.young_bytes
+    }
+
+    /// Whether memory knows of no queue.
+    #[cfg(test)]
+    pub(crate) fn has_no_shelf(&self) -> bool {
+        self.shelves.is_empty()
     }
 
     /// Messages of a queue that are with consumers.
@@ -112,7 +197,7 @@ impl Messages {
 
     /// A message is with nobody any more.
     pub(crate) fn forget_end(&mut self, tag: MessageTag, held: &Held) {
-        if let Holder::Lease { expires, .. } = held.holder {
+        if let HeldBy::Lease { expires, .. } = held.holder {
             self.lease_ends.remove(&(expires, tag));
         }
         if let Some((ns, at)) = self.overdue.remove(&tag) {
@@ -292,24 +377,17 @@ impl State {
         lease_ms: u64,
         body: BodyRef,
     ) {
-        let expires = self.mono.plus(lease_ms);
-        let holder = Holder::Lease { token, lease_ms, expires };
+        let expires = self.mono().plus(lease_ms);
+        let holder = HeldBy::Lease { token, lease_ms, expires };
         self.messages.lease_ends.insert((expires, tag));
-        self.messages.shelf(tag.queue).hold(tag.slot(), Held { holder, body });
+        self.messages.hold(tag, Held { holder, body });
     }
 
     /// What was taken for a time stands for as long once more.
     pub(crate) fn renew_message_leases(&mut self) {
-        let ends = std::mem::take(&mut self.messages.lease_ends);
-        let mono = self.mono;
-        for (_, tag) in ends {
-            let shelf = self.messages.shelves.get_mut(&tag.queue);
-            let held = shelf.and_then(|shelf| shelf.unsettled.get_mut(&tag.slot()));
-            if let Some(Held { holder: Holder::Lease { lease_ms, expires, .. }, .. }) = held {
-                *expires = mono.plus(*lease_ms);
-                let end = (*expires, tag);
-                self.messages.lease_ends.insert(end);
-            }
+        let mono = self.mono();
+        for (_, tag) in self.messages.lease_ends.clone() {
+            self.messages.extend_lease(tag, None, mono);
         }
     }
 }

@@ -4,6 +4,8 @@
 mod slice;
 mod start;
 
+use std::collections::BTreeMap;
+
 use crate::ids::{NamespaceId, OperationId, Place, TimeMs};
 use crate::wire::{wire_enum, wire_struct};
 
@@ -86,5 +88,25 @@ wire_struct! {
         pub started_at: TimeMs,
         /// When it ended.
         pub ended_at: Option<TimeMs> = 2,
+    }
+}
+
+/// The operations of a shard, those that ended lately included.
+#[derive(Debug, Default)]
+pub(crate) struct Operations(BTreeMap<OperationId, Operation>);
+
+impl Operations {
+    pub(crate) fn insert(&mut self, operation: Operation) {
+        self.0.insert(operation.id, operation);
+    }
+
+    /// Those of which slices follow, the first one first.
+    pub(crate) fn running(&self) -> impl Iterator<Item = &Operation> + Clone {
+        self.0.values().filter(|operation| operation.state == OperationState::Running)
+    }
+
+    /// Those of a namespace, the last one first.
+    pub(crate) fn of(&self, ns: NamespaceId) -> impl Iterator<Item = &Operation> {
+        self.0.values().rev().filter(move |operation| operation.namespace == ns)
     }
 }

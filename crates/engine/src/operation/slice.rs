@@ -20,11 +20,8 @@ type Range = (Vec<u8>, Vec<u8>);
 impl State {
     /// The records of the next slice of some operation, empty where none is under way.
     pub(crate) fn decide_slice(&self, moment: Moment) -> Vec<Record> {
-        let running = |operation: &&Operation| operation.state == OperationState::Running;
-        match self.operations.values().find(running) {
-            Some(operation) => self.slice_of(operation, moment),
-            None => Vec::new(),
-        }
+        let next = self.operations.running().next();
+        next.map_or_else(Vec::new, |operation| self.slice_of(operation, moment))
     }
 
     fn slice_of(&self, operation: &Operation, moment: Moment) -> Vec<Record> {
@@ -111,7 +108,7 @@ impl State {
         if job.place >= operation.upper
             || kind.is_some_and(|kind| kind != job.kind)
             || before.is_some_and(|before| since >= before)
-            || self.leases.contains_key(&(namespace, id))
+            || self.leases.contains(namespace, id)
         {
             return None;
         }

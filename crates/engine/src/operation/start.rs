@@ -39,7 +39,7 @@ impl State {
             let (value, allowed) = ("0".to_owned(), "at least 1".to_owned());
             return Err(Rejection::ValueRefused { field: "limit", value, allowed });
         }
-        let running = self.operations.values().filter(|o| o.state == OperationState::Running);
+        let running = self.operations.running();
         let of_namespace = running.clone().filter(|o| o.namespace == ns).count();
         let room = self.limits.operations_max.check(of_namespace, running.count());
         room.map_err(|(scope, limit)| Rejection::TooManyOperations { scope, limit })?;
@@ -50,7 +50,7 @@ impl State {
                 count(kind, self.queues.named(ns, name).ok_or_else(unknown)?)
             }
             // Only dead jobs are meant without naming a queue.
-            None => self.dead_of.of(ns) as u64,
+            None => self.jobs.dead_of(ns) as u64,
         };
         let candidates = kind.limit().map_or(candidates, |limit| limit.min(candidates));
         let operation = Operation {
@@ -78,7 +78,7 @@ impl State {
         let kept = self.limits.operations_kept;
         let mut ended: BTreeMap<NamespaceId, VecDeque<OperationId>> = BTreeMap::new();
         let mut total = 0;
-        for operation in self.operations.values().filter(|o| o.state != OperationState::Running) {
+        for operation in self.operations.0.values().filter(|o| o.state != OperationState::Running) {
             ended.entry(operation.namespace).or_default().push_back(operation.id);
             total += 1;
         }
@@ -106,7 +106,7 @@ impl State {
         ns: NamespaceId,
         id: OperationId,
     ) -> Result<&Operation, Rejection> {
-        let found = self.operations.get(&id).filter(|operation| operation.namespace == ns);
+        let found = self.operations.0.get(&id).filter(|operation| operation.namespace == ns);
         found.ok_or(Rejection::OperationUnknown { id })
     }
 
@@ -131,11 +131,11 @@ impl State {
             self.meta_mut().next_operation = OperationId(id.0 + 1);
         }
         self.put(&crate::state::keys::operation(id), &operation);
-        self.operations.insert(id, operation);
+        self.operations.insert(operation);
     }
 
     pub(crate) fn apply_operation_forgotten(&mut self, id: OperationId) {
-        self.operations.remove(&id);
+        self.operations.0.remove(&id);
         self.remove(&crate::state::keys::operation(id));
     }
 }

@@ -100,7 +100,7 @@ impl State {
 
     /// Changes what blocks an entry, and files it where it stands from then on, if it waits.
     pub(crate) fn reblock(&mut self, ns: NamespaceId, job: &Job, change: impl FnOnce(&mut Self)) {
-        let waits = !self.leases.contains_key(&(ns, job.id));
+        let waits = !self.leases.contains(ns, job.id);
         let before = self.is_blocked(ns, job);
         change(self);
         let after = self.is_blocked(ns, job);

@@ -76,10 +76,9 @@ impl State {
 
     /// It is `now`: puts up to `most` heads of lanes forward whose time has come.
     pub(crate) fn come_due(&mut self, now: TimeMs, most: usize) {
-        let Self { lanes, fresh_queues, .. } = self;
-        lanes.advance(now, most, |queue| {
-            fresh_queues.insert(queue);
-        });
+        let mut fresh = Vec::new();
+        self.lanes.advance(now, most, |queue| fresh.push(queue));
+        self.note_fresh(fresh);
     }
 
     /// Some queues that are meant and have something to hand out.

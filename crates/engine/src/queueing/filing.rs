@@ -69,7 +69,7 @@ impl State {
         self.queues.change(queue).counts.waiting += 1;
         self.kinds.count_waiting(lane.kind, true);
         if self.lanes.hands_out(ns, lane) {
-            self.fresh_queues.insert(queue);
+            self.note_fresh([queue]);
         }
     }
 

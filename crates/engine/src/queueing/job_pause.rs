@@ -13,28 +13,22 @@ pub(super) fn told(reader: &dyn Reader, ns: NamespaceId, job: &Job) -> Option<Bl
 
 impl State {
     pub(crate) fn is_paused(&self, ns: NamespaceId, id: JobId) -> bool {
-        self.has_paused && self.get(&keys::paused(ns, id)).is_some()
+        self.has_had(keys::PAUSED) && self.get(&keys::paused(ns, id)).is_some()
     }
 
     pub(crate) fn apply_job_paused(&mut self, ns: NamespaceId, id: JobId) {
         let job = self.job(ns, id).expect("the record names a job that has not ended");
         self.reblock(ns, &job, |state| {
-            state.has_paused = true;
+            state.note_rare(keys::PAUSED);
             state.put_bytes(&keys::paused(ns, id), &[]);
         });
-        if let Some(live) = self.leases.get_mut(&(ns, id)) {
-            live.paused = true;
-            self.note_told(ns, id);
-        }
+        self.pause_run(ns, id, true);
     }
 
     pub(crate) fn apply_job_resumed(&mut self, ns: NamespaceId, id: JobId) {
         let job = self.job(ns, id).expect("the record names a job that has not ended");
         self.reblock(ns, &job, |state| state.remove(&keys::paused(ns, id)));
-        if let Some(live) = self.leases.get_mut(&(ns, id)) {
-            live.paused = false;
-            self.note_told(ns, id);
-        }
+        self.pause_run(ns, id, false);
     }
 
     /// The job has ended: it stands aside no longer.

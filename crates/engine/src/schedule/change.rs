@@ -64,8 +64,10 @@ impl State {
         let known = self.schedule_id(ns, name).and_then(|id| self.schedule(ns, id));
         let now = moment.at;
         let Some(ScheduleView { schedule: known, state }) = known else {
-            let of_namespace = self.kept(ns).schedules as usize;
-            let of_shard = self.namespaces.values().map(|slot| slot.kept.schedules as usize).sum();
+            // A namespace that its first use creates is not there yet.
+            let of_namespace = self.namespaces.get(ns).map_or(0, |it| it.kept.schedules) as usize;
+            let all = self.namespaces.all_after(None);
+            let of_shard = all.map(|slot| slot.kept.schedules as usize).sum();
             let room = self.limits.schedules_max.check(of_namespace, of_shard);
             room.map_err(|(scope, limit)| Rejection::TooManySchedules { scope, limit })?;
             let id = ScheduleId(self.meta.last_schedule.0 + 1);
@@ -248,7 +250,7 @@ impl State {
         let known: Option<ScheduleState> = self.value(&keys::schedule_state(ns, id));
         if known.is_none() {
             self.meta_mut().last_schedule = id;
-            self.kept_mut(ns).schedules += 1;
+            self.namespaces.change_kept(ns).schedules += 1;
             self.put(&keys::schedule_name(ns, &schedule.name), &id);
         }
         self.put(&keys::schedule(ns, id), schedule);
@@ -265,7 +267,7 @@ impl State {
         self.remove(&keys::schedule(ns, id));
         self.remove(&keys::schedule_state(ns, id));
         self.remove(&keys::schedule_name(ns, &schedule.name));
-        let kept = self.kept_mut(ns);
+        let kept = self.namespaces.change_kept(ns);
         crate::state::count::take(&mut kept.schedules, 1, "schedules");
     }
 

@@ -285,8 +285,7 @@ impl State {
         if running.kinds.is_empty() && running.schedules.is_empty() {
             return running;
         }
-        let leases = self.leases.range((ns, JobId([0; 16]))..=(ns, JobId([u8::MAX; 16])));
-        for (_, live) in leases {
+        for (_, live) in self.leases.of(ns) {
             if let Some(count) = running.kinds.get_mut(live.job.kind.as_str()) {
                 *count += 1;
             }

@@ -70,15 +70,15 @@ impl State {
 
     fn holders(&self, id: BodyId) -> u32 {
         let shared = || self.value(&keys::body_holders(id));
-        self.has_shared_bodies.then(shared).flatten().unwrap_or(1)
+        self.has_had(keys::BODY_HOLDERS).then(shared).flatten().unwrap_or(1)
     }
 
     fn set_holders(&mut self, id: BodyId, holders: u32) {
         let key = keys::body_holders(id);
         if holders > 1 {
-            self.has_shared_bodies = true;
+            self.note_rare(keys::BODY_HOLDERS);
             self.put(&key, &holders);
-        } else if self.has_shared_bodies && self.get(&key).is_some() {
+        } else if self.has_had(keys::BODY_HOLDERS) && self.get(&key).is_some() {
             self.remove(&key);
         }
     }

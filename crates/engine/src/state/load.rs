@@ -2,19 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
 use super::{
-    Frontier, Held, Kept, Kind, Kinds, Lanes, LiveLease, Meta, Namespace, NamespaceSlot, Queues,
-    Session, State, keys,
+    Frontier, Jobs, Kind, Kinds, Lanes, Leases, Namespace, Namespaces, Numbers, Queues, Session,
+    Sessions, State, keys,
 };
 use crate::Position;
-use crate::ids::{JobId, KindId, MonoMs, NamespaceId, QueueId};
-use crate::job::{Job, Lease};
+use crate::ids::{KindId, MonoMs, NamespaceId, QueueId};
+use crate::job::Lease;
 use crate::level::OtherLevel;
 use crate::limits::Limits;
 use crate::map::OrderedMap;
-use crate::operation::Operation;
+use crate::operation::{Operation, Operations};
 use crate::queue::{Queue, QueueCounts};
 use crate::wire::{Input, Wire};
 
@@ -35,50 +34,36 @@ impl State {
         let mut state = Self {
             map,
             position,
-            new_outcomes: BTreeMap::new(),
             scratch: Vec::new(),
             limits,
-            meta: Meta::NEW,
-            meta_changed: false,
-            namespaces: BTreeMap::new(),
-            namespace_names: BTreeMap::new(),
-            namespaces_changed: super::Unwritten::default(),
-            forgetting: std::cell::RefCell::default(),
+            meta: Numbers::load(None),
+            namespaces: Namespaces::default(),
             queues: Queues::default(),
             kinds: Kinds::default(),
             lanes: Lanes::default(),
-            leases: BTreeMap::new(),
-            lease_ends: std::collections::BTreeSet::new(),
-            sessions: BTreeMap::new(),
-            sessions_changed: super::Unwritten::default(),
-            dead_of: super::Tally::default(),
-            sessions_of: super::Tally::default(),
-            held: super::HeldIndex::default(),
-            vanished: super::Vanished::default(),
-            operations: BTreeMap::new(),
+            leases: Leases::default(),
+            sessions: Sessions::default(),
+            operations: Operations::default(),
             timers: Frontier::new(vec![keys::TIMER]),
             messages: crate::message::Messages::default(),
             streams: crate::stream::Streams::default(),
-            at_hand: std::cell::RefCell::default(),
-            has_checkpoints: false,
-            has_paused: false,
-            has_shared_bodies: false,
+            jobs: Jobs::default(),
+            rare: Vec::new(),
             limiting: crate::limit::Limiting::default(),
             gating: crate::gate::Gating::default(),
             slas: crate::sla::Slas::default(),
-            holding: crate::hold::Holding::default(),
+            holds: crate::hold::Holds::default(),
             accounts: crate::account::Accounts::default(),
             answers: crate::keyed::KeptAnswers::default(),
             fresh_queues: std::collections::BTreeSet::new(),
-            ended_jobs: Vec::new(),
             mono: MonoMs(0),
         };
-        let has_any = |first: u8| state.first(&[first], &[first + 1]).is_some();
-        let found = [keys::CHECKPOINT, keys::PAUSED, keys::BODY_HOLDERS].map(has_any);
-        [state.has_checkpoints, state.has_paused, state.has_shared_bodies] = found;
-        if let Some(meta) = state.value(&keys::meta()) {
-            state.meta = meta;
+        for first in [keys::CHECKPOINT, keys::PAUSED, keys::BODY_HOLDERS, keys::HELD_BACK] {
+            if state.first(&[first], &[first + 1]).is_some() {
+                state.note_rare(first);
+            }
         }
+        state.meta = Numbers::load(state.value(&keys::meta()));
         state.load_names();
         state.load_limits();
         state.load_gates();
@@ -113,7 +98,7 @@ impl State {
             let kept = self.value(&keys::namespace_kept(namespace.id));
             let kept =
                 kept.unwrap_or_else(|| panic!("namespace {} has lost its counts", namespace.id));
-            self.add_namespace(namespace, kept);
+            self.namespaces.insert(namespace, kept);
         }
         let counts = self.each::<QueueCounts>(keys::QUEUE_COUNTS).into_iter();
         let id = |key: &[u8]| keys::u32_at(key, 1).map(QueueId);
@@ -123,7 +108,7 @@ impl State {
             queue.counts = counts
                 .remove(&queue.id)
                 .unwrap_or_else(|| panic!("queue {} has lost its counts", queue.id));
-            self.dead_of.add_many(queue.namespace, queue.counts.dead as usize);
+            self.jobs.add_dead(queue.namespace, queue.counts.dead as usize);
             self.queues.insert(queue, None);
         }
         self.load_kind_settings();
@@ -146,22 +131,6 @@ impl State {
         }
     }
 
-    pub(crate) fn add_namespace(&mut self, namespace: Namespace, kept: Kept) {
-        let ns = namespace.id;
-        if !namespace.deleted {
-            self.namespace_names.insert(namespace.name.clone(), ns);
-        }
-        let prefix = |first| keys::Key::new(first).namespace(ns).done();
-        let slot = NamespaceSlot {
-            namespace,
-            kept,
-            outcomes: Frontier::new(prefix(keys::ENDED)),
-            tombstones: Frontier::new(prefix(keys::TOMBSTONE_ORDER)),
-        };
-        self.namespaces.insert(ns, slot);
-        self.forgetting.get_mut().note(ns);
-    }
-
     fn load_runs(&mut self) {
         let mut running: BTreeMap<QueueId, u64> = BTreeMap::new();
         for (key, lease) in self.each::<Lease>(keys::LEASE) {
@@ -182,50 +151,12 @@ impl State {
         }
         for (key, session) in self.each::<Session>(keys::SESSION) {
             if let Some(key) = session_key(&key) {
-                self.sessions_of.add(key.0);
                 self.sessions.insert(key, session);
             }
         }
         for (_, operation) in self.each::<Operation>(keys::OPERATION) {
-            self.operations.insert(operation.id, operation);
+            self.operations.insert(operation);
         }
-    }
-
-    /// Holds a lease from this instant of the clock that never steps.
-    pub(crate) fn add_lease(&mut self, ns: NamespaceId, id: JobId, lease: Lease, job: Arc<Job>) {
-        let timeout = job.options.timeout_ms.map(|timeout_ms| self.mono.plus(timeout_ms));
-        let expires = self.mono.plus(lease.lease_ms);
-        let expires = timeout.map_or(expires, |timeout| expires.min(timeout));
-        self.lease_ends.insert((expires, ns, id));
-        self.at_hand.get_mut().jobs.remove(&(ns, id));
-        let paused = self.is_paused(ns, id);
-        let (held, begun, spared) = (Held::Apart, false, false);
-        let live = LiveLease { lease, job, expires, timeout, spared, paused, held, begun };
-        self.count_lease(ns, &live.job);
-        if let Some(kind) = self.kind_of(ns, &live.job) {
-            self.kinds.count_running(kind, true);
-        }
-        self.holding.count_lease(ns, &live.job.options.tags, true);
-        self.leases.insert((ns, id), Box::new(live));
-    }
-
-    /// Every lease stands for one more of its lengths: a restart does not run everything twice.
-    pub(crate) fn renew_leases(&mut self) {
-        self.lease_ends.clear();
-        let mono = self.mono;
-        let at = self.now();
-        let ids: Vec<_> = self.leases.keys().copied().collect();
-        for (ns, id) in ids {
-            let timeout_ms = self.job(ns, id).and_then(|job| job.options.timeout_ms);
-            let Some(live) = self.leases.get_mut(&(ns, id)) else { continue };
-            let ran_ms = at.since(live.lease.started_at);
-            live.timeout =
-                timeout_ms.map(|timeout_ms| mono.plus(timeout_ms.saturating_sub(ran_ms)));
-            let expires = mono.plus(live.lease.lease_ms);
-            live.expires = live.timeout.map_or(expires, |timeout| expires.min(timeout));
-            self.lease_ends.insert((live.expires, ns, id));
-        }
-        self.index_sessions();
     }
 }
 

@@ -1,20 +1,24 @@
-//! Sessions of workers: which turn was answered last, and which grants may not have arrived.
+//! Sessions of workers that number their asks: which was answered last, and which grants may not
+//! have arrived.
 
-use super::{State, keys};
+use std::collections::BTreeMap;
+use std::ops::Bound::{self, Unbounded};
+
+use super::{State, Tally, Unwritten, keys};
 use crate::ids::{JobId, MonoMs, NamespaceId, Token};
 use crate::wire::{Wire, wire_struct};
 
-/// Turns whose grants a session remembers as possibly not arrived.
-const TURNS_MAX: usize = 32;
+/// Asks whose grants a session remembers as possibly not arrived.
+const ASKS_MAX: usize = 32;
 
 /// A session: its namespace, worker and name.
 pub(crate) type SessionKey = (NamespaceId, String, String);
 
 wire_struct! {
-    /// What one turn granted.
-    pub(crate) struct TurnGrants {
-        /// The turn.
-        pub(crate) turn: u64,
+    /// What one ask was granted.
+    pub(crate) struct AskGrants {
+        /// Its number.
+        pub(crate) ask: u64,
         /// The jobs and their tokens, in the order of delivery.
         pub(crate) grants: Vec<(JobId, Token)>,
     }
@@ -23,76 +27,111 @@ wire_struct! {
 wire_struct! {
     /// A session as it is kept.
     pub(crate) struct Session {
-        /// The last turn that granted something.
-        pub(crate) last_turn: u64,
-        /// Grants of turns not known to have arrived, the oldest first.
-        pub(crate) unseen: Vec<TurnGrants>,
+        /// The last ask that was granted something.
+        pub(crate) last_ask: u64,
+        /// Grants of asks not known to have arrived, the oldest first.
+        pub(crate) unseen: Vec<AskGrants>,
         /// Volatile: when it last asked.
         pub(crate) touched: MonoMs = _,
     }
 }
 
-impl State {
-    /// A turn of the session granted these.
-    pub(crate) fn remember_turn(
+/// The sessions of a shard.
+#[derive(Debug, Default)]
+pub(crate) struct Sessions {
+    all: BTreeMap<SessionKey, Session>,
+    /// How many each namespace has.
+    of: Tally,
+    changed: Unwritten<SessionKey>,
+}
+
+impl Sessions {
+    pub(crate) fn get(&self, key: &SessionKey) -> Option<&Session> {
+        self.all.get(key)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// How many a namespace has.
+    pub(crate) fn len_of(&self, ns: NamespaceId) -> usize {
+        self.of.of(ns)
+    }
+
+    pub(crate) fn from(
+        &self,
+        from: Bound<SessionKey>,
+    ) -> impl Iterator<Item = (&SessionKey, &Session)> {
+        self.all.range((from, Unbounded))
+    }
+
+    pub(super) fn insert(&mut self, key: SessionKey, session: Session) {
+        self.of.add(key.0);
+        self.all.insert(key, session);
+    }
+
+    /// An ask of the session was granted these.
+    pub(crate) fn remember_ask(
         &mut self,
         key: &SessionKey,
-        turn: u64,
-        seen: Option<u64>,
+        (ask, seen): (u64, Option<u64>),
         grants: impl Iterator<Item = (JobId, Token)>,
+        touched: MonoMs,
     ) {
-        let touched = self.mono;
-        let sessions_of = &mut self.sessions_of;
-        let session = self.sessions.entry(key.clone()).or_insert_with(|| {
-            sessions_of.add(key.0);
-            Session { last_turn: turn, unseen: Vec::new(), touched }
-        });
+        if !self.all.contains_key(key) {
+            self.insert(key.clone(), Session { last_ask: ask, unseen: Vec::new(), touched });
+        }
+        let session = self.all.get_mut(key).expect("it is there now");
         session.touched = touched;
-        session.last_turn = turn;
+        session.last_ask = ask;
         match seen {
-            Some(seen) => session.unseen.retain(|grants| grants.turn > seen),
-            None => session.unseen.retain(|grants| grants.turn == turn),
+            Some(seen) => session.unseen.retain(|grants| grants.ask > seen),
+            None => session.unseen.retain(|grants| grants.ask == ask),
         }
-        match session.unseen.last_mut().filter(|last| last.turn == turn) {
+        match session.unseen.last_mut().filter(|last| last.ask == ask) {
             Some(last) => last.grants.extend(grants),
-            None => session.unseen.push(TurnGrants { turn, grants: grants.collect() }),
+            None => session.unseen.push(AskGrants { ask, grants: grants.collect() }),
         }
-        if session.unseen.len() > TURNS_MAX {
+        if session.unseen.len() > ASKS_MAX {
             session.unseen.remove(0);
         }
-        self.sessions_changed.note(key);
+        self.changed.note(key);
     }
 
-    /// Whether a grant is still the job's run, and not about to end.
-    pub(crate) fn has_lease(&self, ns: NamespaceId, id: JobId, token: Token) -> bool {
-        let live = self.leases.get(&(ns, id));
-        live.is_some_and(|live| live.lease.token == token && live.expires >= self.mono)
+    /// Nobody could ask while the shard was not there: every session counts as heard of just now.
+    pub(crate) fn touch_all(&mut self, now: MonoMs) {
+        for session in self.all.values_mut() {
+            session.touched = now;
+        }
     }
+}
 
+impl State {
     /// Writes the sessions that changed since they were last written.
-    pub(crate) fn put_sessions(&mut self) {
-        for key in self.sessions_changed.take() {
+    pub(super) fn put_sessions(&mut self) {
+        for key in self.sessions.changed.take() {
             self.put_session(&key);
         }
     }
 
-    pub(super) fn put_session(&mut self, key: &SessionKey) {
+    /// Writes some of them, where there are too many.
+    pub(super) fn put_excess_sessions(&mut self) {
+        while let Some(key) = self.sessions.changed.take_excess() {
+            self.put_session(&key);
+        }
+    }
+
+    fn put_session(&mut self, key: &SessionKey) {
         if let Some(value) = self.sessions.get(key).map(Wire::to_bytes) {
             self.put_bytes(&keys::session(key.0, &key.1, &key.2), &value);
         }
     }
 
-    /// Nobody could ask while the shard was not there: every session counts as heard of just now.
-    pub(crate) fn touch_sessions(&mut self) {
-        for session in self.sessions.values_mut() {
-            session.touched = self.mono;
-        }
-    }
-
     pub(crate) fn forget_session(&mut self, key: &SessionKey) {
-        if self.sessions.remove(key).is_some() {
-            self.sessions_of.take(key.0);
-            self.sessions_changed.forget(key);
+        if self.sessions.all.remove(key).is_some() {
+            self.sessions.of.take(key.0);
+            self.sessions.changed.forget(key);
         }
         self.remove(&keys::session(key.0, &key.1, &key.2));
     }

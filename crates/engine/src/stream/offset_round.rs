@@ -49,7 +49,7 @@ impl State {
 
     /// These groups have members.
     pub(crate) fn groups_used(&mut self, ns: NamespaceId, groups: Vec<String>) {
-        let (now, name_bytes_max) = (self.mono, self.limits.name_bytes_max);
+        let (now, name_bytes_max) = (self.mono(), self.limits.name_bytes_max);
         let round = &mut self.streams.offset_round;
         // None that is longer can have offsets.
         for group in groups.into_iter().filter(|it| it.len() <= name_bytes_max) {
@@ -65,10 +65,10 @@ impl State {
     /// Looks at some offsets, if that is due. The records that forget those of them that are of no
     /// use any more.
     pub(crate) fn look_at_offsets(&mut self, now: TimeMs) -> Vec<Record> {
-        if self.next_look_at_offsets().is_none_or(|at| at > self.mono) {
+        if self.next_look_at_offsets().is_none_or(|at| at > self.mono()) {
             return Vec::new();
         }
-        let mono = self.mono;
+        let mono = self.mono();
         let keeps_ms = self.limits.offsets_ms;
         let round = &mut self.streams.offset_round;
         let begun = *round.begun.get_or_insert(mono);

@@ -30,7 +30,7 @@ impl State {
     /// Looks at some producers, if that is due. The record that forgets those of them that appended
     /// nothing for long.
     pub(crate) fn look_at_producers(&mut self, now: TimeMs) -> Option<Record> {
-        if self.next_look_at_producers().is_none_or(|at| at > self.mono) {
+        if self.next_look_at_producers().is_none_or(|at| at > self.mono()) {
             return None;
         }
         let from = self.streams.round.after.take();
@@ -52,7 +52,7 @@ impl State {
             if looked < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
         if looked < most {
-            self.streams.round.at = self.mono.plus(ROUND_MS);
+            self.streams.round.at = self.mono().plus(ROUND_MS);
             let all = from.len() == 1;
             // None is left where one look saw all and forgets all.
             self.streams.has_producers = !all || looked > producers.len();

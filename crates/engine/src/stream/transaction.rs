@@ -191,7 +191,7 @@ impl State {
 
     /// A new life begins: what is open may stay so for as long again.
     pub(crate) fn renew_transactions(&mut self) {
-        let mono = self.mono;
+        let mono = self.mono();
         let transactions = &mut self.streams.transactions;
         let open = transactions.all.iter().filter(|(_, known)| known.kept.open);
         let open: Vec<_> = open.map(|(id, known)| (*id, known.kept.timeout_ms)).collect();

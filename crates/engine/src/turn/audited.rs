@@ -167,7 +167,7 @@ impl Turn {
 
     /// How something is now.
     fn told_of(&self, what: What, namespace: &str, name: &str) -> Option<Told> {
-        let ns = *self.state.namespace_names.get(namespace)?;
+        let ns = self.state.namespaces.named(namespace)?;
         let text = match what {
             What::Sla => {
                 let mut sla = self.state.value::<Sla>(&keys::sla(ns, name))?;

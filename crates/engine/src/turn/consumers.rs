@@ -258,8 +258,8 @@ impl Consumers {
         }
     }
 
-    /// Whose turn a ticket is.
-    pub(super) fn holder_of(&self, ticket: Ticket) -> Option<Taker> {
+    /// Who stands in line with that ticket.
+    pub(super) fn taker_of(&self, ticket: Ticket) -> Option<Taker> {
         self.line.get(&ticket).copied()
     }
 
@@ -310,7 +310,7 @@ mod tests {
             lease_ms: None,
             worker: "w".into(),
             session: session.into(),
-            turn: None,
+            ask: None,
             seen: None,
             settle: Vec::new(),
             prefetch: true,
@@ -325,7 +325,7 @@ mod tests {
     }
 
     fn next(consumers: &Consumers) -> Option<Taker> {
-        consumers.holder_of(consumers.next_for(NS, "q", None)?)
+        consumers.taker_of(consumers.next_for(NS, "q", None)?)
     }
 
     #[test]

@@ -401,7 +401,7 @@ mod tests {
             lease_ms: None,
             worker: "w".to_owned(),
             session: format!("s{session:05}"),
-            turn: None,
+            ask: None,
             seen: None,
             settle: Vec::new(),
             prefetch: false,

@@ -44,9 +44,9 @@ impl Turn {
         &mut self,
         records: impl AsRef<[Record]> + IntoIterator<Item = Record>,
     ) -> Result<(), Rejection> {
-        if !self.state.messages.telling.is_empty() {
+        if self.state.messages.is_telling() {
             let (told, lost) = self.state.decide_outcomes(records.as_ref(), self.entry);
-            self.state.messages.outcomes_lost += lost;
+            self.lost.outcomes_lost += lost;
             if !told.is_empty() {
                 return self.record_with_outcomes(records.into_iter().collect(), told);
             }
@@ -78,7 +78,7 @@ impl Turn {
                 left -= bytes.len();
                 both.push(record);
             } else {
-                self.state.messages.outcomes_lost += 1;
+                self.lost.outcomes_lost += 1;
             }
         }
         self.record_step(both)

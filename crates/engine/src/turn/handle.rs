@@ -1,7 +1,5 @@
 //! One command after the other: what each decides and how it is answered.
 
-use std::ops::Bound::{Excluded, Unbounded};
-
 use super::Turn;
 use super::waiters::Target;
 use crate::answer::{Answer, Instruction, QueueView};
@@ -70,8 +68,8 @@ impl Turn {
         name: &str,
         command: &Command,
     ) -> Result<(NamespaceId, Option<Record>), Rejection> {
-        if let Some(ns) = self.state.namespace_names.get(name) {
-            return Ok((*ns, None));
+        if let Some(ns) = self.state.namespaces.named(name) {
+            return Ok((ns, None));
         }
         let uses = matches!(
             command,
@@ -105,7 +103,7 @@ impl Turn {
             return Err(Rejection::NameReserved { name: name.to_owned() });
         }
         let limit = self.state.limits.namespaces_max;
-        if self.state.namespace_names.len() >= limit {
+        if self.state.namespaces.len_named() >= limit {
             return Err(Rejection::TooManyNamespaces { limit });
         }
         let id = self.state.meta.next_namespace;
@@ -238,9 +236,7 @@ impl Turn {
             }
             Command::GetOperation { id } => self.operation_answer(ns, id),
             Command::ListOperations => {
-                let operations = self.state.operations.values().rev();
-                let operations = operations.filter(|o| o.namespace == ns).cloned().collect();
-                Ok(Answer::Operations(operations))
+                Ok(Answer::Operations(self.state.operations.of(ns).cloned().collect()))
             }
             Command::DeleteLimit { name } => self.handle_delete_limit(ns, &name),
             Command::GetLimit { name } => self.limit_answer(ns, &name),
@@ -357,7 +353,7 @@ impl Turn {
             return Ok(self.job_answer(ns, id, moment.at));
         };
         let ends_run = matches!(record, Record::JobCancelled { token: Some(_), .. });
-        let live = self.state.leases.get(&(ns, id)).filter(|_| ends_run);
+        let live = self.state.leases.get(ns, id).filter(|_| ends_run);
         let lease = live.map(|live| Box::new(live.lease.clone()));
         self.record(record);
         Ok(match (self.job_answer(ns, id, moment.at), lease) {
@@ -533,11 +529,11 @@ impl Turn {
     }
 
     fn handle_create_namespace(&mut self, name: &str) -> Result<Answer, Rejection> {
-        if !self.state.namespace_names.contains_key(name) {
+        if self.state.namespaces.named(name).is_none() {
             let record = self.decide_namespace_created(name)?;
             self.record(record);
         }
-        let ns = *self.state.namespace_names.get(name).expect("created just now at the latest");
+        let ns = self.state.namespaces.named(name).expect("created just now at the latest");
         Ok(self.namespace_answer(ns))
     }
 
@@ -547,10 +543,9 @@ impl Turn {
         moment: Moment,
     ) -> Result<Answer, Rejection> {
         let queues = self.state.queues.len_of(id) as u64;
-        let schedules = self.state.kept(id).schedules;
+        let schedules = self.state.namespaces.get(id).map_or(0, |slot| slot.kept.schedules);
         if queues + schedules > 0 {
-            let slot = self.state.namespaces.get(&id);
-            let name = slot.map(|slot| slot.namespace.name.clone()).unwrap_or_default();
+            let name = self.state.namespaces.name(id);
             return Err(match queues {
                 0 => Rejection::NamespaceHasSchedules { name, schedules },
                 queues => Rejection::NamespaceNotEmpty { name, queues },
@@ -558,8 +553,7 @@ impl Turn {
         }
         let streams = self.state.streams.count_of(id) as u64;
         if streams > 0 {
-            let slot = self.state.namespaces.get(&id);
-            let name = slot.map(|slot| slot.namespace.name.clone()).unwrap_or_default();
+            let name = self.state.namespaces.name(id);
             return Err(Rejection::NamespaceHasStreams { name, streams });
         }
         self.record(Record::NamespaceDeleted { id });
@@ -576,16 +570,14 @@ impl Turn {
     }
 
     fn namespace_answer(&self, ns: NamespaceId) -> Answer {
-        let slot = self.state.namespaces.get(&ns).expect("resolved before");
+        let slot = self.state.namespaces.get(ns).expect("resolved before");
         Answer::Namespace(self.state.namespace_view(slot))
     }
 
     fn list_namespaces(&self, after: Option<&str>, limit: usize) -> Answer {
-        let from = (after.map_or(Unbounded, Excluded), Unbounded);
-        let mut names = self.state.namespace_names.range::<str, _>(from);
-        let page = names.by_ref().take(limit.min(NAMESPACES_PER_PAGE_MAX));
-        let slots = page.filter_map(|(_, id)| self.state.namespaces.get(id));
-        let page = slots.map(|slot| self.state.namespace_view(slot)).collect();
-        Answer::Namespaces(page, names.next().is_some())
+        let mut slots = self.state.namespaces.after(after);
+        let page = slots.by_ref().take(limit.min(NAMESPACES_PER_PAGE_MAX));
+        let page = page.map(|slot| self.state.namespace_view(slot)).collect();
+        Answer::Namespaces(page, slots.next().is_some())
     }
 }

@@ -69,7 +69,7 @@ impl Turn {
 
     /// Tells those who wait for holds with which nothing runs any more.
     pub(super) fn tell_quiet(&mut self) {
-        for (ns, tag, epoch) in std::mem::take(&mut self.state.holding.quiet) {
+        for (ns, tag, epoch) in self.state.holds.take_quiet() {
             let waiting = self.waiters.take_quiet(ns, epoch);
             if !waiting.is_empty() {
                 self.holds_awaited.insert(epoch, tag);

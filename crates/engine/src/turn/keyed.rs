@@ -58,7 +58,7 @@ impl Turn {
                 allowed: "one message with a key".to_owned(),
             })?;
         let unknown = || Rejection::NamespaceUnknown { name: namespace.to_owned() };
-        let ns = *self.state.namespace_names.get(namespace).ok_or_else(unknown)?;
+        let ns = self.state.namespaces.named(namespace).ok_or_else(unknown)?;
         self.publish_keyed((ns, reply_to), message, key, moment);
         Ok(())
     }

@@ -8,7 +8,7 @@ use crate::job::RESERVED_KIND_PREFIX;
 use crate::kind::{KindAnswer, KindCommand, KindDetail, KindInQueue, KindView};
 use crate::record::Record;
 use crate::rejection::Rejection;
-use crate::state::Kind;
+use crate::state::{Kind, NamespaceSlot};
 
 /// Versions of kinds of which a shard tells figures.
 const KINDS_MEASURED_MAX: usize = 500;
@@ -64,16 +64,17 @@ impl Turn {
     /// looks reach.
     pub(super) fn kinds_at_work(&self) -> Vec<(String, KindView)> {
         let (mut told, mut looks) = (Vec::new(), LOOKS_MAX);
-        for (ns, slot) in &self.state.namespaces {
+        for NamespaceSlot { namespace, .. } in self.state.namespaces.all_after(None) {
+            let ns = namespace.id;
             let most = KINDS_MEASURED_MAX.saturating_sub(told.len());
-            let all = self.state.kinds.after(*ns, ("", None)).take_while(|_| {
+            let all = self.state.kinds.after(ns, ("", None)).take_while(|_| {
                 looks = looks.saturating_sub(1);
                 looks > 0
             });
             let busy = all.filter(|(kind, running)| kind.waiting + running > 0);
             let busy: Vec<_> = busy.take(most).collect();
-            let views = self.views_of(*ns, &busy, &mut looks).into_iter();
-            told.extend(views.map(|view| (slot.namespace.name.clone(), view)));
+            let views = self.views_of(ns, &busy, &mut looks).into_iter();
+            told.extend(views.map(|view| (namespace.name.clone(), view)));
         }
         told
     }

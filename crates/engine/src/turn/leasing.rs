@@ -93,8 +93,8 @@ impl Turn {
         moment: Moment,
     ) {
         let key = (ns, request.worker.clone(), request.session.clone());
-        if let Some(turn) = request.turn {
-            self.asked.note(&key, turn, moment.mono, self.state.limits.sessions_max);
+        if let Some(ask) = request.ask {
+            self.asks.note(&key, ask, moment.mono, self.state.limits.sessions_max);
         }
         if !request.session.is_empty()
             && let Some(earlier) = self.consumers.request_of(&key)
@@ -145,7 +145,7 @@ impl Turn {
             lease_ms,
             worker: holder.worker,
             session: holder.session,
-            turn: None,
+            ask: None,
             seen: None,
             settle: Vec::new(),
             prefetch: true,
@@ -235,25 +235,25 @@ impl Turn {
                 check_name(limits, field, name)?;
             }
         }
-        self.check_turn(ns, request)
+        self.check_ask(ns, request)
     }
 
-    fn check_turn(&self, ns: NamespaceId, request: &LeaseJobs) -> Result<(), Rejection> {
-        let Some(turn) = request.turn else { return Ok(()) };
+    fn check_ask(&self, ns: NamespaceId, request: &LeaseJobs) -> Result<(), Rejection> {
+        let Some(ask) = request.ask else { return Ok(()) };
         if request.worker.is_empty() || request.session.is_empty() {
             let allowed = "a turn of a worker and a session that the request names";
-            let (value, allowed) = (turn.to_string(), allowed.to_owned());
+            let (value, allowed) = (ask.to_string(), allowed.to_owned());
             return Err(Rejection::ValueRefused { field: "turn", value, allowed });
         }
         let key = (ns, request.worker.clone(), request.session.clone());
-        let granted = self.state.sessions.get(&key).map(|session| session.last_turn);
-        match granted.max(self.asked.last(&key)) {
-            Some(last_turn) if turn < last_turn => {
-                Err(Rejection::TurnPassed { worker: request.worker.clone(), turn, last_turn })
+        let granted = self.state.sessions.get(&key).map(|session| session.last_ask);
+        match granted.max(self.asks.last(&key)) {
+            Some(last_ask) if ask < last_ask => {
+                Err(Rejection::AskPassed { worker: request.worker.clone(), ask, last_ask })
             }
             _ if granted.is_none() => {
                 let (of_namespace, of_shard) =
-                    (self.state.sessions_of.of(ns), self.state.sessions.len());
+                    (self.state.sessions.len_of(ns), self.state.sessions.len());
                 let room = self.state.limits.sessions_max.check(of_namespace, of_shard);
                 room.map_err(|(scope, limit)| Rejection::TooManySessions { scope, limit })
             }
@@ -290,13 +290,13 @@ impl Turn {
         settled
     }
 
-    /// What the same turn was granted before, as far as it still holds.
+    /// What the same ask was granted before, as far as it still holds.
     fn granted_before(&self, key: &SessionKey, request: &LeaseJobs) -> Vec<Delivery> {
         let Some(session) = self.state.sessions.get(key) else { return Vec::new() };
-        let turns = session.unseen.iter().filter(|grants| Some(grants.turn) == request.turn);
+        let asks = session.unseen.iter().filter(|grants| Some(grants.ask) == request.ask);
         let mut jobs = Vec::new();
-        for (id, token) in turns.flat_map(|grants| &grants.grants) {
-            let live = self.state.leases.get(&(key.0, *id));
+        for (id, token) in asks.flat_map(|grants| &grants.grants) {
+            let live = self.state.leases.get(key.0, *id);
             if let Some(live) = live.filter(|live| live.lease.token == *token)
                 && let Some(job) = self.state.job(key.0, *id)
             {
@@ -308,14 +308,14 @@ impl Turn {
         jobs
     }
 
-    /// Gives back what turns after `seen` were granted: their answers did not arrive.
+    /// Gives back what asks after `seen` were granted: their answers did not arrive.
     fn take_back_unseen(&mut self, key: &SessionKey, request: &LeaseJobs, moment: Moment) {
-        let (Some(turn), Some(seen)) = (request.turn, request.seen) else { return };
+        let (Some(ask), Some(seen)) = (request.ask, request.seen) else { return };
         let Some(session) = self.state.sessions.get(key) else { return };
-        let unseen = session.unseen.iter().filter(|g| g.turn > seen && g.turn < turn);
+        let unseen = session.unseen.iter().filter(|g| g.ask > seen && g.ask < ask);
         let grants: Vec<_> = unseen.flat_map(|g| g.grants.iter().copied()).collect();
         for (id, token) in grants {
-            let live = self.state.leases.get(&(key.0, id));
+            let live = self.state.leases.get(key.0, id);
             if live.is_some_and(|live| live.lease.token == token) {
                 self.give_back(key.0, (id, token), moment);
             }
@@ -377,8 +377,8 @@ impl Turn {
     /// Hands what became available to those who stand in line, the first one first.
     pub(super) fn dispatch(&mut self, moment: Moment) {
         let mut budget = Budget::full();
-        while !self.state.fresh_queues.is_empty() {
-            let fresh = std::mem::take(&mut self.state.fresh_queues);
+        while self.state.has_fresh() {
+            let fresh = self.state.take_fresh();
             if !self.may_grant() || !self.consumers.any_in_line() {
                 return;
             }
@@ -397,15 +397,15 @@ impl Turn {
                         self.deferred.extend(next.iter().map(|(_, id)| *id).chain([id]));
                         return;
                     }
-                    if let Some(taker) = self.consumers.holder_of(ticket) {
+                    if let Some(taker) = self.consumers.taker_of(ticket) {
                         self.serve(taker, &mut budget, moment);
                     }
                     offered = Some(ticket);
                 }
                 next.extend(self.next_waiter(id, offered).map(|ticket| (ticket, id)));
-                if !self.state.fresh_queues.is_empty() {
+                if self.state.has_fresh() {
                     // What came forward may be for somebody who waits longer.
-                    self.state.fresh_queues.extend(next.iter().map(|(_, id)| *id));
+                    self.state.note_fresh(next.iter().map(|(_, id)| *id));
                     break;
                 }
             }
@@ -441,7 +441,7 @@ impl Turn {
                     // There may be more for it than one delivery has: it is offered that like
                     // anybody else.
                     let due = self.due_queues(ns, &request);
-                    self.state.fresh_queues.extend(due);
+                    self.state.note_fresh(due);
                 }
             }
         }

@@ -29,6 +29,19 @@ use crate::record::Record;
 use crate::rejection::Rejection;
 use crate::state::keys;
 
+/// What came to nobody since the start.
+#[derive(Debug, Default)]
+pub(super) struct Losses {
+    /// Messages that no queue took when their time came.
+    pub(super) delayed_lost: u64,
+    /// Ends of jobs that were to be told and reached no queue.
+    pub(super) outcomes_lost: u64,
+    /// Jobs that letters, delayed messages and ends of jobs were to become and did not.
+    pub(super) jobs_dropped: u64,
+    /// Events that letters and delayed messages were to become and did not.
+    pub(super) events_dropped: u64,
+}
+
 /// Exchanges in one answer at most.
 const EXCHANGES_PER_PAGE_MAX: usize = 1000;
 
@@ -381,7 +394,7 @@ impl Turn {
         let ends = (auto_ack, exclusive, single);
         self.takers.add(consumer, (ns, queue, connection), ends, (priority, credit));
         self.note_takers(queue);
-        self.state.messages.fresh.insert(queue);
+        self.state.messages.note_fresh([queue]);
         Ok(MessageAnswer::Consuming)
     }
 
@@ -411,7 +424,7 @@ impl Turn {
         if ends && self.takers.consumers_of(queue) == 0 {
             self.remove_message_queue(ns, queue);
         } else {
-            self.state.messages.fresh.insert(queue);
+            self.state.messages.note_fresh([queue]);
         }
     }
 
@@ -461,7 +474,7 @@ impl Turn {
             self.waiters.add(reply_to, ns, deadline, Target::Messages);
             self.takers.wait(reply_to, queue, command);
             self.note_takers(queue);
-            self.state.messages.fresh.insert(queue);
+            self.state.messages.note_fresh([queue]);
             return Ok(None);
         }
         Ok(Some(MessageAnswer::Leased(messages)))
@@ -500,15 +513,15 @@ impl Turn {
 
     /// Whether a tick has something to do about messages now.
     pub(super) fn messages_go_on(&self) -> bool {
-        let offered = self.state.messages.fresh.is_empty() || self.stopping;
+        let offered = !self.state.messages.has_fresh() || self.stopping;
         !offered
             || !self.takers.purges.is_empty()
             || self.is_publishing()
             || !self.takers.too_long.is_empty()
             || !self.takers.leaving.is_empty()
             || self.takers.policy_round.is_some()
-            || !self.state.messages.overdue_back.is_empty()
+            || self.state.messages.has_overdue()
             || !self.takers.closing.is_empty()
-            || (!self.stopping && !self.state.messages.emptying.is_empty())
+            || (!self.stopping && self.state.messages.is_emptying())
     }
 }

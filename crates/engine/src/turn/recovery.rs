@@ -97,9 +97,9 @@ impl Recovery {
         }
         self.state.end_entry();
         self.position = position;
-        self.state.ended_jobs.clear();
-        self.state.fresh_queues.clear();
-        self.state.messages.fresh.clear();
+        self.state.jobs.take_ended();
+        self.state.take_fresh();
+        self.state.messages.forget_fresh();
         if position.0 - self.sealed.0 >= ENTRIES_PER_GROUP {
             self.seal();
         }
@@ -117,7 +117,7 @@ impl Recovery {
     /// What the entries replayed since the last call changed of streams. Whoever keeps the events
     /// asks after each entry, so that no more than one is held in memory.
     pub fn take_stream_changes(&mut self) -> Vec<StreamChange> {
-        std::mem::take(&mut self.state.streams.changes)
+        self.state.streams.take_changes()
     }
 
     /// Whether the state has streams.
@@ -146,22 +146,22 @@ impl Recovery {
     pub fn start(mut self, clock: Clock, namespaces: &[&str]) -> Turn {
         self.seal();
         let Self { mut state, position, .. } = self;
-        state.mono = clock.mono;
-        state.streams.changes.clear();
+        state.hear(clock.mono);
+        state.streams.take_changes();
         state.renew_leases();
         state.renew_message_leases();
         state.renew_transactions();
-        state.touch_sessions();
+        state.sessions.touch_all(clock.mono);
         let mut turn = Turn::new(state, position, clock);
         let at = turn.begin(clock).at;
         turn.state.come_due(at, usize::MAX);
         let epoch = Epoch(turn.state.meta.epoch.0 + 1);
         turn.record(Record::EpochStarted { epoch });
-        turn.state.messages.floor = turn.state.meta.next_place;
+        turn.state.messages.set_floor(turn.state.meta.next_place);
         turn.end_what_is_not_durable();
         turn.begin_to_expire_queues();
         for name in namespaces {
-            if !turn.state.namespace_names.contains_key(*name) {
+            if turn.state.namespaces.named(name).is_none() {
                 let id = turn.state.meta.next_namespace;
                 turn.record(Record::NamespaceCreated { id, name: (*name).to_owned() });
             }

@@ -9,7 +9,7 @@ use crate::command::{HeldLease, Holder, ReplyTo};
 use crate::effect::CloseReason;
 use crate::ids::{JobId, MonoMs, NamespaceId, Token};
 use crate::moment::Moment;
-use crate::state::{Held, HeldIndex, HolderKey};
+use crate::queueing::{AtWorker, HolderKey, holder_key};
 
 /// A command that is under way.
 #[derive(Debug)]
@@ -79,10 +79,10 @@ impl Turn {
     ) {
         // What the stream before has not got by now is compared below.
         self.end_stream(ns, holder, CloseReason::Superseded);
-        let key = HeldIndex::key(ns, holder);
+        let key = holder_key(ns, holder);
         self.stop(&key);
-        let heard = self.state.held.hear(&key, self.state.mono);
-        let last = self.state.held.last(&key).unwrap_or_default();
+        let heard = self.state.leases.by_session.hear(&key, self.state.mono());
+        let last = self.state.leases.by_session.last(&key).unwrap_or_default();
         let (named, kept) = (named.into_iter(), BTreeSet::new());
         let rest = Rest::Resume(Resume { named, kept, heard, after: None, last });
         let view = SessionView::default();
@@ -98,8 +98,8 @@ impl Turn {
         (holder, known): (&Holder, Vec<(JobId, Token)>),
         moment: Moment,
     ) {
-        let key = HeldIndex::key(ns, holder);
-        self.state.held.hear(&key, self.state.mono);
+        let key = holder_key(ns, holder);
+        self.state.leases.by_session.hear(&key, self.state.mono());
         let (view, rest) = (SessionView::default(), Rest::Compare(known));
         self.go_on(Sliced { reply_to, key, view, rest }, moment);
     }
@@ -113,8 +113,8 @@ impl Turn {
         moment: Moment,
     ) {
         self.end_stream(ns, holder, CloseReason::SessionEnded);
-        let key = HeldIndex::key(ns, holder);
-        let Some(last) = self.state.held.last(&key) else {
+        let key = holder_key(ns, holder);
+        let Some(last) = self.state.leases.by_session.last(&key) else {
             return self.reply(reply_to, Answer::Session(Box::default()));
         };
         let end = End { after: None, last, why, goodbye, may_have: !goodbye };
@@ -161,7 +161,7 @@ impl Turn {
                     self.compare_named(&sliced.key, lease, resume, &mut sliced.view);
                 }
                 let leases = (resume.after, resume.last);
-                let leases = self.state.held.between(&sliced.key, leases, left);
+                let leases = self.state.leases.by_session.between(&sliced.key, leases, left);
                 let whole = leases.len() < left;
                 for (token, id) in leases {
                     resume.after = Some(token);
@@ -173,7 +173,7 @@ impl Turn {
             }
             Rest::End(end) => {
                 let leases = (end.after, end.last);
-                let leases = self.state.held.between(&sliced.key, leases, most);
+                let leases = self.state.leases.by_session.between(&sliced.key, leases, most);
                 let whole = leases.len() < most;
                 for (token, id) in leases {
                     end.after = Some(token);
@@ -188,10 +188,10 @@ impl Turn {
         if !matches!(sliced.rest, Rest::End(_)) {
             // Those that were heard of only now, too.
             if matches!(sliced.rest, Rest::Resume(_)) {
-                self.state.held.hear(&sliced.key, self.state.mono);
+                self.state.leases.by_session.hear(&sliced.key, self.state.mono());
             }
-            sliced.view.told = self.state.held.told(&sliced.key);
-            sliced.view.leases = self.state.held.count(&sliced.key);
+            sliced.view.told = self.state.leases.by_session.told(&sliced.key);
+            sliced.view.leases = self.state.leases.by_session.count(&sliced.key);
         }
         self.reply(sliced.reply_to, Answer::Session(Box::new(sliced.view)));
     }
@@ -208,7 +208,7 @@ impl Turn {
             view.lost.push((lease.id, lease.token));
             return;
         }
-        self.state.note_held(ns, lease.id, lease.started);
+        self.state.note_named(ns, lease.id, lease.started);
         resume.kept.insert(lease.id);
         // As it is after what was said: a run that is heard of only now has its timeout since.
         view.held.extend(self.held_job(ns, lease.id));
@@ -222,13 +222,13 @@ impl Turn {
         view: &mut SessionView,
         moment: Moment,
     ) {
-        let Some(live) = self.state.leases.get(&(ns, id)) else { return };
-        let (held, once) = (live.held, live.job.options.at_most_once);
-        match held {
+        let Some(live) = self.state.leases.get(ns, id) else { return };
+        let (at_worker, once) = (live.at_worker, live.job.options.at_most_once);
+        match at_worker {
             // It did not arrive, or went with the stream before. A worker names what it has
             // settled and heard no answer to as well: what stood when the shard started and
             // is not named was on its way then.
-            Held::Delivered | Held::Unknown if !once => {
+            AtWorker::Delivered | AtWorker::Unknown if !once => {
                 self.give_back(ns, (id, token), moment);
                 view.given_back.push((id, token));
             }
@@ -247,12 +247,14 @@ impl Turn {
         view: &mut SessionView,
         moment: Moment,
     ) {
-        let Some(live) = self.state.leases.get(&(ns, id)) else { return };
+        let Some(live) = self.state.leases.get(ns, id) else { return };
         // Whoever leaves in order has said before what it started, so what it did not is free,
         // even where it runs at most once: it may have come while the worker was about to leave.
-        let unsaid = end.goodbye && live.held == Held::Started && !self.state.has_begun(ns, live);
-        let free = (live.held == Held::Delivered || unsaid)
-            && !(std::mem::take(&mut end.may_have) && self.state.vanished.is_suspect(ns, id));
+        let unsaid =
+            end.goodbye && live.at_worker == AtWorker::Started && !self.state.has_begun(ns, live);
+        let free = (live.at_worker == AtWorker::Delivered || unsaid)
+            && !(std::mem::take(&mut end.may_have)
+                && self.state.leases.vanished.is_suspect(ns, id));
         if free {
             if self.give_back(ns, (id, token), moment) {
                 view.given_back.push((id, token));
@@ -260,7 +262,7 @@ impl Turn {
                 view.lost.push((id, token));
             }
             if !end.goodbye {
-                self.state.vanished.note(ns, id);
+                self.state.leases.vanished.note(ns, id);
             }
         } else if let Some(record) = self.state.decide_loss(ns, id, &end.why, moment) {
             self.record(record);

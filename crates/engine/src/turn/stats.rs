@@ -1,7 +1,5 @@
 //! Figures of a shard for metrics.
 
-use std::ops::Bound::{self, Excluded, Unbounded};
-
 use super::Turn;
 use crate::Position;
 use crate::answer::{NamespaceView, QueueView};
@@ -12,6 +10,7 @@ use crate::moment::Clock;
 use crate::queue::GoneTotals;
 use crate::schedule::ScheduleTotals;
 use crate::sla::SlaView;
+use crate::state::{Namespace, NamespaceSlot};
 
 /// Limits, and service levels, of which figures are told.
 const NAMED_TOLD_MAX: usize = 100;
@@ -100,13 +99,13 @@ impl Turn {
             gone: self.state.meta.gone.clone(),
             schedules: self.state.meta.schedules,
             gates: self.state.gating.totals(),
-            holds: self.state.holding.total(),
+            holds: self.state.holds.total(),
             limits: Vec::new(),
             slas: Vec::new(),
-            delayed_lost: self.state.messages.delayed_lost,
-            outcomes_lost: self.state.messages.outcomes_lost,
-            jobs_dropped: self.state.messages.jobs_dropped,
-            events_dropped: self.state.messages.events_dropped,
+            delayed_lost: self.lost.delayed_lost,
+            outcomes_lost: self.lost.outcomes_lost,
+            jobs_dropped: self.lost.jobs_dropped,
+            events_dropped: self.lost.events_dropped,
             namespaces: Vec::new(),
             queues: Vec::new(),
             kinds: Vec::new(),
@@ -115,13 +114,13 @@ impl Turn {
         let after = match after {
             Some(StatsCursor::Queue(after)) => after,
             Some(StatsCursor::Namespace(after)) => {
-                self.tell_namespaces(&mut stats, Excluded(after), limit);
+                self.tell_namespaces(&mut stats, Some(after), limit);
                 None
             }
             None => {
                 self.tell_named(&mut stats, now);
                 stats.kinds = self.kinds_at_work();
-                self.tell_namespaces(&mut stats, Unbounded, limit);
+                self.tell_namespaces(&mut stats, None, limit);
                 None
             }
         };
@@ -134,29 +133,29 @@ impl Turn {
 
     /// Limits and service levels, up to [`NAMED_TOLD_MAX`] of each: what they count is looked up.
     fn tell_named(&self, stats: &mut ShardStats, now: TimeMs) {
-        for (ns, slot) in &self.state.namespaces {
-            let name = &slot.namespace.name;
+        for NamespaceSlot { namespace: Namespace { id, name, .. }, .. } in
+            self.state.namespaces.all_after(None)
+        {
             let [limits, slas] = [stats.limits.len(), stats.slas.len()]
                 .map(|told| NAMED_TOLD_MAX.saturating_sub(told));
             if (limits, slas) == (0, 0) {
                 break;
             }
-            let limits = self.state.limit_views(*ns, limits).into_iter();
+            let limits = self.state.limit_views(*id, limits).into_iter();
             stats.limits.extend(limits.map(|limit| (name.clone(), limit)));
-            let slas = self.state.sla_views(*ns, slas, now).into_iter();
+            let slas = self.state.sla_views(*id, slas, now).into_iter();
             stats.slas.extend(slas.map(|sla| (name.clone(), sla)));
         }
     }
 
-    fn tell_namespaces(&self, stats: &mut ShardStats, from: Bound<NamespaceId>, limit: usize) {
-        let mut slots = self.state.namespaces.range((from, Unbounded));
+    fn tell_namespaces(&self, stats: &mut ShardStats, after: Option<NamespaceId>, limit: usize) {
+        let mut slots = self.state.namespaces.all_after(after);
         let page: Vec<_> = slots.by_ref().take(limit).collect();
         stats.more_after = match (page.last(), slots.next()) {
-            (Some((id, _)), Some(_)) => Some(StatsCursor::Namespace(**id)),
+            (Some(last), Some(_)) => Some(StatsCursor::Namespace(last.namespace.id)),
             _ => None,
         };
-        let slots = page.into_iter().map(|(_, slot)| slot);
-        let slots = slots.filter(|slot| !slot.namespace.deleted);
+        let slots = page.into_iter().filter(|slot| !slot.namespace.deleted);
         stats.namespaces.extend(slots.map(|slot| self.state.namespace_view(slot)));
     }
 
@@ -171,9 +170,7 @@ impl Turn {
         let queues = self.state.queues.all_after(after);
         let mut names = Vec::new();
         let mut queues = queues.inspect(|queue| {
-            let slot = self.state.namespaces.get(&queue.namespace);
-            let name = slot.map(|slot| slot.namespace.name.clone()).unwrap_or_default();
-            names.push((name, queue.id));
+            names.push((self.state.namespaces.name(queue.namespace), queue.id));
             last = Some(queue.id);
         });
         let views = self.queue_views(&mut queues, now, limit);

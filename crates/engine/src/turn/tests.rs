@@ -182,7 +182,7 @@ fn wish() -> LeaseJobs {
         lease_ms: None,
         worker: "w".to_owned(),
         session: "s".to_owned(),
-        turn: None,
+        ask: None,
         seen: None,
         settle: Vec::new(),
         prefetch: false,
@@ -338,7 +338,7 @@ fn a_turn_repeated_gets_the_same_jobs_and_an_unseen_one_gives_them_back() {
     let mut shard = Shard::new();
     shard.enqueue(job(1));
     let turn =
-        |turn, seen| Command::LeaseJobs(Box::new(LeaseJobs { turn: Some(turn), seen, ..wish() }));
+        |turn, seen| Command::LeaseJobs(Box::new(LeaseJobs { ask: Some(turn), seen, ..wish() }));
     let leased = |answer| match answer {
         Answer::Leased { jobs, .. } => jobs,
         other => panic!("{other:?}"),
@@ -350,7 +350,7 @@ fn a_turn_repeated_gets_the_same_jobs_and_an_unseen_one_gives_them_back() {
     let second = leased(shard.call(turn(2, Some(0))));
     assert_eq!((ids(&second), second[0].attempt), (vec![1], 1));
     assert_ne!(second[0].token, first[0].token);
-    assert!(matches!(shard.call(turn(1, None)), Answer::Rejected(Rejection::TurnPassed { .. })));
+    assert!(matches!(shard.call(turn(1, None)), Answer::Rejected(Rejection::AskPassed { .. })));
 }
 
 #[test]
@@ -515,7 +515,7 @@ fn an_at_most_once_job_is_granted_again_only_on_its_workers_word_that_it_did_not
         shard.settle(&jobs[0], verdict).unwrap();
     }
     let turn = |shard: &mut Shard, turn, seen| {
-        let wish = LeaseJobs { turn: Some(turn), seen, ..wish() };
+        let wish = LeaseJobs { ask: Some(turn), seen, ..wish() };
         match shard.call(Command::LeaseJobs(Box::new(wish))) {
             Answer::Leased { jobs, .. } => jobs,
             other => panic!("{other:?}"),

@@ -9,7 +9,6 @@ use super::waiters::Target;
 use crate::answer::Answer;
 use crate::ids::{MonoMs, TimeMs};
 use crate::moment::{Clock, Moment};
-use crate::operation::OperationState;
 use crate::record::Record;
 
 /// How often consumers and sessions are looked through, in milliseconds.
@@ -51,7 +50,7 @@ impl Turn {
             self.record_all(Vec::from_iter(self.state.decide_answers_forgotten(moment.at)));
         }
         self.look_at_slas(moment);
-        self.state.fresh_queues.append(&mut self.deferred);
+        self.state.note_fresh(std::mem::take(&mut self.deferred));
         self.tick_messages(moment);
         self.dispatch(moment);
         self.dispatch_messages(moment);
@@ -70,7 +69,7 @@ impl Turn {
 
     fn end_leases(&mut self, moment: Moment) {
         for index in 0..self.state.limits.slice_items_max {
-            let Some((expires, ns, id)) = self.state.lease_ends.first().copied() else { break };
+            let Some((expires, ns, id)) = self.state.leases.first_end() else { break };
             if expires >= moment.mono {
                 break;
             }
@@ -81,11 +80,8 @@ impl Turn {
                 self.give_back(ns, (id, token), moment);
                 continue;
             }
-            let Some(record) = self.state.decide_lease_end(ns, id, moment, index as u64) else {
-                self.state.lease_ends.pop_first();
-                continue;
-            };
-            self.record(record);
+            let record = self.state.decide_lease_end(ns, id, moment, index as u64);
+            self.record(record.expect("what runs out is a lease"));
         }
     }
 
@@ -140,13 +136,13 @@ impl Turn {
     fn forget_sessions(&mut self, moment: Moment) {
         let idle_ms = self.state.limits.session_ms;
         if self.demand.sweep_due(moment.mono) {
-            self.asked.sweep(moment.mono, idle_ms);
+            self.asks.sweep(moment.mono, idle_ms);
             self.session_round.get_or_insert(Unbounded);
         }
         let Some(from) = self.session_round.take() else { return };
         let most = 16 * self.state.limits.slice_items_max;
         let (mut looked, mut gone) = (0, Vec::new());
-        for (key, session) in self.state.sessions.range((from, Unbounded)) {
+        for (key, session) in self.state.sessions.from(from) {
             if looked >= most {
                 self.session_round = Some(Included(key.clone()));
                 break;
@@ -155,8 +151,8 @@ impl Turn {
             if session.touched.plus(idle_ms) > moment.mono {
                 continue;
             }
-            let mut grants = session.unseen.iter().flat_map(|turn| &turn.grants);
-            looked += session.unseen.iter().map(|turn| turn.grants.len()).sum::<usize>() / 64;
+            let mut grants = session.unseen.iter().flat_map(|asked| &asked.grants);
+            looked += session.unseen.iter().map(|asked| asked.grants.len()).sum::<usize>() / 64;
             // While it is at one of its jobs, its answers may be asked for again.
             if !grants.any(|(id, token)| self.state.has_lease(key.0, *id, *token)) {
                 gone.push(key.clone());
@@ -171,27 +167,24 @@ impl Turn {
     /// about.
     pub fn next_wake_ms(&self, clock: Clock) -> Option<u64> {
         let now = self.time.now(clock);
-        let running = |state: &OperationState| *state == OperationState::Running;
-        let operating = || self.state.operations.values().any(|it| running(&it.state));
-        let offered = self.state.fresh_queues.is_empty()
-            || !self.may_grant()
-            || !self.consumers.any_in_line();
+        let operating = || self.state.operations.running().next().is_some();
+        let offered = !self.state.has_fresh() || !self.may_grant() || !self.consumers.any_in_line();
         let goes_on = !offered
             || !self.deferred.is_empty()
             || !self.slices.is_empty()
             || !self.untold.is_empty()
             || self.messages_go_on()
             || self.state.gating.goes_on()
-            || self.state.holding.goes_on()
+            || self.state.holds.goes_on()
             || (self.stopping && self.waiters.len() > 0);
         if goes_on || (!self.stopping && operating()) {
             return Some(0);
         }
-        let mono = clock.mono.max(self.state.mono);
-        let lease = self.state.lease_ends.first().map(|(expires, _, _)| expires.plus(1).0);
+        let mono = clock.mono.max(self.state.mono());
+        let lease = self.state.leases.first_end().map(|(expires, _, _)| expires.plus(1).0);
         let waiter = self.waiters.next_deadline().map(|deadline| deadline.0);
         let look = self.next_look_at_queues().map(|at| at.0);
-        let message = self.state.messages.lease_ends.first().map(|(end, _)| end.plus(1).0);
+        let message = self.state.messages.first_lease_end().map(|(end, _)| end.plus(1).0);
         let slas = self.next_look_at_slas().map(|at| at.0);
         let producers = self.state.next_look_at_producers().map(|at| at.0);
         let offsets = self.state.next_look_at_offsets().map(|at| at.0);
@@ -212,13 +205,13 @@ impl Turn {
             .chain(slas)
             .map(|at| at.saturating_sub(mono.0));
         let timer = self.state.timers.first(&self.state).map(TimeMs);
-        let expiry = self.state.messages.expiries.first(&self.state).map(TimeMs);
+        let expiry = self.state.messages.next_expiry(&self.state);
         // What is yet to be put forward is so whether anybody waits or not.
         let takes = self.may_grant() && self.consumers.any_in_line();
         let due = self.state.lanes.next_due().filter(|at| *at <= now || takes);
         let forget = if self.stopping { None } else { self.state.next_forgetting() };
         let refill = self.state.next_refill();
-        let delay = self.state.messages.delays.first(&self.state).map(TimeMs);
+        let delay = self.state.messages.next_delayed(&self.state);
         let delay = delay.filter(|_| self.may_grant());
         let audit = self.state.next_audit_to_forget();
         let answer = self.state.next_answer_to_forget();

@@ -11,7 +11,7 @@ impl State {
     pub(crate) fn unique_holder(&self, ns: NamespaceId, place: &[u8]) -> Option<UniqueHolder> {
         let id: JobId = self.value(place)?;
         let job = self.job(ns, id).expect("a lock names a job that exists");
-        let waits = job.phase.is_unfinished() && !self.leases.contains_key(&(ns, id));
+        let waits = job.phase.is_unfinished() && !self.leases.contains(ns, id);
         Some(UniqueHolder { id, waits, end: job.cannot_start_from(), version: job.options.version })
     }
 

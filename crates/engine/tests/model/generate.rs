@@ -33,7 +33,7 @@ pub(crate) struct Generator {
     pub(crate) waits: bool,
     /// What workers were handed, with the namespace; old ones are forgotten at random.
     pub(crate) handed: Vec<(String, Delivery)>,
-    turns: Vec<u64>,
+    asks: Vec<u64>,
     /// The last stream of each session that has some.
     streams: [Option<ConsumerId>; 3],
     next_id: u64,
@@ -41,9 +41,9 @@ pub(crate) struct Generator {
 
 impl Generator {
     pub(crate) fn new(random: Random, waits: bool) -> Self {
-        let turns = vec![1; WORKERS.len() * 2];
+        let asks = vec![1; WORKERS.len() * 2];
         let streams = [None; 3];
-        Self { random, waits, handed: Vec::new(), turns, streams, next_id: 1000 }
+        Self { random, waits, handed: Vec::new(), asks, streams, next_id: 1000 }
     }
 
     /// A worker was handed jobs.
@@ -262,9 +262,9 @@ impl Generator {
     }
 
     fn lease(&mut self) -> (String, Command) {
-        let who = self.random.below(self.turns.len() as u64) as usize;
+        let who = self.random.below(self.asks.len() as u64) as usize;
         let settle = if self.random.percent(30) { self.settlements(None).1 } else { Vec::new() };
-        let turns = self.random.percent(60).then(|| self.turn(who));
+        let asks = self.random.percent(60).then(|| self.ask(who));
         let random = &mut self.random;
         let pattern = |random: &mut Random| match random.below(6) {
             0 => QueuePattern::Prefix(String::new()),
@@ -283,12 +283,12 @@ impl Generator {
             lease_ms: random.maybe(30, |random| 900 + random.below(60_000)),
             worker: WORKERS[who / 2].to_owned(),
             session: ["s1", "s2"][who % 2].to_owned(),
-            turn: turns.map(|(turn, _)| turn),
-            seen: turns.and_then(|(_, seen)| seen),
+            ask: asks.map(|(ask, _)| ask),
+            seen: asks.and_then(|(_, seen)| seen),
             settle,
             prefetch: false,
         };
-        // Workers stay in a namespace, or their turns would mean nothing.
+        // Workers stay in a namespace, or their asks would mean nothing.
         let namespace = ["default", "default", "default", "a"][who % 4].to_owned();
         (namespace, Command::LeaseJobs(Box::new(request)))
     }
@@ -321,21 +321,21 @@ impl Generator {
         (namespace, Command::Subscribe(Box::new(command)))
     }
 
-    fn turn(&mut self, who: usize) -> (u64, Option<u64>) {
-        let last = self.turns[who];
-        let turn = match self.random.below(10) {
+    fn ask(&mut self, who: usize) -> (u64, Option<u64>) {
+        let last = self.asks[who];
+        let ask = match self.random.below(10) {
             0 => last,
             1 => last.saturating_sub(1),
             _ => last + 1,
         };
-        self.turns[who] = last.max(turn);
+        self.asks[who] = last.max(ask);
         let seen = match self.random.below(6) {
             0 => None,
-            1 => Some(turn.saturating_sub(2)),
-            2 => Some(turn.saturating_sub(3)),
-            _ => Some(turn.saturating_sub(1)),
+            1 => Some(ask.saturating_sub(2)),
+            2 => Some(ask.saturating_sub(3)),
+            _ => Some(ask.saturating_sub(1)),
         };
-        (turn, seen)
+        (ask, seen)
     }
 
     fn settlements(&mut self, namespace: Option<&str>) -> (String, Vec<Settlement>) {

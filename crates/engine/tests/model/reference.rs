@@ -134,7 +134,7 @@ pub(crate) struct RefTombstone {
 #[derive(Clone, Debug)]
 pub(crate) struct RefSession {
     pub(crate) key: SessionKey,
-    pub(crate) last_turn: u64,
+    pub(crate) last_ask: u64,
     pub(crate) unseen: Vec<(u64, Vec<(JobId, Token)>)>,
     pub(crate) touched: u64,
 }
@@ -208,7 +208,7 @@ pub(crate) struct Reference {
     pub(crate) bodies: Vec<(BodyId, Bytes)>,
     pub(crate) tombstones: Vec<RefTombstone>,
     pub(crate) sessions: Vec<RefSession>,
-    /// The last turn of each session that asked in this life, and when.
+    /// The last ask of each session that asked in this life, and when.
     pub(crate) asked: Vec<(SessionKey, u64, u64)>,
     pub(crate) consumers: Vec<RefConsumer>,
     pub(crate) waiters: Vec<Waiter>,

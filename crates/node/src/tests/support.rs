@@ -71,7 +71,7 @@ pub(crate) fn lease(max: usize, wait_ms: u64) -> Command {
         lease_ms: None,
         worker: "w".into(),
         session: "s".into(),
-        turn: None,
+        ask: None,
         seen: None,
         settle: Vec::new(),
         prefetch: false,

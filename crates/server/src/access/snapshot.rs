@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use longshore_engine::Account;
 
-/// See the file's head.
+/// The accounts at one moment.
 #[derive(Debug, Default)]
 pub(super) struct Snapshot {
     pub(super) accounts: HashMap<String, Arc<Account>>,

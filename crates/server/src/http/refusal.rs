@@ -418,9 +418,9 @@ impl From<Rejection> for Refusal {
                 let allowed = "the token of the lease that the job has now".to_owned();
                 say(Code::LeaseLost).about("token", quoted(&token.to_string()), allowed)
             }
-            Rejection::TurnPassed { last_turn, turn, .. } => {
-                let allowed = format!("{last_turn} or more");
-                say(Code::TurnPassed).about("turn", turn.to_string(), allowed)
+            Rejection::AskPassed { last_ask, ask, .. } => {
+                let allowed = format!("{last_ask} or more");
+                say(Code::TurnPassed).about("turn", ask.to_string(), allowed)
             }
             Rejection::RequestSuperseded { .. } => say(Code::RequestSuperseded)
                 .field("session")

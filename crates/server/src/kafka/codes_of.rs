@@ -52,7 +52,7 @@ pub(super) fn of_rejection(rejection: &Rejection) -> Refused {
         | Rejection::JobUnknown { .. }
         | Rejection::JobStateRefused { .. }
         | Rejection::LeaseLost { .. }
-        | Rejection::TurnPassed { .. }
+        | Rejection::AskPassed { .. }
         | Rejection::RequestSuperseded { .. }
         | Rejection::TooManyWaiting { .. }
         | Rejection::TooManySessions { .. }

@@ -218,7 +218,7 @@ impl Client {
                 *again = named.then_some(sent);
             }
             (Role::Worker(worker), Some(Command::LeaseJobs(sent))) => {
-                worker.again = sent.turn.is_some().then_some(sent);
+                worker.again = sent.ask.is_some().then_some(sent);
                 worker.hang_up();
             }
             (Role::Worker(worker), Some(_)) => worker.hang_up(),
@@ -271,7 +271,7 @@ impl Worker {
         request.session = format!("session-{}", self.session);
         request.prefetch = self.stream.is_some();
         if self.turns {
-            request.turn = Some(self.turn);
+            request.ask = Some(self.turn);
             request.seen = random.percent(90).then_some(self.seen);
         }
         request.settle.clone_from(&self.untold);
@@ -411,7 +411,7 @@ impl Worker {
             }
             (Command::LeaseJobs(request), Answer::Leased { jobs, .. }) => {
                 self.told(&request.settle);
-                if let Some(turn) = request.turn {
+                if let Some(turn) = request.ask {
                     (self.seen, self.turn) = (turn, turn + 1);
                 }
                 for job in jobs {

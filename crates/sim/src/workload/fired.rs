@@ -399,7 +399,7 @@ fn lease() -> LeaseJobs {
         lease_ms: None,
         worker: "fired".to_owned(),
         session: String::new(),
-        turn: None,
+        ask: None,
         seen: None,
         settle: Vec::new(),
         prefetch: false,

@@ -307,7 +307,7 @@ fn lease() -> LeaseJobs {
         lease_ms: None,
         worker: "relay".to_owned(),
         session: String::new(),
-        turn: None,
+        ask: None,
         seen: None,
         settle: Vec::new(),
         prefetch: false,

@@ -55,7 +55,7 @@ impl State {
         producer: u64,
         partitions: Vec<PartitionId>,
     ) {
-        let (at, mono) = (self.now(), self.mono);
+        let (at, mono) = (self.now(), self.mono());
         let known = self.transaction_mut(producer);
         let begins = !known.kept.open;
         if begins {

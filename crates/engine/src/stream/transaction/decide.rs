@@ -240,7 +240,7 @@ impl State {
     pub(crate) fn decide_transaction_overdue(&self) -> Option<(Record, usize)> {
         let transactions = &self.streams.transactions;
         let (deadline, producer) = transactions.deadlines.first()?;
-        let known = transactions.all.get(producer).filter(|_| *deadline <= self.mono)?;
+        let known = transactions.all.get(producer).filter(|_| *deadline <= self.mono())?;
         // Whoever it belongs to finds out by its epoch.
         let items = known.partitions.len() + known.offsets.len();
         Some((self.ending(known, known.kept.epoch + 1, false), items))
@@ -276,7 +276,7 @@ impl State {
 
     /// Whether a transactional id was not used for so long that it is forgotten.
     pub(super) fn is_idle(&self, known: &Known, now: TimeMs) -> bool {
-        let gone = !self.namespaces.contains_key(&known.namespace);
+        let gone = self.namespaces.get(known.namespace).is_none();
         let idle = now.since(known.kept.at) >= self.limits.transactional_id_ms;
         !known.kept.open && (gone || idle)
     }

@@ -31,7 +31,7 @@ impl State {
 
     /// Looks at some, if that is due. The records that forget those of them that are of no use.
     pub(crate) fn look_at_transactions(&mut self, now: TimeMs) -> Vec<Record> {
-        if self.next_look_at_transactions().is_none_or(|at| at > self.mono) {
+        if self.next_look_at_transactions().is_none_or(|at| at > self.mono()) {
             return Vec::new();
         }
         let most = 4 * self.limits.slice_items_max;
@@ -71,7 +71,7 @@ impl State {
             }
             if looked < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
-        let mono = self.mono;
+        let mono = self.mono();
         let transactions = &mut self.streams.transactions;
         if looked < most {
             transactions.has_aborted = from.len() > 1 || looked > aborted.len();

@@ -9,7 +9,7 @@ use crate::command::{ConsumerId, ReplyTo};
 use crate::effect::Effect;
 use crate::ids::{ConnectionId, NamespaceId, QueueId, Token};
 use crate::message::{
-    Ends, Held, Holder, LeaseMessages, MessageAnswer, MessageDelivery, MessageEnd, MessageTag,
+    Ends, Held, HeldBy, LeaseMessages, MessageAnswer, MessageDelivery, MessageEnd, MessageTag,
     Stored,
 };
 use crate::moment::Moment;
@@ -50,13 +50,13 @@ impl Turn {
     /// Hands out what there is for those who stand in line.
     pub(in crate::turn) fn dispatch_messages(&mut self, moment: Moment) {
         let mut room = Room::FULL;
-        while let Some(queue) = self.state.messages.fresh.pop_first() {
+        while let Some(queue) = self.state.messages.take_fresh() {
             if self.stopping || self.takers.next_at(queue).is_none() {
                 continue;
             }
             if room.is_used_up() {
                 // The next tick goes on.
-                self.state.messages.fresh.insert(queue);
+                self.state.messages.note_fresh([queue]);
                 return;
             }
             self.dispatch_queue(queue, &mut room, moment);
@@ -69,7 +69,7 @@ impl Turn {
         let mut acked = Ends::default();
         while let Some(taker) = self.takers.next_at(queue) {
             if room.is_used_up() {
-                self.state.messages.fresh.insert(queue);
+                self.state.messages.note_fresh([queue]);
                 break;
             }
             match taker {
@@ -110,9 +110,9 @@ impl Turn {
         tag: MessageTag,
         stored: &Stored,
     ) {
-        let holder = Holder::Connection(connection, consumer);
+        let holder = HeldBy::Connection(connection, consumer);
         let held = Held { holder, body: stored.body_ref() };
-        self.state.messages.shelf(tag.queue).hold(tag.slot(), held);
+        self.state.messages.hold(tag, held);
         self.takers.hold(connection, tag);
     }
 

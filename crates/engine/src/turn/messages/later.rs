@@ -28,13 +28,13 @@ impl Turn {
                 entered.clear();
                 lost = true;
             } else {
-                self.state.messages.jobs_dropped += jobs_dropped;
-                self.state.messages.events_dropped += events_dropped;
+                self.lost.jobs_dropped += jobs_dropped;
+                self.lost.events_dropped += events_dropped;
             }
             if is_outcome {
-                self.state.messages.outcomes_lost += u64::from(lost);
+                self.lost.outcomes_lost += u64::from(lost);
             } else {
-                self.state.messages.delayed_lost += u64::from(lost);
+                self.lost.delayed_lost += u64::from(lost);
             }
             self.note_lengths(&entered);
             if self.takers.is_used_up() {
@@ -57,8 +57,8 @@ impl Turn {
             let entered = super::settle::entered(&letter.records);
             // Its publisher knows that it was refused, letter or not.
             if self.try_record(letter.records).is_ok() {
-                self.state.messages.jobs_dropped += letter.jobs_dropped;
-                self.state.messages.events_dropped += letter.events_dropped;
+                self.lost.jobs_dropped += letter.jobs_dropped;
+                self.lost.events_dropped += letter.events_dropped;
                 self.note_lengths(&entered);
             }
         }
@@ -69,7 +69,7 @@ impl Turn {
         let settings = self.state.message_settings(queue);
         if let Some(expires_ms) = settings.and_then(|settings| settings.expires_ms) {
             self.takers.stays_ms.insert(queue, expires_ms);
-            self.takers.end_queue_at(queue, Some(self.state.mono.plus(expires_ms)));
+            self.takers.end_queue_at(queue, Some(self.state.mono().plus(expires_ms)));
         }
     }
 

@@ -11,7 +11,7 @@ use crate::answer::Answer;
 use crate::command::{ConsumerId, ReplyTo};
 use crate::ids::{ConnectionId, NamespaceId, QueueId, Token};
 use crate::message::{
-    BodyRef, Ends, Entering, Holder, Holding, MessageAnswer, MessageCommand, MessageEnd,
+    BodyRef, Ends, Entering, HeldBy, Holding, MessageAnswer, MessageCommand, MessageEnd,
     MessageSettlement, MessageTag, MessageVerdict, Stored,
 };
 use crate::moment::Moment;
@@ -34,7 +34,7 @@ impl Turn {
             }
             MessageCommand::ShareCredit(share) => {
                 for queue in self.takers.share(&share) {
-                    self.state.messages.fresh.insert(queue);
+                    self.state.messages.note_fresh([queue]);
                 }
                 Ok(MessageAnswer::Settled(Vec::new()))
             }
@@ -74,7 +74,7 @@ impl Turn {
     fn give_credit(&mut self, credit: &[(ConsumerId, u64)]) {
         for (consumer, more) in credit {
             let queues = self.takers.add_credit(*consumer, *more);
-            self.state.messages.fresh.extend(queues);
+            self.state.messages.note_fresh(queues);
         }
     }
 
@@ -127,8 +127,8 @@ impl Turn {
         if self.try_record(records).is_err() {
             self.record_all(Vec::from_iter(ended));
         } else {
-            self.state.messages.jobs_dropped += jobs_dropped;
-            self.state.messages.events_dropped += events_dropped;
+            self.lost.jobs_dropped += jobs_dropped;
+            self.lost.events_dropped += events_dropped;
         }
         self.note_lengths(&entered);
     }
@@ -201,18 +201,13 @@ impl Turn {
     pub(super) fn expire_messages(&mut self, moment: Moment) {
         let mut keys = Vec::new();
         for (at, ns, tag) in self.state.due_expiries(moment.at) {
-            let key = keys::expiry(at, ns, tag);
-            self.state.messages.overdue_back.remove(&(at, ns, tag));
-            if self.state.is_held(tag) {
-                // Its time counts once it is back, across a restart, too.
-                self.state.messages.overdue.insert(tag, (ns, at));
-                self.state.messages.expiries.eaten(&key);
+            if self.state.messages.run_out((at, ns, tag)) {
                 continue;
             }
             if let Some(body) = self.state.expired(ns, tag, moment.at) {
                 self.end_alone(ns, (tag, body), MessageEnd::Expired, moment);
             }
-            keys.push(Bytes::from(key));
+            keys.push(Bytes::from(keys::expiry(at, ns, tag)));
             if self.takers.is_used_up() {
                 break;
             }
@@ -239,9 +234,8 @@ impl Turn {
         ends: &mut Ends,
         moment: Moment,
     ) {
-        let Some(shelf) = self.state.messages.shelves.get(&tag.queue) else { return };
-        let Some(held) = shelf.unsettled.get(&tag.slot()) else { return };
-        if !matches!(held.holder, Holder::Connection(by, _) if by == connection) {
+        let Some(held) = self.state.messages.held(tag) else { return };
+        if !matches!(held.holder, HeldBy::Connection(by, _) if by == connection) {
             return;
         }
         let body = held.body;
@@ -257,7 +251,7 @@ impl Turn {
                 } else {
                     // Nothing counts how often: it goes back without a record.
                     self.state.messages.give_back(tag);
-                    self.state.messages.fresh.insert(tag.queue);
+                    self.state.messages.note_fresh([tag.queue]);
                 }
             }
         }
@@ -266,15 +260,14 @@ impl Turn {
     /// Messages that their consumer never got go back without a record: nobody has seen them.
     pub(super) fn return_untaken(&mut self, consumer: ConsumerId, messages: &[MessageTag]) {
         for tag in messages {
-            let Some(shelf) = self.state.messages.shelves.get(&tag.queue) else { continue };
-            let Some(held) = shelf.unsettled.get(&tag.slot()) else { continue };
+            let Some(held) = self.state.messages.held(*tag) else { continue };
             // What the connection has no more goes back with its end, or is somebody else's.
-            if let Holder::Connection(by, Some(of)) = held.holder
+            if let HeldBy::Connection(by, Some(of)) = held.holder
                 && of == consumer
                 && self.takers.release(by, *tag)
             {
                 self.state.messages.give_back(*tag);
-                self.state.messages.fresh.insert(tag.queue);
+                self.state.messages.note_fresh([tag.queue]);
             }
         }
     }
@@ -395,10 +388,8 @@ impl Turn {
     ) -> Result<(MessageTag, BodyRef), Rejection> {
         let queue = self.usable_queue(ns, &message.queue, None)?.id;
         let tag = MessageTag { queue, urgency: message.urgency, place: message.place };
-        let shelf = self.state.messages.shelves.get(&queue);
-        let held = shelf.and_then(|shelf| shelf.unsettled.get(&tag.slot()));
-        match held {
-            Some(held) if matches!(held.holder, Holder::Lease { token: of, .. } if of == token) => {
+        match self.state.messages.held(tag) {
+            Some(held) if matches!(held.holder, HeldBy::Lease { token: of, .. } if of == token) => {
                 Ok((tag, held.body))
             }
             _ => Err(self.message_unknown(tag)),
@@ -446,38 +437,23 @@ impl Turn {
         moment: Moment,
     ) -> Result<(), Rejection> {
         let (tag, _) = self.leased_tag(ns, message, token)?;
-        let shelf = self.state.messages.shelves.get_mut(&tag.queue);
-        let held = shelf.and_then(|shelf| shelf.unsettled.get_mut(&tag.slot()));
-        if let Some(held) = held
-            && let Holder::Lease { lease_ms, expires, .. } = &mut held.holder
-        {
-            let before = *expires;
-            *expires = moment.mono.plus(wanted_ms.unwrap_or(*lease_ms));
-            let after = *expires;
-            self.state.messages.lease_ends.remove(&(before, tag));
-            self.state.messages.lease_ends.insert((after, tag));
-        }
+        self.state.messages.extend_lease(tag, wanted_ms, moment.mono);
         Ok(())
     }
 
     /// Messages that were taken for a time and not settled go back.
     pub(super) fn end_message_leases(&mut self, moment: Moment) {
         for _ in 0..self.state.limits.slice_items_max {
-            let Some((expires, tag)) = self.state.messages.lease_ends.first().copied() else {
-                return;
-            };
+            let Some((expires, tag)) = self.state.messages.first_lease_end() else { return };
             if expires >= moment.mono {
                 return;
             }
             let mut ends = Ends::default();
-            let held = self.state.messages.shelves.get(&tag.queue);
-            let held = held.and_then(|shelf| shelf.unsettled.get(&tag.slot())).cloned();
-            let ns = self.state.queues.get(tag.queue).map(|queue| queue.namespace);
-            let (Some(held), Some(ns)) = (held, ns) else {
-                self.state.messages.lease_ends.pop_first();
-                continue;
-            };
-            self.return_message(ns, (tag, held.body), &mut ends, moment);
+            let held = self.state.messages.held(tag).expect("what was taken for a time is held");
+            let body = held.body;
+            let queue = self.state.queues.get(tag.queue).expect("it goes with its queue");
+            let ns = queue.namespace;
+            self.return_message(ns, (tag, body), &mut ends, moment);
             self.record_all(ends.into_records(ns));
             if self.takers.is_used_up() {
                 return;

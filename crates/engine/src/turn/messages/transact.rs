@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::settle::entered;
 use crate::ids::NamespaceId;
 use crate::message::{
-    BodyRef, Holder, MessageAnswer, MessageSettlement, MessageTag, MessageTransaction, Published,
+    BodyRef, HeldBy, MessageAnswer, MessageSettlement, MessageTag, MessageTransaction, Published,
     Refused, Settling,
 };
 use crate::moment::Moment;
@@ -49,8 +49,8 @@ impl Turn {
         }
         let queues = entered(&decided.records);
         self.try_record(decided.records)?;
-        self.state.messages.jobs_dropped += decided.jobs_dropped;
-        self.state.messages.events_dropped += decided.events_dropped;
+        self.lost.jobs_dropped += decided.jobs_dropped;
+        self.lost.events_dropped += decided.events_dropped;
         // Those of queues that were deleted since as well: the connection names them no more.
         if let Some(connection) = transaction.connection {
             for (tag, _) in &transaction.settlements {
@@ -59,7 +59,7 @@ impl Turn {
         }
         for tag in decided.uncounted {
             self.state.messages.give_back(tag);
-            self.state.messages.fresh.insert(tag.queue);
+            self.state.messages.note_fresh([tag.queue]);
         }
         self.note_lengths(&queues);
         self.enforce_lengths(moment);
@@ -96,9 +96,9 @@ impl Turn {
 
     /// The body of a message that the connection has.
     fn body_held(&self, transaction: &MessageTransaction, tag: MessageTag) -> Option<BodyRef> {
-        let held = self.state.messages.shelves.get(&tag.queue)?.unsettled.get(&tag.slot())?;
+        let held = self.state.messages.held(tag)?;
         match held.holder {
-            Holder::Connection(by, _) if Some(by) == transaction.connection => Some(held.body),
+            HeldBy::Connection(by, _) if Some(by) == transaction.connection => Some(held.body),
             _ => None,
         }
     }

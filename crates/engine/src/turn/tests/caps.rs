@@ -83,7 +83,7 @@ fn a_namespace_with_many_sessions_leaves_room_for_others() {
     {
         let ask = |n: u8| {
             let session = format!("s{n}");
-            Command::LeaseJobs(Box::new(LeaseJobs { turn: Some(1), session, ..wish() }))
+            Command::LeaseJobs(Box::new(LeaseJobs { ask: Some(1), session, ..wish() }))
         };
         // Only those that were granted something are remembered for long.
         for n in 0..room {
@@ -100,7 +100,7 @@ fn sessions_are_counted_after_a_restart_and_no_more_once_forgotten() {
     let mut shard = small();
     let ask = |n: u8| {
         let session = format!("s{n}");
-        Command::LeaseJobs(Box::new(LeaseJobs { turn: Some(1), session, max: 1, ..wish() }))
+        Command::LeaseJobs(Box::new(LeaseJobs { ask: Some(1), session, max: 1, ..wish() }))
     };
     for n in 0..2 {
         shard.enqueue(job(n));

@@ -25,7 +25,7 @@ impl Shard {
 
     /// Namespaces that were looked at for something to forget.
     fn looks(&self) -> u64 {
-        self.turn.state.forgetting.borrow().looks
+        self.turn.state.namespaces.looks()
     }
 
     fn outcome_bytes(&mut self, namespace: &str) -> u64 {
@@ -100,9 +100,9 @@ fn a_heartbeat_touches_no_lease_and_all_of_them_hold() {
     shard.start_job(&jobs[0]).unwrap();
     for _ in 0..3 {
         shard.advance(29_000);
-        let filed = shard.turn.state.lease_ends.clone();
+        let filed = shard.turn.state.leases.ends();
         assert_eq!(shard.beat(&[]).leases, 40);
-        assert_eq!(shard.turn.state.lease_ends, filed);
+        assert_eq!(shard.turn.state.leases.ends(), filed);
     }
     shard.advance(30_000);
     assert_eq!(shard.beat(&jobs).lost, [], "in that very millisecond they stand");
@@ -250,7 +250,7 @@ fn sessions_that_ask_no_more_are_forgotten_in_several_turns() {
     for n in 1..=40 {
         shard.enqueue(job(n));
         let session = format!("s{n:02}");
-        let wish = LeaseJobs { turn: Some(1), session, ..wish() };
+        let wish = LeaseJobs { ask: Some(1), session, ..wish() };
         let Answer::Leased { jobs, .. } = shard.call(Command::LeaseJobs(Box::new(wish))) else {
             panic!("no jobs");
         };
@@ -327,7 +327,7 @@ fn dead_jobs_are_counted_as_they_come_and_go() {
         shard.settle(&run[0], fail()).unwrap();
     }
     shard.call(Command::RemoveJob { id: id(3) });
-    assert_eq!(shard.turn.state.dead_of.of(crate::ids::NamespaceId(1)), 2);
+    assert_eq!(shard.turn.state.jobs.dead_of(crate::ids::NamespaceId(1)), 2);
     let mut shard = shard.restart();
     assert_eq!(retry(&mut shard), 2);
     shard.advance(1);

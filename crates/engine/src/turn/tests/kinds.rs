@@ -44,7 +44,7 @@ fn options_come_from_the_job_then_its_kind_then_its_queue() {
     let mut shard = shard.restart();
     shard.enqueue(NewJob { kind: "other".to_owned(), ..job(2) });
     let options = |shard: &Shard, n| {
-        let ns = shard.turn.state.namespace_names["default"];
+        let ns = shard.turn.state.namespaces.named("default").unwrap();
         let options = shard.turn.state.job(ns, JobId([n; 16])).unwrap().options.clone();
         (options.priority, options.timeout_ms, options.max_attempts, options.max_age_ms)
     };

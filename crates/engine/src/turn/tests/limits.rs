@@ -257,7 +257,7 @@ fn a_limit_with_many_held_back_costs_others_nothing() {
     assert_eq!(kept, (1, 1), "99,000 jobs wait in lines");
     let state = &shard.turn.state;
     let all = QueuePattern::Prefix(String::new());
-    let ns = *state.namespace_names.get("default").unwrap();
+    let ns = state.namespaces.named("default").unwrap();
     let offer = state.offer(ns, &all, None, (shard.clock.wall, 10));
     assert!(offer.jobs == [id(1)] && offer.looked <= 4, "{offer:?}");
 }

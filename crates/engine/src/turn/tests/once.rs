@@ -27,7 +27,7 @@ impl Shard {
     }
 
     fn ask(&mut self, turn: u64, seen: Option<u64>) -> Result<Vec<Delivery>, Rejection> {
-        let wish = LeaseJobs { turn: Some(turn), seen, ..wish() };
+        let wish = LeaseJobs { ask: Some(turn), seen, ..wish() };
         match self.call(Command::LeaseJobs(Box::new(wish))) {
             Answer::Leased { jobs, .. } => Ok(jobs),
             Answer::Rejected(rejection) => Err(rejection),
@@ -212,21 +212,21 @@ fn a_late_lower_turn_is_granted_nothing_after_an_empty_one() {
     assert_eq!(shard.ask(6, None), Ok(vec![]));
     shard.enqueue(once(1));
     let late = shard.ask(5, None);
-    assert!(matches!(late, Err(Rejection::TurnPassed { turn: 5, last_turn: 6, .. })), "{late:?}");
+    assert!(matches!(late, Err(Rejection::AskPassed { ask: 5, last_ask: 6, .. })), "{late:?}");
     let jobs = shard.ask(7, Some(6)).unwrap();
     assert_eq!((jobs.len(), jobs[0].attempt), (1, 1));
     // A restart knows of the turns that granted something.
     let mut shard = shard.restart();
-    assert!(matches!(shard.ask(6, None), Err(Rejection::TurnPassed { last_turn: 7, .. })));
+    assert!(matches!(shard.ask(6, None), Err(Rejection::AskPassed { last_ask: 7, .. })));
     assert_eq!(shard.ask(7, Some(6)).unwrap(), jobs);
 }
 
 #[test]
 fn a_late_lower_turn_does_not_take_the_place_of_one_that_waits() {
     let mut shard = Shard::new();
-    let wish = LeaseJobs { turn: Some(6), wait_ms: 10_000, ..wish() };
+    let wish = LeaseJobs { ask: Some(6), wait_ms: 10_000, ..wish() };
     let waiting = shard.send(Command::LeaseJobs(Box::new(wish)));
-    assert!(matches!(shard.ask(5, None), Err(Rejection::TurnPassed { .. })));
+    assert!(matches!(shard.ask(5, None), Err(Rejection::AskPassed { .. })));
     shard.enqueue(job(1));
     assert!(matches!(&shard.answers[&waiting], Answer::Leased { jobs, .. } if jobs.len() == 1));
 }
@@ -241,14 +241,14 @@ fn sessions_that_were_granted_nothing_lock_nobody_out() {
     );
     for number in 0..10 {
         let session = format!("s{number}");
-        let wish = LeaseJobs { turn: Some(1), session, ..wish() };
+        let wish = LeaseJobs { ask: Some(1), session, ..wish() };
         let answer = shard.call(Command::LeaseJobs(Box::new(wish)));
         assert!(matches!(answer, Answer::Leased { .. }), "{number}: {answer:?}");
     }
     // What the latest ones asked is known.
-    let late = LeaseJobs { turn: Some(0), session: "s9".to_owned(), ..wish() };
+    let late = LeaseJobs { ask: Some(0), session: "s9".to_owned(), ..wish() };
     let answer = shard.call(Command::LeaseJobs(Box::new(late)));
-    assert!(matches!(answer, Answer::Rejected(Rejection::TurnPassed { .. })), "{answer:?}");
+    assert!(matches!(answer, Answer::Rejected(Rejection::AskPassed { .. })), "{answer:?}");
 }
 
 /// While the disk was full heartbeats were refused, and when it had space again the runs of all

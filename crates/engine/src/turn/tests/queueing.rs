@@ -132,7 +132,7 @@ impl Bench {
     }
 
     fn ns(&self) -> NamespaceId {
-        self.turn.state.namespace_names["default"]
+        self.turn.state.namespaces.named("default").unwrap()
     }
 
     fn looked(&self, pattern: &QueuePattern, kinds: Option<&[KindId]>, want: usize) -> usize {

@@ -469,7 +469,7 @@ fn a_session_at_a_long_job_is_not_forgotten() {
     let session_ms = Limits::default().session_ms;
     shard.enqueue(NewJob { lease_ms: Some(3 * session_ms), ..job(1) });
     let ask = |shard: &mut Shard| {
-        let wish = LeaseJobs { turn: Some(1), session: "s".into(), max: 1, ..wish() };
+        let wish = LeaseJobs { ask: Some(1), session: "s".into(), max: 1, ..wish() };
         match shard.call(Command::LeaseJobs(Box::new(wish))) {
             Answer::Leased { jobs, .. } => jobs,
             other => panic!("{other:?}"),

@@ -19,8 +19,8 @@ impl Reference {
     ) -> Refusable<Option<Answer>> {
         let key: SessionKey = (ns, request.worker.clone(), request.session.clone());
         self.check_lease(&key, &request)?;
-        if let Some(turn) = request.turn {
-            self.note_asked(&key, turn);
+        if let Some(ask) = request.ask {
+            self.note_asked(&key, ask);
         }
         if !request.session.is_empty() {
             self.supersede(&key);
@@ -58,16 +58,16 @@ impl Reference {
             return Err(refused("versions"));
         }
         self.check_lease_ms(request.lease_ms)?;
-        let Some(turn) = request.turn else { return Ok(()) };
+        let Some(ask) = request.ask else { return Ok(()) };
         if request.worker.is_empty() || request.session.is_empty() {
             return Err(refused("turn"));
         }
         let granted = self.sessions.iter().find(|session| session.key == *key);
         let asked = self.asked.iter().find(|(of, ..)| of == key);
-        let last = granted.map(|it| it.last_turn).max(asked.map(|(_, turn, _)| *turn));
+        let last = granted.map(|it| it.last_ask).max(asked.map(|(_, ask, _)| *ask));
         match last {
-            Some(last_turn) if turn < last_turn => {
-                Err(Rejection::TurnPassed { worker: request.worker.clone(), turn, last_turn })
+            Some(last_ask) if ask < last_ask => {
+                Err(Rejection::AskPassed { worker: request.worker.clone(), ask, last_ask })
             }
             _ if granted.is_none() => {
                 let granted = self.sessions.iter().map(|session| session.key.0);
@@ -79,9 +79,9 @@ impl Reference {
     }
 
     /// There are fewer of them than the engine forgets any for.
-    fn note_asked(&mut self, key: &SessionKey, turn: u64) {
+    fn note_asked(&mut self, key: &SessionKey, ask: u64) {
         self.asked.retain(|(of, ..)| of != key);
-        self.asked.push((key.clone(), turn, self.mono));
+        self.asked.push((key.clone(), ask, self.mono));
         assert!(self.asked.len() <= 2 * self.limits.sessions_max.shard, "more than were expected");
     }
 
@@ -119,8 +119,8 @@ impl Reference {
 
     fn granted_before(&self, key: &SessionKey, request: &LeaseJobs) -> Vec<Delivery> {
         let session = self.sessions.iter().find(|session| session.key == *key);
-        let turns = session.iter().flat_map(|session| &session.unseen);
-        let same = turns.filter(|(turn, _)| Some(*turn) == request.turn);
+        let asks = session.iter().flat_map(|session| &session.unseen);
+        let same = asks.filter(|(ask, _)| Some(*ask) == request.ask);
         let mut jobs = Vec::new();
         for (id, token) in same.flat_map(|(_, grants)| grants) {
             let Some(job) = self.job(key.0, *id) else { continue };
@@ -132,10 +132,10 @@ impl Reference {
     }
 
     fn take_back(&mut self, key: &SessionKey, request: &LeaseJobs) {
-        let (Some(turn), Some(seen)) = (request.turn, request.seen) else { return };
+        let (Some(ask), Some(seen)) = (request.ask, request.seen) else { return };
         let session = self.sessions.iter().find(|session| session.key == *key);
-        let turns = session.iter().flat_map(|session| &session.unseen);
-        let unseen = turns.filter(|(of, _)| *of > seen && *of < turn);
+        let asks = session.iter().flat_map(|session| &session.unseen);
+        let unseen = asks.filter(|(of, _)| *of > seen && *of < ask);
         let grants: Vec<_> = unseen.flat_map(|(_, grants)| grants.clone()).collect();
         for (id, token) in grants {
             let run = self.job(key.0, id).and_then(|job| job.run.as_ref());
@@ -182,8 +182,8 @@ impl Reference {
                 granted_bytes += size;
                 granted.push(self.hand_over(ns, id, request));
             }
-            if let Some(turn) = request.turn.filter(|_| !granted.is_empty()) {
-                self.remember_turn(ns, request, turn, &granted);
+            if let Some(ask) = request.ask.filter(|_| !granted.is_empty()) {
+                self.remember_ask(ns, request, ask, &granted);
             }
             bytes += granted_bytes;
             jobs.extend(granted);
@@ -316,30 +316,30 @@ impl Reference {
         }
     }
 
-    fn remember_turn(
+    fn remember_ask(
         &mut self,
         ns: NamespaceId,
         request: &LeaseJobs,
-        turn: u64,
+        ask: u64,
         granted: &[Delivery],
     ) {
         let key = (ns, request.worker.clone(), request.session.clone());
         let grants: Vec<_> = granted.iter().map(|job| (job.id, job.token)).collect();
         let touched = self.mono;
         if !self.sessions.iter().any(|session| session.key == key) {
-            let new = RefSession { key: key.clone(), last_turn: turn, unseen: Vec::new(), touched };
+            let new = RefSession { key: key.clone(), last_ask: ask, unseen: Vec::new(), touched };
             self.sessions.push(new);
         }
         let session = self.sessions.iter_mut().find(|session| session.key == key);
         let session = session.expect("it was added where it was missing");
-        (session.last_turn, session.touched) = (turn, touched);
+        (session.last_ask, session.touched) = (ask, touched);
         match request.seen {
             Some(seen) => session.unseen.retain(|(of, _)| *of > seen),
-            None => session.unseen.retain(|(of, _)| *of == turn),
+            None => session.unseen.retain(|(of, _)| *of == ask),
         }
-        match session.unseen.iter_mut().find(|(of, _)| *of == turn) {
+        match session.unseen.iter_mut().find(|(of, _)| *of == ask) {
             Some((_, known)) => known.extend(grants),
-            None => session.unseen.push((turn, grants)),
+            None => session.unseen.push((ask, grants)),
         }
         if session.unseen.len() > 32 {
             session.unseen.remove(0);

@@ -15,7 +15,7 @@ impl Reference {
             lease_ms,
             worker: holder.worker,
             session: holder.session,
-            turn: None,
+            ask: None,
             seen: None,
             settle: Vec::new(),
             prefetch: true,

@@ -27,7 +27,7 @@ const LEAVE_MAX: Duration = Duration::from_secs(2);
 
 type Opening = Pin<Box<dyn Future<Output = Result<Answer, Refusal>> + Send>>;
 
-/// See the file's head.
+/// The intake of one stream: its credit, and the consumer that it is while it has any.
 pub(super) struct Intake {
     app: Arc<App>,
     wish: Arc<Wish>,

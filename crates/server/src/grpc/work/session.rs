@@ -43,7 +43,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 type Working = Pin<Box<dyn Future<Output = Answers> + Send>>;
 type UnderWay = FuturesUnordered<Working>;
 
-/// See the file's head.
+/// The stream of a worker that has said hello.
 pub(super) struct Session {
     face: Arc<Face>,
     outgoing: Outgoing,

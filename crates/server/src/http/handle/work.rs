@@ -40,7 +40,7 @@ pub(super) async fn lease(call: Call<'_>, held: Option<Held>) -> Result<Reply, R
         // A request may wait for a minute; what it waits with is small.
         drop(held);
     }
-    let has_turn = request.turn.is_some();
+    let is_numbered = request.ask.is_some();
     let command = Command::LeaseJobs(Box::new(request));
     match look::ask_waiting(call.app, call.namespace, command).await? {
         Answer::Leased { mut jobs, settled } => {
@@ -49,7 +49,7 @@ pub(super) async fn lease(call: Call<'_>, held: Option<Held>) -> Result<Reply, R
                 && let Err(refusal) = call.app.check_room_for(answer_bytes(&jobs))
             {
                 // Whoever numbers its requests sends it again and gets the same jobs.
-                if has_turn {
+                if is_numbered {
                     return Err(refusal);
                 }
                 give_back(&call, std::mem::take(&mut jobs)).await;

@@ -126,7 +126,7 @@ fn lease_of(
         worker: request.worker.unwrap_or_else(|| NAMELESS.to_owned()),
         // Who names none shares none: requests of a session take each other's place.
         session: request.session.unwrap_or_default(),
-        turn: request.turn,
+        ask: request.turn,
         seen: request.seen,
         settle: sound,
         prefetch: false,

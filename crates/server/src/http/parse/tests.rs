@@ -207,7 +207,7 @@ fn a_lease_request_is_read() {
         ]
     );
     assert_eq!((request.max, request.wait_ms, request.lease_ms), (5, 20_000, Some(60_000)));
-    assert_eq!((request.turn, request.seen), (Some(8), Some(7)));
+    assert_eq!((request.ask, request.seen), (Some(8), Some(7)));
     let Verdict::Ack { result, .. } = &request.settle[0].verdict else { panic!() };
     assert_eq!(result.as_deref(), Some(&b"null"[..]));
     let (plain, _) = parse_lease(&bytes("{\"queues\":[\"a\"]}"), &bounds()).unwrap();

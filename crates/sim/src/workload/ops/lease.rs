@@ -24,7 +24,7 @@ pub(crate) fn sample(random: &mut Random) -> LeaseJobs {
         lease_ms: random.maybe(20, |random| 1000 + random.below(40_000)),
         worker: String::new(),
         session: String::new(),
-        turn: None,
+        ask: None,
         seen: None,
         settle: Vec::new(),
         prefetch: false,
@@ -33,7 +33,7 @@ pub(crate) fn sample(random: &mut Random) -> LeaseJobs {
 
 pub(crate) fn tried(shadow: &mut Shadow, namespace: usize, request: &LeaseJobs) {
     settle::tried(shadow, namespace, &request.settle);
-    let (Some(turn), Some(seen)) = (request.turn, request.seen) else { return };
+    let (Some(turn), Some(seen)) = (request.ask, request.seen) else { return };
     let said = (request.worker.clone(), request.session.clone(), seen, turn);
     for granted in shadow.jobs.values_mut().flat_map(|told| told.grants.values_mut()) {
         granted.given_back |= gives_back(&said, &granted.by);
@@ -82,7 +82,7 @@ pub(crate) fn delivered(
         lease_ms: command.lease_ms,
         worker: command.holder.worker.clone(),
         session: command.holder.session.clone(),
-        turn: None,
+        ask: None,
         seen: None,
         settle: Vec::new(),
         prefetch: true,
@@ -92,7 +92,7 @@ pub(crate) fn delivered(
 
 fn handed(shadow: &mut Shadow, namespace: usize, request: &LeaseJobs, job: &Delivery) -> Check {
     let key = (namespace, job.id);
-    let is_new = shadow.note_token(job.token, key, request.turn.is_some())?;
+    let is_new = shadow.note_token(job.token, key, request.ask.is_some())?;
     let (retried, now) = (shadow.may_be_retried(key), shadow.now);
     let Some(told) = shadow.job(key) else {
         return Err(format!("job {} was handed over, but nobody enqueued it", job.id));
@@ -115,7 +115,7 @@ fn handed(shadow: &mut Shadow, namespace: usize, request: &LeaseJobs, job: &Deli
         return Err(format!("job {} of {} was not asked for", job.id, job.queue));
     }
     // A repeated turn may get what was granted before the pause, and no dead job stays paused.
-    if is_new && told.paused && !retried && request.turn.is_none() {
+    if is_new && told.paused && !retried && request.ask.is_none() {
         return Err(format!("job {} is paused and was handed over", job.id));
     }
     let (gates, tags) = (told.new.gates.clone(), told.new.tags.clone());
@@ -124,7 +124,7 @@ fn handed(shadow: &mut Shadow, namespace: usize, request: &LeaseJobs, job: &Deli
     {
         return Err(format!("job {} was moved to {at} and was handed over at {now}", job.id));
     }
-    if is_new && request.turn.is_none() {
+    if is_new && request.ask.is_none() {
         shadow.gates.check(namespace, (job, &gates), now)?;
         shadow.holds.check(namespace, job.id, &tags)?;
     }
@@ -134,7 +134,7 @@ fn handed(shadow: &mut Shadow, namespace: usize, request: &LeaseJobs, job: &Deli
         if told.new.at_most_once && twice && !retried {
             return Err(format!("job {} is to run at most once and was handed over twice", job.id));
         }
-        let by = (request.worker.clone(), request.session.clone(), request.turn);
+        let by = (request.worker.clone(), request.session.clone(), request.ask);
         let given_back = shadow.passed.iter().any(|said| gives_back(said, &by));
         if let Some(told) = shadow.job(key) {
             told.grants.insert(job.token, Granted { given_back, by, ..Granted::default() });

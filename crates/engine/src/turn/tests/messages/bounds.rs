@@ -206,7 +206,7 @@ fn consumers_of_a_deleted_queue_are_told_bit_by_bit() {
     }
     assert_eq!(told, 99);
     shard.advance(1);
-    assert!(shard.turn.state.messages.shelves.is_empty());
+    assert!(shard.turn.state.messages.has_no_shelf());
 }
 
 #[test]

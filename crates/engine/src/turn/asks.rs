@@ -1,5 +1,6 @@
-//! Which turn each session asked last. Turns that grant nothing are in no record, and a late one of
-//! them must be granted nothing either: its worker has gone on. Only this life of the shard knows.
+//! The number of each session's last ask. Asks that were granted nothing are in no record, and a
+//! late one of them must be granted nothing either: its worker has gone on. Only this life of the
+//! shard knows.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,23 +8,23 @@ use crate::ids::{MonoMs, NamespaceId};
 use crate::limits::Cap;
 use crate::state::SessionKey;
 
-/// The last turn of a session.
+/// The last ask of a session.
 #[derive(Debug)]
-struct Asked {
-    turn: u64,
+struct LastAsk {
+    number: u64,
     at: MonoMs,
 }
 
 /// The sessions of a namespace, by worker and session.
 #[derive(Debug, Default)]
-struct Sessions {
+struct Askers {
     /// Those who asked lately.
-    young: BTreeMap<(String, String), Asked>,
+    young: BTreeMap<(String, String), LastAsk>,
     /// Those who did before and have not asked since.
-    old: BTreeMap<(String, String), Asked>,
+    old: BTreeMap<(String, String), LastAsk>,
 }
 
-impl Sessions {
+impl Askers {
     fn len(&self) -> usize {
         self.young.len() + self.old.len()
     }
@@ -41,63 +42,63 @@ impl Sessions {
 /// other count. Twice as many as there may be sessions are known, and where there are more, the
 /// namespace that has the most of them forgets one: none pushes out what is known of another.
 #[derive(Debug, Default)]
-pub(super) struct AskedTurns {
-    namespaces: BTreeMap<NamespaceId, Sessions>,
+pub(super) struct LastAsks {
+    namespaces: BTreeMap<NamespaceId, Askers>,
     /// How many each has, to find the one that has the most.
     sizes: BTreeSet<(usize, NamespaceId)>,
     /// How many there are.
     total: usize,
 }
 
-impl AskedTurns {
-    /// A session asks its turn, which is not lower than its last one.
-    pub(super) fn note(&mut self, key: &SessionKey, turn: u64, at: MonoMs, max: Cap) {
+impl LastAsks {
+    /// A session asks, under a number that is not lower than its last one.
+    pub(super) fn note(&mut self, key: &SessionKey, number: u64, at: MonoMs, max: Cap) {
         let (ns, worker, session) = key;
         if self.last(key).is_none() {
             self.make_room(*ns, max);
         }
-        self.change(*ns, |sessions| {
+        self.change(*ns, |askers| {
             let own = (worker.clone(), session.clone());
-            sessions.old.remove(&own);
-            sessions.young.insert(own, Asked { turn, at });
+            askers.old.remove(&own);
+            askers.young.insert(own, LastAsk { number, at });
         });
     }
 
     /// Room for one more of a namespace, at the cost of who has the most, itself before others.
     fn make_room(&mut self, ns: NamespaceId, max: Cap) {
-        let own = self.namespaces.get(&ns).map_or(0, Sessions::len);
+        let own = self.namespaces.get(&ns).map_or(0, Askers::len);
         let (most, of) = self.sizes.last().copied().unwrap_or((0, ns));
         if own >= 2 * max.namespace || (self.total >= 2 * max.shard && own == most) {
-            self.change(ns, Sessions::forget_one);
+            self.change(ns, Askers::forget_one);
         } else if self.total >= 2 * max.shard {
-            self.change(of, Sessions::forget_one);
+            self.change(of, Askers::forget_one);
         }
     }
 
     pub(super) fn last(&self, key: &SessionKey) -> Option<u64> {
         let (ns, worker, session) = key;
         let own = (worker.clone(), session.clone());
-        let sessions = self.namespaces.get(ns)?;
-        sessions.young.get(&own).or_else(|| sessions.old.get(&own)).map(|asked| asked.turn)
+        let askers = self.namespaces.get(ns)?;
+        askers.young.get(&own).or_else(|| askers.old.get(&own)).map(|last| last.number)
     }
 
     /// Forgets those who have not asked for so long.
     pub(super) fn sweep(&mut self, now: MonoMs, idle_ms: u64) {
         let all: Vec<_> = self.namespaces.keys().copied().collect();
         for ns in all {
-            self.change(ns, |sessions| {
-                for generation in [&mut sessions.young, &mut sessions.old] {
-                    generation.retain(|_, asked| asked.at.plus(idle_ms) > now);
+            self.change(ns, |askers| {
+                for generation in [&mut askers.young, &mut askers.old] {
+                    generation.retain(|_, last| last.at.plus(idle_ms) > now);
                 }
             });
         }
     }
 
-    fn change(&mut self, ns: NamespaceId, change: impl FnOnce(&mut Sessions)) {
-        let sessions = self.namespaces.entry(ns).or_default();
-        let before = sessions.len();
-        change(sessions);
-        let after = sessions.len();
+    fn change(&mut self, ns: NamespaceId, change: impl FnOnce(&mut Askers)) {
+        let askers = self.namespaces.entry(ns).or_default();
+        let before = askers.len();
+        change(askers);
+        let after = askers.len();
         if after == 0 {
             self.namespaces.remove(&ns);
         }
@@ -121,18 +122,18 @@ mod tests {
         (NamespaceId(ns), "w".to_owned(), format!("s{session:04}"))
     }
 
-    fn check(asked: &AskedTurns) {
-        let sizes = asked.namespaces.iter().map(|(ns, sessions)| (sessions.len(), *ns));
+    fn check(asked: &LastAsks) {
+        let sizes = asked.namespaces.iter().map(|(ns, askers)| (askers.len(), *ns));
         assert_eq!(asked.sizes, sizes.collect());
         assert_eq!(asked.total, asked.sizes.iter().map(|(size, _)| size).sum::<usize>());
         assert!(asked.total <= 2 * MAX.shard);
     }
 
     /// The bound was one for all: whoever asked often enough under new names made the server forget
-    /// which turns the workers of others had asked, and a late one was granted jobs again.
+    /// what the workers of others had asked, and a late ask was granted jobs again.
     #[test]
     fn a_namespace_that_asks_under_many_names_pushes_out_no_other() {
-        let mut asked = AskedTurns::default();
+        let mut asked = LastAsks::default();
         for session in 0..3 {
             asked.note(&key(1, session), 7, MonoMs(0), MAX);
         }
@@ -153,7 +154,7 @@ mod tests {
 
     #[test]
     fn one_that_goes_on_asking_is_not_forgotten() {
-        let mut asked = AskedTurns::default();
+        let mut asked = LastAsks::default();
         for round in 0..100 {
             for session in 0..4 {
                 asked.note(&key(1, session), u64::from(round), MonoMs(0), MAX);
@@ -168,7 +169,7 @@ mod tests {
 
     #[test]
     fn those_who_have_gone_are_forgotten_in_time() {
-        let mut asked = AskedTurns::default();
+        let mut asked = LastAsks::default();
         asked.note(&key(1, 1), 1, MonoMs(0), MAX);
         asked.note(&key(2, 1), 1, MonoMs(50), MAX);
         asked.sweep(MonoMs(120), 100);

@@ -8,19 +8,19 @@ use crate::ids::{NamespaceId, TimeMs};
 
 /// Namespaces by the instant from which on they have something to forget.
 #[derive(Debug, Default)]
-pub(crate) struct Forgetting {
+pub(super) struct Forgetting {
     instants: BTreeMap<NamespaceId, TimeMs>,
     order: BTreeSet<(TimeMs, NamespaceId)>,
     /// What these have to forget may have changed since they were looked at.
     changed: BTreeSet<NamespaceId>,
     /// How many were ever looked at.
     #[cfg(test)]
-    pub(crate) looks: u64,
+    looks: u64,
 }
 
 impl Forgetting {
     /// What the namespace keeps has changed.
-    pub(crate) fn note(&mut self, id: NamespaceId) {
+    pub(super) fn note(&mut self, id: NamespaceId) {
         self.changed.insert(id);
     }
 
@@ -41,30 +41,38 @@ impl Forgetting {
     }
 }
 
+#[cfg(test)]
+impl super::Namespaces {
+    /// How many were ever looked at.
+    pub(crate) fn looks(&self) -> u64 {
+        self.forgetting.borrow().looks
+    }
+}
+
 impl State {
     /// The instant at which outcomes or tombstones are to be forgotten next.
     pub(crate) fn next_forgetting(&self) -> Option<TimeMs> {
         self.look_at_changed();
-        self.forgetting.borrow().order.first().map(|(at, _)| *at)
+        self.namespaces.forgetting.borrow().order.first().map(|(at, _)| *at)
     }
 
     /// Up to `most` of the namespaces that have something to forget at `now`. Who has waited
     /// longest comes first: whoever was just served stands behind all that were due before.
     pub(crate) fn to_forget(&self, now: TimeMs, most: usize) -> Vec<NamespaceId> {
         self.look_at_changed();
-        let forgetting = self.forgetting.borrow();
+        let forgetting = self.namespaces.forgetting.borrow();
         let due = forgetting.order.range(..=(now, NamespaceId(u32::MAX)));
         due.take(most).map(|(_, id)| *id).collect()
     }
 
     fn look_at_changed(&self) {
-        let mut forgetting = self.forgetting.borrow_mut();
+        let mut forgetting = self.namespaces.forgetting.borrow_mut();
         while let Some(id) = forgetting.changed.pop_first() {
             #[cfg(test)]
             {
                 forgetting.looks += 1;
             }
-            let slot = self.namespaces.get(&id);
+            let slot = self.namespaces.get(id);
             let at = slot.and_then(|slot| self.next_forgetting_in(slot));
             forgetting.set(id, at.map(|at| at.max(self.now())));
         }

@@ -1,9 +1,9 @@
 //! Jobs that have ended: outcomes and the dead set, their sizes, and what is left of them when
 //! they are forgotten.
 
-use super::{State, count, keys};
 use crate::ids::{JobId, NamespaceId, TimeMs};
 use crate::job::{ATTEMPT_NOTES_MAX, Body, Job, Phase};
+use crate::state::{State, count, keys};
 use crate::timer::Subject;
 use crate::wire::wire_struct;
 
@@ -35,21 +35,20 @@ impl State {
         };
         let beside = result_bytes + job.notes_bytes;
         let size = self.put_job(ns, job) + beside + self.keep_checkpoint(ns, id);
-        self.kept_mut(ns).outcome_bytes += size;
-        self.new_outcomes.entry((ns, forget_at)).or_default().push((id, size));
-        self.ended_jobs.push((ns, id));
+        self.namespaces.change_kept(ns).outcome_bytes += size;
+        self.jobs.new_outcomes.entry((ns, forget_at)).or_default().push((id, size));
+        self.jobs.note_ended(ns, id);
     }
 
     /// Files the outcomes of the entry that ends: one key for many costs a drain half as much as
     /// one for each.
-    pub(crate) fn file_outcomes(&mut self) {
-        for ((ns, forget_at), outcomes) in std::mem::take(&mut self.new_outcomes) {
-            self.forgetting.get_mut().note(ns);
+    pub(in crate::state) fn file_outcomes(&mut self) {
+        for ((ns, forget_at), outcomes) in std::mem::take(&mut self.jobs.new_outcomes) {
             for outcomes in outcomes.chunks(OUTCOMES_PER_KEY_MAX) {
                 let Some((first, _)) = outcomes.first() else { continue };
                 let key = keys::ended(ns, forget_at, *first);
-                if let Some(slot) = self.namespaces.get_mut(&ns) {
-                    slot.outcomes.put(&key);
+                if let Some(outcomes) = self.namespaces.outcomes(ns) {
+                    outcomes.put(&key);
                 }
                 self.put(&key, &outcomes.to_vec());
             }
@@ -69,12 +68,12 @@ impl State {
         let size = self.put_job(ns, job) + beside + self.checkpoint_bytes(ns, id);
         self.put(&keys::dead(ns, queue, ended_at, id), &size);
         self.set_timer(forget_at, Subject::job(ns, id));
-        self.dead_of.add(ns);
-        self.kept_mut(ns).dead_bytes += size;
+        self.jobs.dead.add(ns);
+        self.namespaces.change_kept(ns).dead_bytes += size;
         let counts = &mut self.queues.change(queue).counts;
         counts.dead += 1;
         counts.dead_total += 1;
-        self.ended_jobs.push((ns, id));
+        self.jobs.note_ended(ns, id);
     }
 
     /// Takes a job out of the dead set; what becomes of it is the caller's.
@@ -85,8 +84,8 @@ impl State {
         let size: u64 = self.value(&key).unwrap_or(0);
         self.remove(&key);
         self.clear_timer(forget_at, Subject::job(ns, job.id));
-        self.dead_of.take(ns);
-        let kept = self.kept_mut(ns);
+        self.jobs.dead.take(ns);
+        let kept = self.namespaces.change_kept(ns);
         count::take(&mut kept.dead_bytes, size, "bytes of dead jobs");
         let counts = &mut self.queues.change(queue).counts;
         count::take(&mut counts.dead, 1, "dead jobs");
@@ -118,9 +117,9 @@ impl State {
         let tombstone = Tombstone { fingerprint, forget_at: tombstone_until };
         self.put(&keys::tombstone(ns, job.id), &tombstone);
         let key = keys::tombstone_order(ns, tombstone_until, job.id);
-        self.kept_mut(ns).tombstones += 1;
-        if let Some(slot) = self.namespaces.get_mut(&ns) {
-            slot.tombstones.put(&key);
+        self.namespaces.change_kept(ns).tombstones += 1;
+        if let Some(tombstones) = self.namespaces.tombstones(ns) {
+            tombstones.put(&key);
         }
         self.put_bytes(&key, &[]);
     }
@@ -148,10 +147,10 @@ impl State {
         let Some(tombstone) = self.value::<Tombstone>(&key) else { return };
         self.remove(&key);
         self.remove(&keys::tombstone_order(ns, tombstone.forget_at, id));
-        if let Some(slot) = self.namespaces.get_mut(&ns) {
-            slot.tombstones.forget_first();
+        if let Some(tombstones) = self.namespaces.tombstones(ns) {
+            tombstones.forget_first();
         }
-        let kept = self.kept_mut(ns);
+        let kept = self.namespaces.change_kept(ns);
         count::take(&mut kept.tombstones, 1, "tombstones");
     }
 

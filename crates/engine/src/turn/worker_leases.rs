@@ -8,8 +8,8 @@ use crate::command::{HeldLease, Holder, Settlement, Verdict};
 use crate::ids::{JobId, NamespaceId, Token};
 use crate::job::EndKind;
 use crate::moment::Moment;
+use crate::queueing::HolderKey;
 use crate::rejection::Rejection;
-use crate::state::{HolderKey, LiveLease};
 
 impl Turn {
     pub(super) fn check_holder(&self, holder: &Holder) -> Result<(), Rejection> {
@@ -32,7 +32,7 @@ impl Turn {
     /// Whether the lease is the session's.
     pub(super) fn is_of(&self, key: &HolderKey, named: &HeldLease) -> bool {
         let (ns, worker, session) = key;
-        self.state.leases.get(&(*ns, named.id)).is_some_and(|live| {
+        self.state.leases.get(*ns, named.id).is_some_and(|live| {
             let lease = &live.lease;
             lease.token == named.token && lease.worker == *worker && lease.session == *session
         })
@@ -40,8 +40,8 @@ impl Turn {
 
     /// What there is to tell of a lease.
     pub(super) fn held_job(&self, ns: NamespaceId, id: JobId) -> Option<HeldJob> {
-        let live = self.state.leases.get(&(ns, id))?;
-        let LiveLease { lease, job, .. } = &**live;
+        let live = self.state.leases.get(ns, id)?;
+        let (lease, job) = (&live.lease, &live.job);
         Some(HeldJob {
             id,
             token: lease.token,
@@ -51,7 +51,7 @@ impl Turn {
             started: live.begun,
             granted_at: lease.started_at,
             timeout_ms: job.options.timeout_ms,
-            timeout_left_ms: live.timeout.map(|at| at.0.saturating_sub(self.state.mono.0)),
+            timeout_left_ms: live.timeout.map(|at| at.0.saturating_sub(self.state.mono().0)),
         })
     }
 
