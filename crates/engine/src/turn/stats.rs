@@ -12,6 +12,8 @@ use crate::moment::Clock;
 use crate::queue::GoneTotals;
 use crate::schedule::ScheduleTotals;
 use crate::sla::SlaView;
+use crate::tenant::TenantsView;
+use crate::unique::UniqueConflicts;
 
 /// Limits, and service levels, of which figures are told.
 const NAMED_TOLD_MAX: usize = 100;
@@ -54,6 +56,12 @@ pub struct ShardStats {
     pub holds: u64,
     /// Limits with their namespaces, some of very many; none where a part is told that follows.
     pub limits: Vec<(String, LimitView)>,
+    /// Tenants by their namespaces, likewise.
+    pub tenants: Vec<(String, TenantsView)>,
+    /// Jobs with a tenant that were handed out, since the start.
+    pub tenanted_started: u64,
+    /// What requests met whose jobs had another one's key, since the start.
+    pub conflicts: UniqueConflicts,
     /// Service levels likewise.
     pub slas: Vec<(String, SlaView)>,
     /// Messages that no queue took when their time came, since the start.
@@ -102,6 +110,9 @@ impl Turn {
             gates: self.state.gating.totals(),
             holds: self.state.holding.total(),
             limits: Vec::new(),
+            tenants: Vec::new(),
+            tenanted_started: self.tenanted_started,
+            conflicts: self.conflicts,
             slas: Vec::new(),
             delayed_lost: self.state.messages.delayed_lost,
             outcomes_lost: self.state.messages.outcomes_lost,
@@ -121,6 +132,7 @@ impl Turn {
             None => {
                 self.tell_named(&mut stats, now);
                 stats.kinds = self.kinds_at_work();
+                stats.tenants = self.state.tenant_views();
                 self.tell_namespaces(&mut stats, Unbounded, limit);
                 None
             }
