@@ -7,16 +7,26 @@ from longshore.v1 import workers_pb2 as pb, workers_pb2_grpc
 
 address, queue_name, jobs_max = sys.argv[1], sys.argv[2], int((sys.argv[3:] or [0])[0])
 session, concurrency, done = str(uuid.uuid4()), 4, 0
-held, unanswered, outbox = {}, {}, queue.Queue()
-
-def perform(job):  # Twice is as good as once: a job runs again where its ack did not arrive.
-    return {"greeting": "hello " + json.loads(job.args)["name"], "attempt": job.attempt}
-
+held, unanswered, told, outbox = {}, {}, {}, queue.Queue()
 tell = lambda **message: outbox.put(pb.WorkerMessage(**message))
+
+def greet(job, args):  # Twice is as good as once: a job runs again where its ack did not arrive.
+    return {"greeting": "hello " + args["name"], "attempt": job.attempt}
+
+def count(job, args):  # It may stop between two items: another run goes on from its cursor.
+    for n in range(json.loads(job.cursor or "0"), args["to"]):
+        here = pb.Checkpoint(id=job.id, token=job.token, seq=n + 1, cursor=str(n).encode())
+        tell(checkpoints=pb.Checkpoints(checkpoints=[here]))
+        if job.token in told:
+            raise InterruptedError(told.pop(job.token))
+        time.sleep(args["seconds"])
 
 def run(job):
     try:
-        verdict = {"ack": pb.Ack(result=json.dumps(perform(job)).encode())}
+        result = {"greet": greet, "count": count}[job.kind](job, json.loads(job.args))
+        verdict = {"ack": pb.Ack(result=json.dumps(result).encode())}
+    except InterruptedError as why:  # Where the job was cancelled, that is what it becomes.
+        verdict = {"interrupted": pb.Interrupted(reason=str(why))}
     except Exception as error:
         verdict = {"fail": pb.Fail(error={"type": type(error).__name__, "message": str(error)})}
     unanswered[job.id] = pb.Settlement(id=job.id, token=job.token, **verdict)
@@ -42,6 +52,9 @@ def work(stub, stop):
             held[job.id] = job
             tell(started=pb.Started(jobs=[pb.LeaseRef(id=job.id, token=job.token)]))
             threading.Thread(target=run, args=(job,), daemon=True).start()
+        for one in [*message.control.runs, *message.checkpointed.results]:
+            if one.instruction.WhichOneof("what") not in ("continue", "slow_down"):
+                told[one.token] = one.instruction.interrupt.reason or "stop"
         ended = [one.id for one in message.settled.results if held.pop(one.id, None)]
         done += sum(bool(unanswered.pop(id, None)) for id in ended)
         if ended and jobs_max and done >= jobs_max:

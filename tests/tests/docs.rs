@@ -18,6 +18,12 @@ const ADDRESS: &str = "127.0.0.1:7077";
 const ELSEWHERE: [&str; 5] =
     ["cargo ", "longshore dev", "longshore serve", "longshore demo", "longshore bench"];
 
+/// Programs of the reader's own that the pages run.
+const PROGRAMS: [(&str, &str); 2] = [
+    ("send-mail", "#!/bin/sh\ncat > /dev/null\necho '{\"sent\": true}'\n"),
+    ("move-shard", "#!/bin/sh\n[ \"$1\" = 42 ]\n"),
+];
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
@@ -77,9 +83,11 @@ fn leased(server: &Server) -> Result<(String, String)> {
 fn run_page(page: &str) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let server = Server::start_ready(&folder.path().join("data"))?;
-    let program = folder.path().join("send-mail");
-    fs::write(&program, "#!/bin/sh\ncat > /dev/null\necho '{\"sent\": true}'\n")?;
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+    for (name, script) in PROGRAMS {
+        let program = folder.path().join(name);
+        fs::write(&program, script)?;
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+    }
     let longshore = binary()?;
     let programs = longshore.parent().context("the binary lies in a folder")?;
     let path = std::env::var("PATH").unwrap_or_default();
@@ -145,6 +153,31 @@ fn the_quick_start_holds() -> Result<()> {
 #[test]
 fn the_schedules_guide_holds() -> Result<()> {
     run_page("docs/schedules.md")
+}
+
+#[test]
+fn the_limits_guide_holds() -> Result<()> {
+    run_page("docs/limits.md")
+}
+
+#[test]
+fn the_guide_to_unique_jobs_holds() -> Result<()> {
+    run_page("docs/unique.md")
+}
+
+#[test]
+fn the_tenants_guide_holds() -> Result<()> {
+    run_page("docs/tenants.md")
+}
+
+#[test]
+fn the_guide_to_service_levels_holds() -> Result<()> {
+    run_page("docs/sla.md")
+}
+
+#[test]
+fn the_gates_guide_holds() -> Result<()> {
+    run_page("docs/gates.md")
 }
 
 #[test]

@@ -8,11 +8,12 @@ use anyhow::{Context, Result, ensure};
 use longshore_tests::python::{Missing, python, succeeds};
 use longshore_tests::server::Server;
 use longshore_tests::skip::skip;
+use longshore_tests::wait;
 use serde_json::{Value, json};
 
 /// What the example needs; the newest of each major version that it was written for.
 const PACKAGES: [&str; 2] = ["grpcio>=1.60,<2", "grpcio-tools>=1.60,<2"];
-const LINES_MAX: usize = 60;
+const LINES_MAX: usize = 73;
 const JOBS: usize = 40;
 
 fn root() -> PathBuf {
@@ -64,6 +65,26 @@ fn enqueue(server: &Server, jobs: usize) -> Result<Vec<String>> {
     Ok(ids.iter().filter_map(Value::as_str).map(str::to_owned).collect())
 }
 
+/// A gate that closes interrupts a run, which uses no attempt; the next one begins at its cursor.
+fn goes_on_behind_a_gate(server: &Server) -> Result<()> {
+    let args = json!({"to": 40, "seconds": 0.05});
+    let job = json!({"kind": "count", "args": args, "gates": ["bank"], "max_attempts": 1});
+    let answer = server.client().post("/v1/queues/greetings/jobs", &job)?;
+    let path = format!("/v1/jobs/{}", answer.body["id"].as_str().context("no id")?);
+    let job_as = |what: &str, is_so: &dyn Fn(&Value) -> bool| {
+        wait::until(what, || Ok(Some(server.client().get(&path)?.body).filter(is_so)))
+    };
+    job_as("a checkpoint", &|job| job["checkpoint"]["cursor"].as_u64() > Some(1))?;
+    let close = json!({"reason": "the bank is down"});
+    ensure!(server.client().post("/v1/gates/bank/close", &close)?.is_success());
+    let interrupted = job_as("an interruption", &|job| job["state"] == "ready")?;
+    ensure!(interrupted["checkpoint"]["interrupted_for"] == "gate", "{interrupted}");
+    ensure!(interrupted["checkpoint"]["cursor"].as_u64() < Some(40), "{interrupted}");
+    ensure!(server.client().post("/v1/gates/bank/open", &json!({}))?.is_success());
+    job_as("its end", &|job| job["state"] == "succeeded")?;
+    Ok(())
+}
+
 #[test]
 fn the_python_example_fits_on_a_page() {
     let text = std::fs::read_to_string(root().join("examples/python/worker.py")).unwrap();
@@ -81,7 +102,8 @@ fn a_python_worker_of_generated_code_does_its_jobs() {
     generate(&python, folder.path()).unwrap();
     let data = folder.path().join("data");
     let mut server = Server::start_ready(&data).unwrap();
-    let mut worker = work(&python, folder.path(), &server, JOBS).unwrap();
+    let mut worker = work(&python, folder.path(), &server, JOBS + 2).unwrap();
+    goes_on_behind_a_gate(&server).unwrap();
     let ids = enqueue(&server, JOBS).unwrap();
     for (n, id) in ids.iter().enumerate() {
         let status = server.client().get(&format!("/v1/status/{id}?wait=60s")).unwrap();

@@ -12,6 +12,8 @@ use longshore_tests::wait;
 use serde_json::{Value, json};
 
 const GREETINGS: usize = 3;
+/// One that fails, one beyond its lease, two behind a gate, one that is cancelled.
+const OTHER_RUNS: usize = 5;
 
 struct Language {
     /// How its block is fenced.
@@ -42,7 +44,7 @@ const NODE: Language = Language {
 const GO: Language = Language {
     fence: "```go",
     file: "worker.go",
-    lines_max: 67,
+    lines_max: 76,
     program: &["go", "run"],
     version: &["go", "version"],
 };
@@ -108,8 +110,56 @@ fn job_in(server: &Server, id: &str, state: &str) -> Result<Value> {
     wait::until(state, || Ok(Some(job(server, id)?).filter(|job| job["state"] == state)))
 }
 
-/// A worker that does its jobs, tells of a failure, hears with a heartbeat that a job is cancelled,
-/// and leaves with everything settled.
+/// Counts so far, an item in so many seconds.
+fn count(server: &Server, (to, seconds): (u64, f64), lease: &str, more: &Value) -> Result<String> {
+    let mut job = json!({"kind": "count", "args": {"to": to, "seconds": seconds}});
+    job["lease"] = lease.into();
+    job["max_attempts"] = 1.into();
+    for (name, value) in more.as_object().into_iter().flatten() {
+        job[name] = value.clone();
+    }
+    enqueue(server, &job)
+}
+
+/// The first item takes longer than the lease: without heartbeats the only attempt were lost.
+fn outlasts_its_lease(server: &Server) -> Result<()> {
+    let slow = count(server, (1, 2.5), "1s", &json!({}))?;
+    job_in(server, &slow, "succeeded")?;
+    Ok(())
+}
+
+/// A gate that closes interrupts a run, which uses no attempt; the next one begins at its cursor.
+fn goes_on_behind_a_gate(server: &Server) -> Result<()> {
+    let id = count(server, (40, 0.05), "30s", &json!({"gates": ["bank"]}))?;
+    wait::until("a checkpoint", || {
+        let job = job(server, &id)?;
+        Ok((job["checkpoint"]["cursor"].as_u64() > Some(1)).then_some(()))
+    })?;
+    let close = json!({"reason": "the bank is down"});
+    ensure!(server.client().post("/v1/gates/bank/close", &close)?.is_success());
+    let interrupted = job_in(server, &id, "ready")?;
+    let cursor = interrupted["checkpoint"]["cursor"].as_u64().context("no cursor")?;
+    ensure!((2..40).contains(&cursor), "{interrupted}");
+    ensure!(interrupted["checkpoint"]["interrupted_for"] == "gate", "{interrupted}");
+    ensure!(interrupted["attempt"] == 0, "{interrupted}");
+    ensure!(server.client().post("/v1/gates/bank/open", &json!({}))?.is_success());
+    let ended = job_in(server, &id, "succeeded")?;
+    ensure!(ended["attempt"] == 1, "{ended}");
+    Ok(())
+}
+
+/// It says so itself: it heard of the cancel, and did not lose the run.
+fn hears_of_a_cancel(server: &Server) -> Result<()> {
+    let long = count(server, (1_000_000, 0.05), "4s", &json!({}))?;
+    job_in(server, &long, "running")?;
+    server.client().ask("DELETE", &format!("/v1/jobs/{long}"), None)?;
+    let cancelled = job_in(server, &long, "cancelled")?;
+    ensure!(cancelled["error"].is_null(), "{cancelled}");
+    Ok(())
+}
+
+/// A worker that does its jobs, tells of a failure, keeps its lease, is interrupted and goes on,
+/// hears that a job is cancelled, and leaves with everything settled.
 fn works(language: &Language) -> Result<()> {
     if let Some(why) = language.is_missing() {
         skip(language.version[0], &why);
@@ -123,9 +173,7 @@ fn works(language: &Language) -> Result<()> {
         greetings.push(enqueue(&server, &greet)?);
     }
     let broken = enqueue(&server, &json!({"kind": "broken", "max_attempts": 1}))?;
-    let long = json!({"kind": "wait", "lease": "4s", "max_attempts": 1});
-    let long = enqueue(&server, &long)?;
-    let mut worker = language.start(folder.path(), &server, GREETINGS + 2)?;
+    let mut worker = language.start(folder.path(), &server, GREETINGS + OTHER_RUNS)?;
     for (n, id) in greetings.iter().enumerate() {
         job_in(&server, id, "succeeded")?;
         let result = server.client().get(&format!("/v1/jobs/{id}/result"))?;
@@ -133,11 +181,9 @@ fn works(language: &Language) -> Result<()> {
     }
     let dead = job_in(&server, &broken, "dead")?;
     ensure!(dead["error"]["message"].as_str().is_some_and(|why| !why.is_empty()), "{dead}");
-    job_in(&server, &long, "running")?;
-    server.client().ask("DELETE", &format!("/v1/jobs/{long}"), None)?;
-    let cancelled = job_in(&server, &long, "cancelled")?;
-    // The worker has said so itself: it heard of it with a heartbeat, and did not lose the run.
-    ensure!(cancelled["error"].is_null(), "{cancelled}");
+    outlasts_its_lease(&server)?;
+    goes_on_behind_a_gate(&server)?;
+    hears_of_a_cancel(&server)?;
     ensure!(worker.0.wait()?.success(), "the worker failed");
     server.terminate()?;
     Ok(())

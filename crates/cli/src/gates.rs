@@ -10,7 +10,7 @@ use longshore_server::api::{
 use crate::cli::Context;
 use crate::client::{read, segment};
 use crate::jobs::moment;
-use crate::output::{self, Format, Table, grouped};
+use crate::output::{self, Format, Table, grouped, note};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum GatesCommand {
@@ -78,6 +78,10 @@ struct Until {
 }
 
 fn print(gates: &[GateRecord]) -> anyhow::Result<()> {
+    if gates.is_empty() {
+        note("no gates: `longshore gates put` creates one");
+        return Ok(());
+    }
     let columns = ["gate", "state", "since", "until", "reason", "queues", "kinds", ">running"];
     let mut table = Table::new(&columns);
     for gate in gates {

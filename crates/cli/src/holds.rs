@@ -8,7 +8,7 @@ use longshore_server::api::{HoldList, HoldRecord, HoldRequest};
 use crate::cli::Context;
 use crate::client::{Client, read, segment};
 use crate::jobs::moment;
-use crate::output::{self, Format, Table, facts, grouped, note};
+use crate::output::{self, Format, Table, count, facts, grouped, note};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum HoldsCommand {
@@ -43,6 +43,10 @@ pub(crate) struct PutArgs {
 }
 
 fn table(holds: &[HoldRecord]) -> anyhow::Result<()> {
+    if holds.is_empty() {
+        note("no tag is held: `longshore holds put` holds one");
+        return Ok(());
+    }
     let columns = ["tag", ">epoch", "since", ">running", ">unaccounted", "reason"];
     let mut table = Table::new(&columns);
     for hold in holds {
@@ -123,7 +127,8 @@ pub(crate) async fn execute(command: HoldsCommand, context: &Context) -> anyhow:
             show(&body, context.format)?;
             let unaccounted = read::<HoldRecord>(&body)?.unaccounted_total;
             if wait && unaccounted > 0 {
-                note(&format!("{unaccounted} runs are unaccounted: their workers may go on"));
+                let runs = count(unaccounted, "run");
+                note(&format!("{runs} unaccounted: their workers may go on"));
                 return Ok(ExitCode::FAILURE);
             }
         }

@@ -9,7 +9,7 @@ use longshore_server::api::{
 
 use crate::cli::Context;
 use crate::client::{read, segment};
-use crate::output::{self, Format, Table, grouped};
+use crate::output::{self, Format, Table, grouped, note};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum LimitsCommand {
@@ -90,6 +90,10 @@ fn rule(limit: &LimitSettingsBody) -> String {
 }
 
 fn print(limits: &[LimitRecord]) -> anyhow::Result<()> {
+    if limits.is_empty() {
+        note("no limits: `longshore limits put` creates one");
+        return Ok(());
+    }
     let mut table = Table::new(&["limit", "scope", "of", "rule", ">running", ">spent", ">waiting"]);
     for limit in limits {
         table.row(&[

@@ -9,7 +9,7 @@ use longshore_server::api::{DurationText, NewJob, SlaBody, SlaList, SlaRecord, S
 use crate::cli::Context;
 use crate::client::{read, segment};
 use crate::failure::Failure;
-use crate::output::{self, Format, Table, facts, grouped};
+use crate::output::{self, Format, Table, facts, grouped, note};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum SlaCommand {
@@ -88,6 +88,10 @@ fn percent(share: f64) -> String {
 }
 
 fn print(slas: &[SlaRecord<'_>]) -> anyhow::Result<()> {
+    if slas.is_empty() {
+        note("no service levels: `longshore sla set` creates one");
+        return Ok(());
+    }
     let mut table = Table::new(&[
         "sla", "on", "goal", ">5m", ">1h", ">24h", ">late", ">at risk", ">running", ">workers", "",
     ]);

@@ -4,6 +4,7 @@ mod autoscale;
 mod backoff;
 mod child;
 mod exec;
+mod flags;
 mod job;
 mod kinds;
 mod shell;
@@ -22,6 +23,7 @@ use longshore_server::api::DurationText;
 pub(crate) use self::backoff::Backoff;
 pub(crate) use self::child::Stop;
 pub(crate) use self::exec::{Exec, Way};
+use self::flags::Flags;
 pub(crate) use self::job::{Assignment, News, Runner, Verdict};
 pub(crate) use self::shell::{SHELL_KIND, Shell, ShellArgs, ShellResult, exit_code_of, outputs_of};
 pub(crate) use self::worker::{Settings, run};
@@ -39,11 +41,13 @@ const CONCURRENCY_MAX: usize = 1000;
 #[derive(Args, Debug)]
 #[command(
     after_help = "The command gets the args on standard input, and LONGSHORE_JOB_ID, _KIND, \
-    _KIND_VERSION,\n_ATTEMPT, _MAX_ATTEMPTS, _LEASE_TOKEN, _QUEUE, _SERVER and _NAMESPACE in its \
-    environment. Its exit \
+    _KIND_VERSION,\n_ATTEMPT, _MAX_ATTEMPTS, _LEASE_TOKEN, _QUEUE, _SERVER, _NAMESPACE, _CURSOR \
+    and _INTERRUPT in its\nenvironment. Its exit \
     code is the verdict:\n  0          done; standard output is the result\n  75         failed, \
-    tried again later\n  65         discarded, never tried again\n  otherwise  failed; the end of \
-    standard error is the message\nA cancelled job gets SIGTERM, then SIGKILL after 5 s; a job \
+    tried again later\n  79         interrupted: another run goes on from the cursor that standard \
+    output says\n  65         discarded, never tried again\n  otherwise  failed; the end of \
+    standard error is the message\nLONGSHORE_INTERRUPT names a file that comes into being when a \
+    run shall be interrupted.\nA cancelled job gets SIGTERM, then SIGKILL after 5 s; a job \
     whose lease is lost SIGKILL.\n\nExample:\n  longshore work --queue mail --exec \
     './send-mail.sh' --concurrency 4"
 )]
@@ -173,8 +177,9 @@ pub(crate) async fn execute(args: WorkArgs, context: &Context) -> anyhow::Result
             stop.clone(),
         )
     });
+    let flags = exec.as_ref().and_then(|_| flags());
     let exec = exec.map(|command| {
-        let runner = Arc::new(Exec { command, way: way.clone(), quiet });
+        let runner = Arc::new(Exec { command, way: way.clone(), quiet, flags });
         run(&client, settings.clone(), runner, stop.clone())
     });
     let follow = async {
@@ -194,6 +199,14 @@ pub(crate) async fn execute(args: WorkArgs, context: &Context) -> anyhow::Result
     };
     done.map_err(|failure| explain(failure, &settings.queues))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Where commands hear of interruptions. A worker without such a place runs its jobs to their ends.
+fn flags() -> Option<Arc<Flags>> {
+    let made = Flags::create();
+    made.inspect_err(|error| note(&format!("commands hear of no interruption: {error}")))
+        .ok()
+        .map(Arc::new)
 }
 
 /// Who this worker is, for people.

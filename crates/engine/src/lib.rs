@@ -115,7 +115,9 @@ pub use stream::{
     TransactionCommand, TransactionMark, TransactionRefusal, TransactionStamp, TransactionView,
     Trigger, TriggerCommand, TriggerEvent, appends_of, partition_of,
 };
-pub use tenant::TenantWeight;
+pub use tenant::{TenantWeight, TenantsView};
 pub use timer::Subject;
 pub use turn::{QueueStats, Recovery, ReplayFault, SealedGroup, ShardStats, StatsCursor, Turn};
-pub use unique::{NewUnique, OnConflict, TemplateUnique, UniqueLock, UniqueMet, UniqueUntil};
+pub use unique::{
+    NewUnique, OnConflict, TemplateUnique, UniqueConflicts, UniqueLock, UniqueMet, UniqueUntil,
+};

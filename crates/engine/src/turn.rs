@@ -49,6 +49,7 @@ use crate::map::OrderedMap;
 use crate::moment::{Clock, EngineTime, Moment};
 use crate::state::{SessionKey, State};
 use crate::stream::{StreamChange, StreamView};
+use crate::unique::UniqueConflicts;
 
 /// Heads of lanes that one turn puts forward when their time has come; more follow with the next.
 const DUE_PER_TURN: usize = 256;
@@ -121,6 +122,10 @@ pub struct Turn {
     stopping: bool,
     /// Bytes of the entry under decision that are kept for what is recorded last.
     reserved_bytes: usize,
+    /// What new jobs met that had another one's key, since the start.
+    conflicts: UniqueConflicts,
+    /// Jobs with a tenant that were handed out, since the start.
+    tenanted_started: u64,
 }
 
 impl Turn {
@@ -155,6 +160,8 @@ impl Turn {
             grants: true,
             stopping: false,
             reserved_bytes: 0,
+            conflicts: UniqueConflicts::default(),
+            tenanted_started: 0,
         }
     }
 

@@ -146,9 +146,12 @@ pub use run::StopReason;
 pub use unique::{Unique, UniqueUntil};
 pub use worker::{Prefetch, Stopped, Worker, WorkerError};
 
-/// The examples of the guide are compiled, and run where they can be, as they stand there.
+/// The examples of the guides are compiled, and run where they can be, as they stand there.
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/rust.md")]
+#[doc = include_str!("../../../docs/limits.md")]
+#[doc = include_str!("../../../docs/unique.md")]
+#[doc = include_str!("../../../docs/tenants.md")]
 struct Guide;
 
 /// Lets the crate's own tests derive as its users do.

@@ -2,7 +2,7 @@
 //! is not understood is refused, so that nothing runs otherwise than its owner thinks.
 
 use longshore_server::api::{
-    DurationText, InstantText, NewJob, OverlapText, RawJson, ScheduleBody,
+    DurationText, InstantText, NewJob, OverlapText, RawJson, ScheduleBody, UniqueText,
 };
 
 use super::yaml::{Fault, Node, Value};
@@ -90,6 +90,7 @@ struct Fields {
     class: Option<String>,
     queue: Option<String>,
     args: Option<serde_json::Value>,
+    unique: Option<UniqueText>,
     description: Option<String>,
     paused: Option<bool>,
     notes: Vec<String>,
@@ -129,6 +130,7 @@ fn entry(
         Some(other) => serde_json::Value::Array(vec![other]),
     };
     job.args = RawJson::of(&args).ok();
+    job.unique = read.unique;
     let time_zone = read.time_zone.or_else(|| mapping.time_zone.clone());
     let body = ScheduleBody {
         time_zone: time_zone.filter(|_| read.cron.is_some()),
@@ -158,6 +160,7 @@ impl Fields {
             "class" | "klass" | "custom_job_class" => self.class = Some(text()?),
             "queue" => self.queue = Some(text()?),
             "args" | "arguments" => self.args = Some(value.json()),
+            "unique" => self.take_unique(value)?,
             "description" => self.description = value.text().map(str::to_owned),
             "rails_env" | "env" => self.take_env(&text()?, mapping),
             "status" => match &*text()? {
@@ -170,6 +173,18 @@ impl Fields {
             }
             _ => return Err(fault(key.line, format!("`{name}` is not understood"))),
         }
+        Ok(())
+    }
+
+    /// Not of those libraries, whose jobs are made unique elsewhere: as the HTTP API takes it, or
+    /// `true` for jobs that agree in kind, queue and args.
+    fn take_unique(&mut self, value: &Node) -> Result<(), Fault> {
+        self.unique = match value.json() {
+            serde_json::Value::Bool(is_unique) => is_unique.then(UniqueText::default),
+            json => serde_json::from_value(json)
+                .map(Some)
+                .map_err(|error| fault(value.line, format!("`unique`: {error}")))?,
+        };
         Ok(())
     }
 
@@ -363,6 +378,18 @@ off: { cron: "@daily", class: Off, queue: q, status: disabled, active_job: true 
     }
 
     #[test]
+    fn entries_may_be_unique() {
+        let text = "a: {cron: '@daily', unique: true}\nb: {cron: '@daily', unique: false}\n\
+            c: {cron: '@daily', unique: {by: [kind, /0], on_conflict: existing, period: 1h}}\n";
+        let read = read_text(text);
+        let unique = |index: usize| entry_of(&read[index]).body.job.unique.clone();
+        assert_eq!((unique(0), unique(1)), (Some(UniqueText::default()), None));
+        let unique = unique(2).unwrap();
+        assert_eq!(unique.by.unwrap(), ["kind", "/0"]);
+        assert_eq!(unique.period, Some(DurationText(3_600_000)));
+    }
+
+    #[test]
     fn what_is_odd_is_refused_by_its_line() {
         for (text, line, words) in [
             ("a:\n  cron: '* * * * *'\n  retry: 3\n", 3, "`retry` is not understood"),
@@ -370,6 +397,7 @@ off: { cron: "@daily", class: Off, queue: q, status: disabled, active_job: true 
             ("a:\n  every: 1M\n", 2, "no duration"),
             ("a:\n  every: [1h, {times: 3}]\n", 2, "the option `times`"),
             ("a: 7\n", 1, "a map"),
+            ("a:\n  cron: '@daily'\n  unique: {on: kind}\n", 3, "`unique`: unknown field `on`"),
             ("a:\n  cron: '@daily'\n  date_as_argument: true\n", 3, "`date_as_argument`"),
             ("- cron: '@daily'\n", 1, "needs a `name`"),
         ] {

@@ -2,8 +2,10 @@
 //! that is kept, and its end. It knows no job and no server.
 
 use std::ffi::OsString;
+use std::fs;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -19,11 +21,18 @@ use crate::stderr;
 /// How long output is waited for once the child has ended: what outlives it may hold its pipes.
 const DRAIN: Duration = Duration::from_secs(1);
 
+/// Where to go on, in the environment; of this run alone, and so is the next one.
+pub(super) const CURSOR: &str = "LONGSHORE_CURSOR";
+/// The path of the file that says that a run is to be interrupted.
+pub(super) const FLAG: &str = "LONGSHORE_INTERRUPT";
+
 /// What a child shall do about being stopped.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Stop {
     /// Nobody asked.
     No,
+    /// Where another run can go on, if it can: the file that it looks for is made.
+    Interrupt,
     /// SIGTERM to the group, then SIGKILL once so much time has passed.
     Gently(Duration),
     /// SIGKILL to the group.
@@ -37,6 +46,8 @@ pub(crate) struct Invocation {
     pub(crate) command: String,
     /// Added to the environment.
     pub(crate) environment: Vec<(&'static str, OsString)>,
+    /// Made when it is to be interrupted, and removed at its end.
+    pub(crate) flag: Option<PathBuf>,
     /// Given on standard input.
     pub(crate) input: Vec<u8>,
     /// How much of the beginning of standard output is kept.
@@ -54,8 +65,8 @@ pub(crate) enum Ending {
     Exited(i32),
     /// By a signal that nobody here sent.
     Signalled(i32),
-    /// Because it was to stop.
-    Stopped,
+    /// Because it was to stop; with this exit code, where it had one.
+    Stopped(Option<i32>),
 }
 
 /// A child that has ended.
@@ -79,6 +90,8 @@ pub(crate) async fn run(
     let mut child = Command::new("sh")
         .arg("-c")
         .arg(&invocation.command)
+        .env_remove(CURSOR)
+        .env_remove(FLAG)
         .envs(invocation.environment.iter().map(|(name, value)| (*name, value.as_os_str())))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -103,7 +116,9 @@ pub(crate) async fn run(
         invocation.pass_stderr,
         Arc::clone(&said),
     ));
-    let (status, stopped) = wait(&mut child, &group, &mut stop).await?;
+    let flag = Flag(invocation.flag.as_deref());
+    let (status, stopped) = wait(&mut child, (&group, &flag), &mut stop).await?;
+    drop(flag);
     // What the command left behind in its group would outlive the job.
     group.end();
     feed.abort();
@@ -141,9 +156,28 @@ impl Drop for Group {
     }
 }
 
+/// The file that says that a run is to be interrupted; it goes with the run.
+struct Flag<'a>(Option<&'a Path>);
+
+impl Flag<'_> {
+    /// Whether it stands there. Where it could not be made, the next heartbeat asks again.
+    fn raise(&self) -> bool {
+        self.0.is_none_or(|path| fs::write(path, b"").is_ok())
+    }
+}
+
+impl Drop for Flag<'_> {
+    fn drop(&mut self) {
+        if let Some(path) = self.0 {
+            // Mostly it was never made.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
 async fn wait(
     child: &mut Child,
-    group: &Group,
+    (group, flag): (&Group, &Flag<'_>),
     stop: &mut watch::Receiver<Stop>,
 ) -> io::Result<(ExitStatus, bool)> {
     let mut kill_after: Option<Duration> = None;
@@ -151,21 +185,23 @@ async fn wait(
     loop {
         let wanted = *stop.borrow_and_update();
         if wanted > done {
-            done = wanted;
             match wanted {
                 Stop::No => {}
+                Stop::Interrupt => done = if flag.raise() { wanted } else { done },
                 Stop::Gently(patience) => {
+                    done = wanted;
                     group.signal(Signal::TERM);
                     kill_after = Some(patience);
                 }
                 Stop::AtOnce => {
+                    done = wanted;
                     group.signal(Signal::KILL);
                     kill_after = None;
                 }
             }
         }
         tokio::select! {
-            status = child.wait() => return Ok((status?, done != Stop::No)),
+            status = child.wait() => return Ok((status?, done > Stop::Interrupt)),
             Ok(()) = stop.changed() => {}
             () = sleep(kill_after.unwrap_or(Duration::MAX)), if kill_after.is_some() => {
                 group.signal(Signal::KILL);
@@ -179,7 +215,7 @@ fn ending_of(status: ExitStatus, stopped: bool) -> Ending {
     match (status.code(), status.signal()) {
         // It may still have finished what it was doing.
         (Some(0), _) => Ending::Exited(0),
-        _ if stopped => Ending::Stopped,
+        (code, _) if stopped => Ending::Stopped(code),
         (Some(code), _) => Ending::Exited(code),
         (None, signal) => Ending::Signalled(signal.unwrap_or_default()),
     }
@@ -241,6 +277,7 @@ mod tests {
         Invocation {
             command: command.to_owned(),
             environment: vec![("LONGSHORE_KIND", "greet".into())],
+            flag: None,
             input: b"{\"to\":\"you\"}".to_vec(),
             stdout_bytes_max: 64,
             stderr_bytes_max: 8,
@@ -313,7 +350,7 @@ mod tests {
                 tokio::task::yield_now().await;
             }
             stop.send(how).unwrap();
-            assert_eq!(run.await.unwrap().unwrap().ending, Ending::Stopped);
+            assert_eq!(run.await.unwrap().unwrap().ending, Ending::Stopped(None));
             let pid = std::fs::read_to_string(&started).unwrap();
             until_gone(&pid).await;
         }
@@ -331,7 +368,28 @@ mod tests {
             tokio::task::yield_now().await;
         }
         stop.send(Stop::Gently(Duration::from_millis(10))).unwrap();
-        assert_eq!(run.await.unwrap().unwrap().ending, Ending::Stopped);
+        assert_eq!(run.await.unwrap().unwrap().ending, Ending::Stopped(None));
+    }
+
+    #[tokio::test]
+    async fn who_is_to_be_interrupted_finds_a_file_and_ends_by_itself() {
+        let folder = tempfile::tempdir().unwrap();
+        let (started, flag) = (folder.path().join("started"), folder.path().join("flag"));
+        let mut invocation = invocation(&format!(
+            ": > '{}'; until [ -e '{}' ]; do sleep 0.01; done; echo 7; exit 79",
+            started.display(),
+            flag.display()
+        ));
+        invocation.flag = Some(flag.clone());
+        let (stop, stopped) = watch::channel(Stop::No);
+        let run = tokio::spawn(run(invocation, stopped));
+        while !started.exists() {
+            tokio::task::yield_now().await;
+        }
+        stop.send(Stop::Interrupt).unwrap();
+        let finished = run.await.unwrap().unwrap();
+        assert_eq!((finished.ending, finished.stdout), (Ending::Exited(79), b"7\n".to_vec()));
+        assert!(!flag.exists(), "the file outlives the run");
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_server::api::{ErrorText, RawJson};
@@ -11,6 +12,7 @@ use rustix::io::Errno;
 use tokio::sync::watch;
 
 use super::child::{self, Ending, Finished, Invocation, Stop};
+use super::flags::Flags;
 use super::job::{Assignment, News, Runner, Verdict};
 use crate::output::{note, printable, telling_line};
 
@@ -21,6 +23,8 @@ const STDERR_BYTES_MAX: usize = 8 << 10;
 
 /// `EX_DATAERR` of sysexits.h: no attempt will ever succeed.
 const EXIT_DISCARD: i32 = 65;
+/// The first code behind those of sysexits.h: another run goes on.
+const EXIT_INTERRUPTED: i32 = 79;
 
 /// Runs one command for every job.
 #[derive(Clone, Debug)]
@@ -29,6 +33,8 @@ pub(crate) struct Exec {
     pub(crate) command: String,
     pub(crate) way: Way,
     pub(crate) quiet: bool,
+    /// Where commands hear that they are to be interrupted.
+    pub(crate) flags: Option<Arc<Flags>>,
 }
 
 /// Told to a command, so that it can enqueue jobs of its own.
@@ -42,9 +48,13 @@ pub(crate) struct Way {
 
 impl Runner for Exec {
     async fn run(&self, job: Assignment, stop: watch::Receiver<Stop>) -> Verdict {
+        let flag = self.flags.as_ref().and_then(|flags| flags.path_of(&job));
+        let mut environment = environment(&job, &self.way);
+        environment.extend(flag.clone().map(|path| (child::FLAG, path.into())));
         let invocation = Invocation {
             command: self.command.clone(),
-            environment: environment(&job, &self.way),
+            environment,
+            flag,
             input: job.args.into_bytes(),
             stdout_bytes_max: RESULT_BYTES_MAX,
             stderr_bytes_max: STDERR_BYTES_MAX,
@@ -81,6 +91,7 @@ pub(super) fn environment(
     let version = job.version.map(|version| version.to_string());
     environment.extend(version.map(|version| ("LONGSHORE_KIND_VERSION", version.into())));
     environment.extend(job.traceparent.clone().map(|parent| ("TRACEPARENT", parent.into())));
+    environment.extend(job.cursor.clone().map(|cursor| (child::CURSOR, cursor.into())));
     environment.extend(ca.clone().map(|ca| ("LONGSHORE_CA", ca.into())));
     environment
 }
@@ -99,7 +110,11 @@ fn verdict_of(finished: &Finished) -> Verdict {
     match finished.ending {
         Ending::Exited(0) => Verdict::Ack(result_of(&finished.stdout, finished.stdout_bytes_lost)),
         Ending::Exited(EXIT_DISCARD) => Verdict::Discard(Some(error_of(finished))),
-        Ending::Stopped => Verdict::Release,
+        Ending::Exited(EXIT_INTERRUPTED) | Ending::Stopped(Some(EXIT_INTERRUPTED)) => {
+            let cursor = result_of(&finished.stdout, finished.stdout_bytes_lost);
+            Verdict::Interrupt(cursor.filter(|json| json.get() != "null"))
+        }
+        Ending::Stopped(_) => Verdict::Release,
         Ending::Exited(_) | Ending::Signalled(_) => Verdict::Fail(error_of(finished)),
     }
 }
@@ -109,7 +124,7 @@ pub(super) fn error_of(finished: &Finished) -> ErrorText {
     let kind = match finished.ending {
         Ending::Exited(code) => format!("exit {code}"),
         Ending::Signalled(signal) => format!("signal {signal}"),
-        Ending::Stopped => "stopped".to_owned(),
+        Ending::Stopped(_) => "stopped".to_owned(),
     };
     let said = String::from_utf8_lossy(&finished.stderr).trim_end().to_owned();
     let message = if said.is_empty() { format!("the command ended with {kind}") } else { said };
@@ -174,6 +189,9 @@ pub(super) fn tell(news: &News<'_>, quiet: bool) {
              until runs begin again"
         )),
         News::Cancelled(id) => note(&format!("{id} was cancelled: stopping it")),
+        News::Interrupted(id, why) => {
+            note(&format!("{id} is to be interrupted: {}", printable(why)));
+        }
         News::Lost(id, why) => note(&format!("{id} ends here and does not count: {why}")),
         News::Away(why) => note(&format!("the server does not answer ({why}); trying again")),
         News::Back => note("the server answers again"),
@@ -193,6 +211,7 @@ fn words_for(verdict: &Verdict, after: Duration) -> String {
             let line = telling_line(&error.kind, &error.message);
             format!("failed {took} ({}): {}", printable(&error.kind), printable(&line))
         }
+        Verdict::Interrupt(_) => format!("was interrupted {took}"),
         Verdict::Release => format!("stopped {took}"),
         Verdict::NotBegun(why) => format!("was not begun: {why}"),
         Verdict::Discard(_) => format!("discarded {took}"),
@@ -252,11 +271,27 @@ mod tests {
     }
 
     #[test]
+    fn standard_output_of_who_is_interrupted_is_the_cursor() {
+        for ending in [Ending::Exited(79), Ending::Stopped(Some(79))] {
+            for (stdout, cursor) in
+                [("", None), ("null\n", None), ("7\n", Some("7")), ("id 7\n", Some("\"id 7\""))]
+            {
+                let verdict = verdict_of(&finished(ending.clone(), stdout, ""));
+                let Verdict::Interrupt(json) = verdict else { panic!("{verdict:?}") };
+                assert_eq!(json.as_ref().map(RawJson::get), cursor, "{stdout:?}");
+            }
+        }
+    }
+
+    #[test]
     fn exit_codes_are_verdicts() {
         let discarded = verdict_of(&finished(Ending::Exited(65), "x", "y"));
         let Verdict::Discard(Some(error)) = discarded else { panic!("{discarded:?}") };
         assert_eq!((error.kind.as_str(), error.message.as_str()), ("exit 65", "y"));
-        assert_eq!(verdict_of(&finished(Ending::Stopped, "", "")), Verdict::Release);
+        for code in [None, Some(1), Some(143)] {
+            let stopped = verdict_of(&finished(Ending::Stopped(code), "", ""));
+            assert_eq!(stopped, Verdict::Release, "{code:?}");
+        }
         let failed = |ending, stderr| match verdict_of(&finished(ending, "", stderr)) {
             Verdict::Fail(error) => (error.kind, error.message),
             other => panic!("{other:?}"),

@@ -29,6 +29,8 @@ pub(crate) struct Assignment {
     /// There is no other run.
     pub(crate) at_most_once: bool,
     pub(crate) traceparent: Option<String>,
+    /// Where to go on: JSON text.
+    pub(crate) cursor: Option<String>,
 }
 
 impl From<LeasedJob<'_>> for Assignment {
@@ -46,6 +48,7 @@ impl From<LeasedJob<'_>> for Assignment {
             timeout: job.timeout.map(duration),
             at_most_once: job.at_most_once,
             traceparent: job.traceparent,
+            cursor: job.cursor.map(|cursor| cursor.get().to_owned()),
         }
     }
 }
@@ -62,6 +65,8 @@ pub(crate) enum Verdict {
     Ack(Option<RawJson<'static>>),
     /// It failed.
     Fail(ErrorText),
+    /// It stopped where another run can go on: from this cursor, or where the last one was saved.
+    Interrupt(Option<RawJson<'static>>),
     /// It was stopped: the job goes back to its place.
     Release,
     /// It could not be begun for this lack, which passes: the job goes back to its place, and the
@@ -83,6 +88,8 @@ impl Verdict {
         let (verdict, result, error) = match self {
             Self::Ack(result) => (VerdictText::Ack, result, None),
             Self::Fail(error) => (VerdictText::Fail, None, Some(error)),
+            // The cursor was saved before.
+            Self::Interrupt(_) => (VerdictText::Interrupt, None, None),
             Self::Release | Self::NotBegun(_) => (VerdictText::Release, None, None),
             Self::Discard(error) => (VerdictText::Discard, None, error),
         };
@@ -127,6 +134,8 @@ pub(crate) enum News<'a> {
     Short(&'a str),
     /// Somebody called the job off: its run is stopped.
     Cancelled(JobIdText),
+    /// A run is to be interrupted, for this reason.
+    Interrupted(JobIdText, &'a str),
     /// A run is stopped, or its end does not count.
     Lost(JobIdText, &'a str),
     /// The server does not answer.

@@ -58,6 +58,8 @@ impl Runner for Shell {
         let invocation = Invocation {
             command: in_folder(&args),
             environment: environment(&job, &self.way),
+            // What a job says itself comes to its end.
+            flag: None,
             input: Vec::new(),
             stdout_bytes_max: OUTPUT_BYTES_MAX,
             stderr_bytes_max: OUTPUT_BYTES_MAX,
@@ -68,7 +70,7 @@ impl Runner for Shell {
             Err(error) => return not_run(&error),
         };
         match finished.ending {
-            Ending::Stopped => Verdict::Release,
+            Ending::Stopped(_) => Verdict::Release,
             Ending::Exited(0) => {
                 let result = ShellResult {
                     exit_code: 0,
@@ -163,6 +165,7 @@ mod tests {
             timeout: None,
             at_most_once: false,
             traceparent: None,
+            cursor: None,
         };
         let shell = Shell { way: Way::default(), quiet: true };
         let (_keep, stop) = watch::channel(Stop::No);

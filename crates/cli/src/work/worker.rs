@@ -8,9 +8,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use longshore_server::api::{
-    DurationText, HeartbeatAnswer, HeartbeatRequest, InstructionText, JobIdText, KindVersions,
-    LeaseAnswer, LeaseRequest, SettleAnswer, SettleRequest, SettledText, SettlementText, TokenText,
-    VerdictText,
+    CheckpointRequest, DurationText, HeartbeatAnswer, HeartbeatRequest, InstructionText, JobIdText,
+    KindVersions, LeaseAnswer, LeaseRequest, RawJson, SettleAnswer, SettleRequest, SettledText,
+    SettlementText, TokenText, VerdictText,
 };
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
@@ -65,6 +65,8 @@ pub(crate) struct Settings {
 /// The type of error of a run that took longer than its job's `timeout`.
 const TIMEOUT: &str = "timeout";
 const LEASE_LOST: &str = "lease_lost";
+/// Why runs are interrupted when the worker is to stop: the word of the SDK.
+const STOPPING: &str = "deploy";
 /// A server that ends a run for its timeout is at most so much ahead of its worker.
 const AHEAD: Duration = Duration::from_secs(2);
 
@@ -81,6 +83,10 @@ struct InHand {
     beating: bool,
     /// The lease is not ours any more: the end of the run does not count.
     lost: bool,
+    /// Why it is to be interrupted.
+    interrupt: Option<String>,
+    /// It has ended, and where another one goes on is being saved.
+    saving: bool,
 }
 
 enum Event {
@@ -88,6 +94,8 @@ enum Event {
     Settled(Result<Vec<u8>, Refusal>),
     Beat(Key, Result<Vec<u8>, Fault>),
     Ran(Key, Verdict),
+    /// Where another run goes on is saved.
+    Saved(Key, Result<Vec<u8>, Refusal>),
     Away(String),
     Back,
 }
@@ -249,7 +257,7 @@ impl<R: Runner> Worker<R> {
         client: &Arc<Client>,
         path: &str,
         body: Vec<u8>,
-        event: fn(Result<Vec<u8>, Refusal>) -> Event,
+        event: impl Fn(Result<Vec<u8>, Refusal>) -> Event + Send + 'static,
     ) -> JoinHandle<()> {
         let (client, events, path) = (client.clone(), self.events.clone(), client.path(path));
         tokio::spawn(async move {
@@ -284,6 +292,7 @@ impl<R: Runner> Worker<R> {
             Event::Settled(answer) => self.on_settled(answer)?,
             Event::Beat(key, answer) => self.on_beat(key, answer),
             Event::Ran(key, verdict) => self.on_ran(key, verdict),
+            Event::Saved(key, answer) => self.on_saved(key, answer),
             Event::Away(why) => {
                 if !std::mem::replace(&mut self.away, true) {
                     self.runner.hear(&News::Away(&why));
@@ -362,7 +371,7 @@ impl<R: Runner> Worker<R> {
         code: &str,
         message: &str,
     ) {
-        let ended = [LEASE_LOST, "job_unknown", "job_gone"].contains(&code);
+        let ended = is_about_the_run(code);
         let timed_out = settlement.error.as_ref().is_some_and(|error| error.kind == TIMEOUT);
         if !ended && settlement.verdict == VerdictText::Ack && settlement.result.is_some() {
             let verdict = Verdict::failed("result_refused", message);
@@ -388,6 +397,8 @@ impl<R: Runner> Worker<R> {
             next_beat: Instant::now() + beat_after(job.lease),
             beating: false,
             lost: false,
+            interrupt: None,
+            saving: false,
         };
         self.in_hand.insert(key, in_hand);
         let (runner, events) = (self.runner.clone(), self.events.clone());
@@ -401,13 +412,63 @@ impl<R: Runner> Worker<R> {
     }
 
     fn on_ran(&mut self, key: Key, verdict: Verdict) {
+        if let Verdict::Interrupt(Some(cursor)) = &verdict
+            && let Some(in_hand) = self.in_hand.get_mut(&key).filter(|in_hand| !in_hand.lost)
+        {
+            // The lease is kept until it is saved.
+            in_hand.saving = true;
+            self.save(key, cursor.clone());
+            return;
+        }
         let Some(in_hand) = self.in_hand.remove(&key) else { return };
         if let Verdict::NotBegun(why) = &verdict {
             self.on_not_begun(why);
         }
         if !in_hand.lost {
-            self.done.push(verdict.settlement(key.0, key.1));
+            let mut settlement = verdict.settlement(key.0, key.1);
+            if settlement.verdict == VerdictText::Interrupt {
+                settlement.reason = in_hand.interrupt;
+            }
+            self.done.push(settlement);
         }
+    }
+
+    /// Saves where another run is to go on. It is the only checkpoint of the run, so it needs no
+    /// number to be repeated.
+    fn save(&self, key: Key, cursor: RawJson<'static>) {
+        let (id, token) = key;
+        let (seq, lease, progress, progress_text) = (None, None, None, None);
+        let (counters, skipped) = Default::default();
+        let cursor = Some(cursor);
+        let checkpoint = CheckpointRequest {
+            token,
+            seq,
+            lease,
+            cursor,
+            progress,
+            progress_text,
+            counters,
+            skipped,
+        };
+        let path = format!("/jobs/{id}/checkpoint");
+        let body = to_json(&checkpoint);
+        self.request(&self.beat_client, &path, body, move |answer| Event::Saved(key, answer));
+    }
+
+    fn on_saved(&mut self, key: Key, answer: Result<Vec<u8>, Refusal>) {
+        let verdict = match answer {
+            Ok(_) => Verdict::Interrupt(None),
+            Err(refusal) if is_about_the_run(&refusal.code) => {
+                let known = self.in_hand.remove(&key).filter(|in_hand| !in_hand.lost);
+                if known.is_some() {
+                    self.runner.hear(&News::Lost(key.0, &refusal.message));
+                }
+                return;
+            }
+            // Another run would begin where this one did, and so on.
+            Err(refusal) => Verdict::failed("cursor_refused", refusal.message),
+        };
+        self.on_ran(key, verdict);
     }
 
     /// Jobs that come together fail to begin together: the last of them tells how many did begin.
@@ -433,9 +494,14 @@ impl<R: Runner> Worker<R> {
     fn on_time(&mut self) {
         let now = Instant::now();
         if self.drain_until.is_some_and(|until| until <= now) {
-            self.drain_until = Some(now + Duration::from_secs(3600));
+            self.drain_until = Some(now + 2 * KILL_AFTER);
             for in_hand in self.in_hand.values() {
                 in_hand.stop.send_replace(Stop::Gently(KILL_AFTER));
+            }
+            // The server is away: these go on from where they were saved last.
+            let saving = self.in_hand.iter().filter(|(_, in_hand)| in_hand.saving);
+            for key in saving.map(|(key, _)| *key).collect::<Vec<_>>() {
+                self.on_ran(key, Verdict::Interrupt(None));
             }
         }
         for (key, in_hand) in &mut self.in_hand {
@@ -463,11 +529,22 @@ impl<R: Runner> Worker<R> {
         match answer {
             Ok(body) => {
                 in_hand.next_beat = now + beat_after(in_hand.lease);
-                let cancel = read::<HeartbeatAnswer>(&body)
-                    .is_ok_and(|answer| answer.instruction == InstructionText::Cancel);
-                if cancel && *in_hand.stop.borrow() == Stop::No {
-                    in_hand.stop.send_replace(Stop::Gently(KILL_AFTER));
-                    self.runner.hear(&News::Cancelled(key.0));
+                let Ok(answer) = read::<HeartbeatAnswer>(&body) else { return };
+                let stop = *in_hand.stop.borrow();
+                match answer.instruction {
+                    InstructionText::Cancel if stop <= Stop::Interrupt => {
+                        in_hand.stop.send_replace(Stop::Gently(KILL_AFTER));
+                        self.runner.hear(&News::Cancelled(key.0));
+                    }
+                    InstructionText::Interrupt if stop <= Stop::Interrupt => {
+                        let why = answer.reason.unwrap_or_default();
+                        if stop == Stop::No {
+                            self.runner.hear(&News::Interrupted(key.0, &why));
+                        }
+                        in_hand.interrupt = Some(why);
+                        in_hand.stop.send_replace(Stop::Interrupt);
+                    }
+                    _ => {}
                 }
             }
             // It tells so itself in a moment, in its own words.
@@ -493,6 +570,10 @@ impl<R: Runner> Worker<R> {
     fn begin_stop(&mut self) {
         self.drain_until = Some(Instant::now() + self.settings.grace);
         self.runner.hear(&News::Stopping(self.in_hand.len()));
+        for in_hand in self.in_hand.values_mut().filter(|it| *it.stop.borrow() == Stop::No) {
+            in_hand.interrupt = Some(STOPPING.to_owned());
+            in_hand.stop.send_replace(Stop::Interrupt);
+        }
         // The turn that waits may be granted jobs that nobody will hear of: the farewell, whose
         // `seen` does not name it, gives them back.
         if let Some(request) = self.leasing.take() {
@@ -564,6 +645,11 @@ fn no_answer() -> Fault {
 
 fn beat_after(lease: Duration) -> Duration {
     (lease / 3).min(BEAT_EVERY)
+}
+
+/// Its run is not ours any more.
+fn is_about_the_run(code: &str) -> bool {
+    [LEASE_LOST, "job_unknown", "job_gone"].contains(&code)
 }
 
 /// Another request of this session came first.

@@ -56,20 +56,25 @@ fn a_file_is_understood_line_by_line_and_can_be_the_truth() {
     assert!(dry.err.contains("line 5: clear_leaderboards_contributors"), "{}", dry.err);
     assert!(dry.err.contains("ClearLeaderboards [\"contributors\"] in low"), "{}", dry.err);
     assert!(server.run(&["schedules", "list"]).good().is_empty());
-    server.run(&["schedules", "import", path]).good();
+    server.run(&["schedules", "import", path, "--source", "shop"]).good();
     let list = server.run(&["schedules", "list", "-o", "json"]).json();
-    assert_eq!(list["schedules"][0]["settings"]["source"], "schedule.yml");
+    assert_eq!(list["schedules"][0]["settings"]["source"], "shop");
     server.run(&["schedules", "put", "own", "--every", "1h", "--kind", "k"]).good();
 
     fs::write(&file, FILE.replace("CancelAbandonedOrders", "CancelOrders")).unwrap();
-    let said = server.run(&["schedules", "import", path, "--prune", "--snake"]).good();
-    assert!(said.contains("2 schedules put, 1 removed"), "{said}");
+    let prune = ["schedules", "import", path, "--source", "shop", "--prune", "--snake"];
+    let said = server.run(&[&prune[..], &["--dry-run"]].concat());
+    assert!(said.err.contains("CancelAbandonedOrders: would be removed: it came from shop"));
+    assert!(server.run(&["schedules", "list"]).good().contains("Abandoned"));
+    let said = server.run(&prune);
+    assert!(said.err.contains("CancelAbandonedOrders: will be removed"), "{}", said.err);
+    assert!(said.good().contains("2 schedules put, 1 removed"));
     let list = server.run(&["schedules", "list"]).good();
     assert!(list.contains("cancel_orders") && list.contains("own"), "{list}");
     assert!(!list.contains("Abandoned"), "{list}");
 
     fs::write(&file, "a:\n  cron: \"61 * * * *\"\nb:\n  cron: \"@daily\"\n  retry: 3\n").unwrap();
-    let refused = server.run(&["schedules", "import", path, "--prune"]);
+    let refused = server.run(&prune);
     assert_eq!(refused.code, 4, "{refused:?}");
     assert!(refused.err.contains("line 1: refused: a: cron is"), "{}", refused.err);
     assert!(refused.err.contains("line 5: refused: b: `retry`"), "{}", refused.err);
@@ -80,4 +85,72 @@ fn a_file_is_understood_line_by_line_and_can_be_the_truth() {
     server.run(&["schedules", "import", crontab.to_str().unwrap()]).good();
     let list = server.run(&["schedules", "list"]).good();
     assert!(list.contains("bin-backup-all") && list.contains("Asia/Tokyo"), "{list}");
+}
+
+/// A schedule file of another application, which has the same name, lost its schedules.
+#[test]
+fn what_another_source_put_is_not_pruned() {
+    let server = Server::start();
+    let import = |application: &str, text: &str, more: &[&str]| {
+        let folder = server.folder.path().join(application);
+        fs::create_dir_all(&folder).unwrap();
+        let file = folder.join("schedule.yml");
+        fs::write(&file, text).unwrap();
+        server.run(&[&["schedules", "import", file.to_str().unwrap()][..], more].concat())
+    };
+    import("shop", "cancel_orders: {cron: '@daily'}\n", &["--source", "shop"]).good();
+    let said = import("mail", "digest: {cron: '@daily'}\n", &["--prune"]).bad(2);
+    assert!(said.contains("--source"), "{said}");
+    let mail = ["--source", "mail", "--prune"];
+    import("mail", "digest: {cron: '@daily'}\n", &mail).good();
+    // From another checkout, where the file lies elsewhere.
+    let taken =
+        import("mail-2", "cancel_orders: {every: 1h}\n", &[&mail[..], &["--dry-run"]].concat());
+    assert!(taken.err.contains("it was put from shop, and is replaced"), "{}", taken.err);
+    let said = import("mail-2", "report: {cron: '@daily'}\n", &mail).good();
+    assert!(said.contains("1 schedule put, 1 removed"), "{said}");
+    let list = server.run(&["schedules", "list"]).good();
+    assert!(list.contains("cancel_orders") && !list.contains("digest"), "{list}");
+    let empty = import("mail-2", "# to be filled in\n", &mail).bad(4);
+    assert!(empty.contains("no schedules") && empty.contains("1 schedule removed"), "{empty}");
+    assert!(server.run(&["schedules", "list"]).good().contains("report"));
+}
+
+#[test]
+fn a_file_may_name_a_first_slot_and_what_is_unique() {
+    let server = Server::start();
+    let file = server.folder.path().join("schedule.yml");
+    let text = "poll:\n  every: [\"1h\", {first_in: 5m}]\n  unique: {by: [kind]}\n  queue: feeds\n";
+    fs::write(&file, text).unwrap();
+    let import = ["schedules", "import", "schedule.yml"];
+    let dry = server.run(&[&import[..], &["--dry-run"]].concat());
+    assert!(dry.err.contains(", in 5m: poll [] in feeds, unique"), "{}", dry.err);
+    let minutes_to_go = || {
+        let shown = server.run(&["schedules", "show", "poll", "-o", "json"]).json();
+        let next = shown["next"]["at"].as_str().unwrap().to_owned();
+        assert_eq!(shown["settings"]["job"]["unique"]["by"][0], "kind", "{shown}");
+        let put = shown["created_at"].as_str().unwrap().to_owned();
+        let minute = |text: &str| {
+            text[11..13].parse::<u64>().unwrap() * 60 + text[14..16].parse::<u64>().unwrap()
+        };
+        (minute(&next) + 24 * 60 - minute(&put)) % (24 * 60)
+    };
+    server.run(&import).good();
+    assert!((4..=6).contains(&minutes_to_go()));
+    // It is there: its first slot is not put off again.
+    let again = server.run(&[&import[..], &["--dry-run"]].concat());
+    assert!(!again.err.contains(", in 5m"), "{}", again.err);
+}
+
+#[test]
+fn a_crontab_of_the_system_names_users() {
+    let server = Server::start();
+    fs::write(server.folder.path().join("crontab"), "0 4 * * * root /bin/backup --all\n").unwrap();
+    let import = ["schedules", "import", "crontab"];
+    let said = server.run(&import).bad(4);
+    assert!(said.contains("line 1: refused: \"root\" is a user here"), "{said}");
+    let said = server.run(&[&import[..], &["--as", "system-crontab"]].concat());
+    assert!(said.err.contains("of the user root"), "{}", said.err);
+    let shown = server.run(&["schedules", "show", "bin-backup-all", "-o", "json"]).json();
+    assert_eq!(shown["settings"]["job"]["args"]["command"], "/bin/backup --all", "{shown}");
 }

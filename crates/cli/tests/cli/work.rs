@@ -253,3 +253,68 @@ fn a_watch_outlives_a_restart_of_the_server() {
     watch.line_with("succeeded");
     assert_eq!(watch.wait().0, 0);
 }
+
+/// Counts as long as nobody interrupts it, and says where it was.
+const COUNT: &str = "n=${LONGSHORE_CURSOR:-0}; echo \"$n $LONGSHORE_ATTEMPT\" >> runs
+    while [ ! -e \"$LONGSHORE_INTERRUPT\" ]; do
+      n=$((n + 1)); [ -e enough ] && { echo $n; exit 0; }; sleep 0.01
+    done
+    echo $n; exit 79";
+
+/// The runs of `COUNT`: where each began, and which attempt it was.
+fn runs_of(server: &Server) -> Vec<(u64, u64)> {
+    let runs = fs::read_to_string(server.folder.path().join("runs")).unwrap_or_default();
+    let numbers = |line: &str| line.split_once(' ').map(|(n, at)| (n.parse(), at.parse()));
+    runs.lines().filter_map(numbers).map(|(n, at)| (n.unwrap(), at.unwrap())).collect()
+}
+
+/// It heard of `cancel` alone: a closed gate went unheard, and the command ran to its end.
+#[test]
+fn a_gate_that_closes_interrupts_a_command_and_it_goes_on_from_its_cursor() {
+    let server = Server::start();
+    let worker = server.worker(&["--exec", COUNT, "--lease", "1s"]);
+    let id = server.enqueue(&["count", "--gate", "bank", "--max-attempts", "1"]);
+    until(|| runs_of(&server).len() == 1);
+    server.run(&["gates", "close", "bank", "--reason", "the bank is down"]).good();
+    until(|| server.job(&id)["state"] == "ready");
+    let job = server.job(&id);
+    let cursor = job["checkpoint"]["cursor"].as_u64().unwrap();
+    assert!(cursor > 0, "{job}");
+    assert_eq!(job["checkpoint"]["interrupted_for"], "gate", "{job}");
+    assert_eq!(runs_of(&server).len(), 1, "nothing starts behind a closed gate");
+    server.run(&["gates", "open", "bank"]).good();
+    until(|| runs_of(&server).len() == 2);
+    fs::write(server.folder.path().join("enough"), "").unwrap();
+    let job = server.wait(&id);
+    assert_eq!((&job["state"], &job["attempt"]), (&"succeeded".into(), &1.into()), "{job}");
+    assert_eq!(runs_of(&server), [(0, 1), (cursor, 1)], "from its cursor, with its first attempt");
+    assert!(job["result"].as_u64() > Some(cursor), "{job}");
+    worker.signal(Signal::TERM);
+    let (code, said) = worker.wait();
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains(&format!("{id} is to be interrupted: gate")), "{said}");
+    assert!(said.contains("was interrupted after"), "{said}");
+}
+
+#[test]
+fn a_worker_that_is_to_stop_interrupts_what_can_go_on_elsewhere() {
+    let server = Server::start();
+    let worker = server.worker(&["--exec", COUNT]);
+    let id = server.enqueue(&["count"]);
+    until(|| runs_of(&server).len() == 1);
+    worker.signal(Signal::TERM);
+    assert_eq!(worker.wait().0, 0);
+    let job = server.job(&id);
+    assert_eq!((&job["state"], &job["attempt"]), (&"ready".into(), &0.into()), "{job}");
+    assert_eq!(job["checkpoint"]["interrupted_for"], "deploy", "{job}");
+    assert!(job["checkpoint"]["cursor"].as_u64().is_some(), "{job}");
+}
+
+#[test]
+fn a_cursor_that_is_too_large_fails_the_run() {
+    let server = Server::start();
+    let _worker = server.worker(&["--exec", "head -c 70000 /dev/zero | tr '\\0' x; exit 79"]);
+    let id = server.enqueue(&["big", "--max-attempts", "1"]);
+    let job = server.wait(&id);
+    assert_eq!((&job["state"], &job["error"]["type"]), (&"dead".into(), &"cursor_refused".into()));
+}

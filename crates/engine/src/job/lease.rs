@@ -22,6 +22,8 @@ pub(crate) struct LeaseStep {
     pub(crate) examined: usize,
     /// Bytes of the args that it hands over.
     pub(crate) bytes: usize,
+    /// How many of the jobs have a tenant.
+    pub(crate) tenanted: u64,
     /// Nothing more is to be had, or the bytes are used up.
     pub(crate) exhausted: bool,
 }
@@ -98,6 +100,7 @@ impl State {
             grants.push(Grant { id, token: fence, lease_ms });
             let delivery = self.delivery(&job, checkpoint, fence, job.attempt + 1, lease_ms);
             step.deliveries.push(delivery);
+            step.tenanted += u64::from(job.options.tenant.is_some());
             if alone {
                 step.exhausted = true;
                 break;

@@ -5,8 +5,10 @@
 //! job costs one (Shreedhar and Varghese 1995), whose list of tenants is the lane itself.
 
 mod line;
+mod told;
 mod weight;
 
+pub use told::TenantsView;
 pub(crate) use weight::check_weights;
 
 use crate::ids::TimeMs;

@@ -121,7 +121,9 @@ impl Turn {
         let answer = match command {
             Command::EnqueueJobs(command) => {
                 let decision = self.state.decide_enqueue(ns, &command, moment);
-                self.carry_out_with(created, decision)
+                let answer = self.carry_out_with(created, decision);
+                self.conflicts.note(&command.jobs, &answer);
+                answer
             }
             Command::LeaseJobs(request) => match self.check_lease_request(ns, &request) {
                 Ok(()) => {

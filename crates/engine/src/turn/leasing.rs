@@ -345,6 +345,7 @@ impl Turn {
             budget.bytes = budget.bytes.saturating_sub(step.bytes);
             bytes = bytes.saturating_add(step.bytes);
             self.record_all(step.records);
+            self.tenanted_started += step.tenanted;
             if request.prefetch {
                 for job in &step.deliveries {
                     self.state.note_delivered(ns, job.id);

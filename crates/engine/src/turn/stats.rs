@@ -11,6 +11,8 @@ use crate::queue::GoneTotals;
 use crate::schedule::ScheduleTotals;
 use crate::sla::SlaView;
 use crate::state::{Namespace, NamespaceSlot};
+use crate::tenant::TenantsView;
+use crate::unique::UniqueConflicts;
 
 /// Limits, and service levels, of which figures are told.
 const NAMED_TOLD_MAX: usize = 100;
@@ -53,6 +55,12 @@ pub struct ShardStats {
     pub holds: u64,
     /// Limits with their namespaces, some of very many; none where a part is told that follows.
     pub limits: Vec<(String, LimitView)>,
+    /// Tenants by their namespaces, likewise.
+    pub tenants: Vec<(String, TenantsView)>,
+    /// Jobs with a tenant that were handed out, since the start.
+    pub tenanted_started: u64,
+    /// What requests met whose jobs had another one's key, since the start.
+    pub conflicts: UniqueConflicts,
     /// Service levels likewise.
     pub slas: Vec<(String, SlaView)>,
     /// Messages that no queue took when their time came, since the start.
@@ -101,6 +109,9 @@ impl Turn {
             gates: self.state.gating.totals(),
             holds: self.state.holds.total(),
             limits: Vec::new(),
+            tenants: Vec::new(),
+            tenanted_started: self.tenanted_started,
+            conflicts: self.conflicts,
             slas: Vec::new(),
             delayed_lost: self.lost.delayed_lost,
             outcomes_lost: self.lost.outcomes_lost,
@@ -120,6 +131,7 @@ impl Turn {
             None => {
                 self.tell_named(&mut stats, now);
                 stats.kinds = self.kinds_at_work();
+                stats.tenants = self.state.tenant_views();
                 self.tell_namespaces(&mut stats, None, limit);
                 None
             }

@@ -4,8 +4,10 @@
 
 mod hold;
 mod meet;
+mod tally;
 
 pub(crate) use meet::check_unique;
+pub use tally::UniqueConflicts;
 
 use crate::bounds::check_size;
 use crate::ids::{JobId, NamespaceId, TimeMs};

@@ -1,12 +1,14 @@
-//! Metrics of service levels, of limits at dispatch and of versions of kinds, by their names: as
-//! many of each as a shard tells.
+//! Metrics of service levels, of limits at dispatch, of versions of kinds and of tenants, by their
+//! names: as many of each as a shard tells. And what became of unique jobs.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use longshore_engine::{KindView, LimitRule, LimitView, ShardStats, SlaView};
 use longshore_node::Unavailable;
 
 use super::metrics::Page;
+use super::series::OTHER;
 use super::sla_view::sla;
 use crate::api::SlaWindowRecord;
 
@@ -101,6 +103,50 @@ pub(super) fn write(page: &mut Page, stats: Stats<'_>) {
     let all: Vec<_> = stats.iter().flatten().flat_map(|shard| &shard.kinds).collect();
     if !all.is_empty() {
         kinds(page, &all);
+    }
+    conflicts(page, stats);
+    tenants(page, stats);
+}
+
+/// How often new jobs met another one with their unique key.
+fn conflicts(page: &mut Page, stats: Stats<'_>) {
+    let mut sums: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    for (policy, outcome, count) in stats.iter().flatten().flat_map(|it| it.conflicts.told()) {
+        *sums.entry((policy, outcome)).or_default() += count;
+    }
+    let name = "longshore_unique_conflicts_total";
+    let about = "Jobs of requests that met another one with their unique key, since the start.";
+    page.head(name, "counter", about);
+    for ((policy, outcome), count) in sums {
+        page.sample(name, &[("policy", policy), ("outcome", outcome)], count);
+    }
+}
+
+/// Tenants: how many, and the jobs of those that their queues give a weight.
+fn tenants(page: &mut Page, stats: Stats<'_>) {
+    let all = || stats.iter().flatten().flat_map(|shard| &shard.tenants);
+    if all().next().is_some() {
+        let name = "longshore_tenants";
+        page.head(name, "gauge", "Tenants with jobs that have not ended, up to 1000.");
+        for (namespace, view) in all() {
+            page.sample(name, &[("namespace", namespace)], view.count);
+        }
+        let name = "longshore_tenant_jobs";
+        let about = "Jobs that have not ended of a tenant with a weight, and of all others.";
+        page.head(name, "gauge", about);
+        for (namespace, view) in all() {
+            let weighted = view.weighted.iter().map(|(tenant, jobs)| (tenant.as_str(), *jobs));
+            for (tenant, jobs) in weighted.chain([(OTHER, view.others)]) {
+                page.sample(name, &[("namespace", namespace), ("tenant", tenant)], jobs);
+            }
+        }
+    }
+    let name = "longshore_tenant_jobs_started_total";
+    page.head(name, "counter", "Jobs with a tenant that were handed out, since the start.");
+    for (index, shard) in stats.iter().enumerate() {
+        if let Ok(shard) = shard {
+            page.sample(name, &[("shard", &index.to_string())], shard.tenanted_started);
+        }
     }
 }
 

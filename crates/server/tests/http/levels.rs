@@ -39,8 +39,68 @@ async fn tenants_take_turns_and_are_listed() {
     let put = client.put("/v1/queues/q", "{\"tenants\":{\"big\":3}}").await.expect(200);
     assert_eq!(put["settings"]["tenants"], json!({"big": 3}));
     client.put("/v1/queues/q", "{\"tenants\":{\"big\":0}}").await.refused(400, "value_refused");
+    let metrics = client.get("/metrics").await;
+    let text = String::from_utf8_lossy(&metrics.body).into_owned();
+    for line in [
+        "longshore_tenants{namespace=\"default\"} 2",
+        "longshore_tenant_jobs{namespace=\"default\",tenant=\"big\"} 4",
+        "longshore_tenant_jobs{namespace=\"default\",tenant=\"other\"} 1",
+        "longshore_tenant_jobs_started_total{shard=\"0\"} 3",
+    ] {
+        assert!(text.lines().any(|told| told == line), "{line} in {text}");
+    }
     let wrong = client.post("/v1/queues/q/jobs", "{\"kind\":\"k\",\"tenant\":\"\"}").await;
     wrong.refused(400, "value_refused");
+}
+
+/// A policy that refuses and one that stands in for it could not be told apart.
+#[tokio::test(flavor = "multi_thread")]
+async fn conflicts_of_unique_jobs_are_counted_by_policy_and_outcome() {
+    let server = Server::start().await;
+    let client = &mut server.client().await;
+    let job = |kind: &str, policy: &str| {
+        let period = if policy == "throttle" { json!("24h") } else { Value::Null };
+        let unique = json!({"by": ["kind"], "on_conflict": policy, "period": period});
+        json!({"kind": kind, "unique": unique})
+    };
+    for policy in ["existing", "replace", "debounce", "throttle"] {
+        for _ in 0..3 {
+            enqueue(client, "q", job(policy, policy)).await;
+        }
+    }
+    enqueue(client, "q", job("reject", "reject")).await;
+    let again = job("reject", "reject").to_string();
+    client.post("/v1/queues/q/jobs", &again).await.refused(409, "unique_taken");
+    let bulk = json!({"jobs": [job("reject", "reject"), job("new", "reject")]}).to_string();
+    assert!(client.post("/v1/queues/q/jobs", &bulk).await.status >= 400);
+    // It counts until it ends: what runs cannot be replaced.
+    let until_ended = |policy: &str| {
+        let unique = json!({"by": ["kind"], "on_conflict": policy, "until": "ended"});
+        json!({"kind": "runs", "unique": unique})
+    };
+    enqueue(client, "runs", until_ended("replace")).await;
+    let body = json!({"queues": ["runs"], "max": 1, "worker": "w"}).to_string();
+    client.post("/v1/lease", &body).await.expect(200);
+    for policy in ["replace", "debounce"] {
+        let again = until_ended(policy).to_string();
+        client.post("/v1/queues/runs/jobs", &again).await.refused(409, "unique_taken");
+    }
+    let metrics = client.get("/metrics").await;
+    let text = String::from_utf8_lossy(&metrics.body).into_owned();
+    for (policy, outcome, count) in [
+        ("existing", "existing", 2),
+        ("replace", "replaced", 2),
+        ("debounce", "debounced", 2),
+        ("throttle", "throttled", 2),
+        ("reject", "refused", 2),
+        ("replace", "refused", 1),
+        ("debounce", "refused", 1),
+    ] {
+        let line = format!(
+            "longshore_unique_conflicts_total{{policy=\"{policy}\",outcome=\"{outcome}\"}} {count}"
+        );
+        assert!(text.lines().any(|told| told == line), "{line} in {text}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
