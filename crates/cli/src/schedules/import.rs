@@ -207,7 +207,8 @@ async fn apply(
     if wanted.is_empty() && !gone.is_empty() {
         let all = count(gone.len() as u64, "schedule");
         let shown = args.file.display();
-        let message = format!("{shown} has no schedules: nothing is changed, and no {all} removed");
+        let message =
+            format!("{shown} has no schedules: nothing is changed, {all} of {source} kept");
         return Err(Failure::new(Kind::Refused, message)
             .hint("where that is meant: longshore schedules delete NAME")
             .into());
