@@ -150,14 +150,13 @@ fn split_user<'a>(command: &'a str, users: &Users) -> Result<(Option<&'a str>, &
     let split = command.split_once(|c: char| c.is_ascii_whitespace());
     let (first, rest) = split.map_or((command, ""), |(user, rest)| (user, rest.trim_start()));
     match users {
-        Users::None => Ok((None, command)),
         Users::Unsaid(known) if !rest.is_empty() && known.iter().any(|name| name == first) => {
             Err(format!(
                 "\"{first}\" is a user here: it is read as one with --as system-crontab, and as \
                  the command with --as crontab"
             ))
         }
-        Users::Unsaid(_) => Ok((None, command)),
+        Users::None | Users::Unsaid(_) => Ok((None, command)),
         Users::Named => {
             let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
             if !first.chars().all(is_name) || first.starts_with('-') {

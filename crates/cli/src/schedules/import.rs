@@ -25,12 +25,12 @@ const FILE_BYTES_MAX: u64 = 4 << 20;
 #[derive(Args, Debug)]
 #[command(
     after_help = "A schedule file of resque-scheduler or sidekiq-cron is a YAML map of names to \
-    hashes with `cron` or\n`every`, `class`, `queue`, `args`, `description`. The class is the kind, \
-    as it is written or in snake\ncase with --snake; args are the list that `perform` takes. Where \
-    a line is refused, nothing is changed.\n\nWith --prune the file is the truth for what --source \
-    names: give each file that is imported into a\nnamespace a name of its own, and keep it from \
-    one deploy to the next, wherever the file lies then:\n  longshore schedules import \
-    config/schedule.yml --source shop --prune"
+    hashes with `cron` or\n`every`, `class`, `queue`, `args`, `description`. The class is the \
+    kind, as it is written or in snake\ncase with --snake; args are the list that `perform` takes. \
+    Where a line is refused, nothing is changed.\n\nWith --prune the file is the truth for what \
+    --source names: give each file that is imported into a\nnamespace a name of its own, and \
+    keep it from one deploy to the next, wherever the file lies then:\n  longshore schedules \
+    import config/schedule.yml --source shop --prune"
 )]
 pub(crate) struct ImportArgs {
     /// The file; `.yml`, `.yaml` and `.json` are YAML, `/etc/crontab` and what lies in
@@ -207,7 +207,8 @@ async fn apply(
     if wanted.is_empty() && !gone.is_empty() {
         let all = count(gone.len() as u64, "schedule");
         let shown = args.file.display();
-        let message = format!("{shown} has no schedules: nothing is changed, and no {all} removed");
+        let message =
+            format!("{shown} has no schedules: nothing is changed, {all} of {source} kept");
         return Err(Failure::new(Kind::Refused, message)
             .hint("where that is meant: longshore schedules delete NAME")
             .into());
