@@ -5,7 +5,8 @@ use crate::Position;
 use crate::ids::{KindId, NamespaceId, QueueId, TimeMs};
 use crate::message::Destination;
 use crate::queue::{Queue, QueueCounts};
-use crate::record::Record;
+use crate::limit::LimitKey;
+use crate::record::{Record, Upkeep};
 use crate::state::{Kept, Kind, Namespace, State, keys};
 use crate::wire::Wire;
 
@@ -48,6 +49,7 @@ impl State {
             | Record::LimitPut { .. }
             | Record::LimitDeleted { .. }
             | Record::LimitsRefilled { .. }
+            | Record::Upkeep { .. }
             | Record::GatePut { .. }
             | Record::GateDeleted { .. }
             | Record::GateSetNamed { .. }
@@ -174,9 +176,12 @@ impl State {
             Record::OperationChanged { operation } => self.apply_operation_changed(*operation),
             Record::OperationForgotten { id } => self.apply_operation_forgotten(id),
             Record::LimitPut { namespace, name, settings } => {
-                self.apply_limit_put(namespace, &name, &settings);
+                self.apply_limit_whole(namespace, &name, Some(settings));
             }
-            Record::LimitDeleted { namespace, name } => self.apply_limit_deleted(namespace, &name),
+            Record::LimitDeleted { namespace, name } => {
+                self.apply_limit_whole(namespace, &name, None);
+            }
+            Record::Upkeep { fact } => self.apply_upkeep(*fact),
             Record::LimitsRefilled { refills } => self.apply_limits_refilled(refills),
             Record::GatePut { namespace, name, gate } => {
                 self.apply_gate_put(namespace, &name, &gate);
@@ -193,6 +198,20 @@ impl State {
                 self.apply_hold_let_go(namespace, &tag, &jobs);
             }
             _ => unreachable!("apply sends the records of jobs elsewhere"),
+        }
+    }
+
+    fn apply_upkeep(&mut self, fact: Upkeep) {
+        match fact {
+            Upkeep::LimitChanged { namespace, name, settings } => {
+                self.apply_limit_changed(namespace, &name, settings);
+            }
+            Upkeep::LimitKeysSettled { namespace, name, keys, next } => {
+                self.apply_limit_keys_settled(namespace, &name, keys, next);
+            }
+            Upkeep::LimitKeySettled { namespace, name, key } => {
+                self.settle_key(&LimitKey { ns: namespace, name, key });
+            }
         }
     }
 
@@ -314,6 +333,7 @@ impl State {
         // It has no queues, so no lane is of these.
         for kind in self.kinds.remove_of(id) {
             self.remove(&keys::kind(kind));
+            self.limiting.forget_kind(kind);
         }
     }
 

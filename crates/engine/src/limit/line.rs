@@ -41,6 +41,7 @@ impl Line {
 impl State {
     /// A job comes into its line.
     pub(crate) fn enter_line(&mut self, line: &Line, slot: Slot, id: JobId) {
+        self.settle_asked(&line.of);
         self.put(&line.entry(slot), &id);
         let head: Option<Slot> = self.value(&line.head());
         if head.is_some_and(|head| head < slot) {
@@ -58,7 +59,7 @@ impl State {
     /// Whether nothing is left of a key that jobs name. A limit of another scope, of the same name,
     /// counts keys of its own, which hold no line back.
     fn is_spent_key(&self, of: &LimitKey) -> bool {
-        let scope = self.limiting.of(of.ns, &of.name).map(|settings| &settings.scope);
+        let scope = self.limiting.scope_of(of.ns, &of.name);
         matches!(scope, Some(LimitScope::Key)) && self.get(&of.spent()).is_some()
     }
 

@@ -4,6 +4,7 @@
 //! jobs that name a key stand in a line of that key, whose first alone is in its lane.
 
 mod budget;
+mod change;
 mod decide;
 mod line;
 mod told;
@@ -11,7 +12,7 @@ mod usage;
 
 pub(crate) use decide::limits_told;
 pub(crate) use line::Line;
-pub(crate) use usage::{Limiting, Taken};
+pub(crate) use usage::{Limiting, Room, Taken};
 
 use crate::ids::{NamespaceId, TimeMs};
 use crate::state::keys;

@@ -145,6 +145,7 @@ impl Turn {
                 let decided = self.state.decide_limit_put(ns, &name, settings);
                 decided.and_then(|record| {
                     self.try_record(created.into_iter().chain(record).collect::<Vec<_>>())?;
+                    self.record_all(Vec::from_iter(self.state.decide_limit_round()));
                     Ok(Answer::Limit(Box::new(self.state.limit_view(ns, &name)?)))
                 })
             }
@@ -275,6 +276,7 @@ impl Turn {
     fn handle_delete_limit(&mut self, ns: NamespaceId, name: &str) -> Result<Answer, Rejection> {
         let record = self.state.decide_limit_deleted(ns, name)?;
         self.record(record);
+        self.record_all(Vec::from_iter(self.state.decide_limit_round()));
         Ok(Answer::LimitDeleted)
     }
 

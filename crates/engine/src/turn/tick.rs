@@ -39,6 +39,7 @@ impl Turn {
         if self.state.next_refill().is_some_and(|at| at <= moment.at) {
             self.record_all(Vec::from_iter(self.state.decide_refills(moment)));
         }
+        self.record_all(Vec::from_iter(self.state.decide_limit_round()));
         self.record_all(Vec::from_iter(self.state.decide_let_go()));
         // The next life goes on with it: a stop does not wait for millions of jobs.
         if !self.stopping {
@@ -183,6 +184,7 @@ impl Turn {
             || self.messages_go_on()
             || self.state.gating.goes_on()
             || self.state.holding.goes_on()
+            || self.state.limits_go_on()
             || (self.stopping && self.waiters.len() > 0);
         if goes_on || (!self.stopping && operating()) {
             return Some(0);
