@@ -3,9 +3,9 @@
 
 use crate::Position;
 use crate::ids::{KindId, NamespaceId, QueueId, TimeMs};
+use crate::limit::LimitKey;
 use crate::message::Destination;
 use crate::queue::{Queue, QueueCounts};
-use crate::limit::LimitKey;
 use crate::record::{Record, Upkeep};
 use crate::state::{Kept, Kind, Namespace, State, keys};
 use crate::wire::Wire;
@@ -211,6 +211,12 @@ impl State {
             }
             Upkeep::LimitKeySettled { namespace, name, key } => {
                 self.settle_key(&LimitKey { ns: namespace, name, key });
+            }
+            Upkeep::SlaMinutesRemoved { namespace, name, minutes, more } => {
+                self.apply_sla_minutes_removed(namespace, name, &minutes, more);
+            }
+            Upkeep::LineMoved { namespace, id, under } => {
+                self.apply_line_moved(namespace, id, under);
             }
         }
     }

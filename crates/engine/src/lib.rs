@@ -25,6 +25,7 @@ mod kind;
 mod level;
 mod limit;
 mod limits;
+mod looks;
 mod map;
 mod message;
 mod moment;

@@ -24,9 +24,9 @@ use crate::workload::Check;
 use crate::workload::gates::GATE_KEY_FIRST;
 use crate::workload::holds::HELD_BACK_JOB_KEY_FIRST;
 use crate::workload::keyed::ANSWER_KEY_FIRST;
-use crate::workload::limits::SPENT_KEY_FIRST;
+use crate::workload::limits::{BUDGET_KEY_FIRST, SPENT_KEY_FIRST};
 use crate::workload::relay;
-use crate::workload::slas::MINUTE_KEY_FIRST;
+use crate::workload::slas::{MINUTE_KEY_FIRST, SLA_KEY_FIRST};
 use crate::workload::tenants::TENANT_KEY_FIRST;
 use crate::workload::uniques::UNIQUE_KEY_FIRST;
 
@@ -446,6 +446,12 @@ impl Node {
                 }
                 Some(Canary::LeakedSlot) => {
                     faults::keep(SPENT_KEY_FIRST, &mut image.entries, &store.image.entries);
+                }
+                Some(Canary::WindowBack) => {
+                    faults::keep_values(BUDGET_KEY_FIRST, &mut image.entries, &store.image.entries);
+                }
+                Some(Canary::BreachBack) => {
+                    faults::keep_values(SLA_KEY_FIRST, &mut image.entries, &store.image.entries);
                 }
                 Some(Canary::LostDelayed) => faults::lose_delayed(&mut image.entries),
                 Some(Canary::LeakedTenant) => {

@@ -75,6 +75,10 @@ impl State {
                 Room::Taken => {}
                 // What was granted before it in this step used that up.
                 Room::None => continue,
+                Room::Behind(of) => {
+                    step.records.extend(self.decide_line_moved(&job, &of));
+                    continue;
+                }
                 Room::Unknown(of) => {
                     step.records.push(of.settled());
                     continue;

@@ -1,6 +1,6 @@
-//! Limits that are put, changed and removed. What holds does so at once, for every key that is asked
-//! about; what was kept of the others, and what stands behind them, is brought up to date in a
-//! round over them, a slice at a time.
+//! Limits that are put, changed and removed. What holds does so at once, for every key that is
+//! asked about; what was kept of the others, and what stands behind them, is brought up to date in
+//! a round over them, a slice at a time.
 
 use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Included, Unbounded};
@@ -9,9 +9,10 @@ use std::ops::ControlFlow;
 use super::budget::LimitBudget;
 use super::{LimitKey, LimitRule, LimitScope, LimitSettings};
 use crate::ids::{JobId, NamespaceId, TimeMs};
+use crate::map::Reader;
 use crate::record::{Record, Upkeep};
 use crate::state::{State, keys};
-use crate::wire::wire_struct;
+use crate::wire::{Wire, wire_struct};
 
 /// Changes of a limit that one round takes along.
 pub(super) const CHANGES_MAX: usize = 8;
@@ -174,8 +175,8 @@ impl State {
         let first = JobId([0; 16]);
         let last = JobId([u8::MAX; 16]);
         for (_, live) in self.leases.range((ns, first)..=(ns, last)) {
-            let (job, own) = (&live.job, live.job.options.limit.as_ref());
-            if let Some(key) = settings.key_of(name, (&job.queue, &job.kind), own) {
+            let job = &live.job;
+            if let Some(key) = settings.key_of(name, (&job.queue, &job.kind), &job.options) {
                 self.limiting.count(LimitKey::new(ns, name, key));
             }
         }
@@ -309,6 +310,20 @@ impl State {
             self.limiting.changes.keep(ns, &name, Some(change));
         }
     }
+}
+
+/// The limits of which some keys are yet to be brought up to date: numbers of their namespaces, and
+/// names. For whoever checks a state.
+pub fn limits_unsettled(reader: &dyn Reader) -> Vec<(NamespaceId, String)> {
+    let mut found = Vec::new();
+    let (from, to) = ([keys::LIMIT_CHANGE], [keys::LIMIT_CHANGE + 1]);
+    reader.scan(&from, &to, &mut |key, value| {
+        let change = LimitChange::from_bytes(value).ok().filter(|change| change.next.is_some());
+        let named = keys::u32_at(key, 1).map(NamespaceId).zip(keys::text_at(key, 5));
+        found.extend(change.and(named).map(|(ns, (name, _))| (ns, name)));
+        ControlFlow::Continue(())
+    });
+    found
 }
 
 impl LimitKey {

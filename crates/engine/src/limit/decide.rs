@@ -58,7 +58,7 @@ pub(crate) fn limits_told(reader: &dyn Reader, ns: NamespaceId, job: &Job) -> Ve
     reader.scan(&prefix, &keys::after_prefix(&prefix), &mut |key, value| {
         let settings = LimitSettings::from_bytes(value);
         if let (Some((name, _)), Ok(settings)) = (keys::text_at(key, 5), settings) {
-            let own = job.options.limit.as_ref();
+            let own = &job.options;
             let key = settings.key_of(&name, (&job.queue, &job.kind), own).map(str::to_owned);
             let spent = |key: &String| reader.get(&keys::limit_spent(ns, &name, key)).is_some();
             if let Some(key) = key.filter(spent) {
@@ -112,7 +112,8 @@ impl State {
         let others = sort(&change.scope) != sort(&settings.scope);
         if others && self.limiting.of(ns, name).is_none() {
             let value = "another one than that of the limit that was deleted".to_owned();
-            let allowed = "that one until all of its keys are forgotten; or another name".to_owned();
+            let allowed =
+                "that one until all of its keys are forgotten; or another name".to_owned();
             return Err(Rejection::ValueRefused { field: "scope", value, allowed });
         }
         if change.before.len() >= CHANGES_MAX {

@@ -1,8 +1,8 @@
 //! What limits have counted: leases in memory, budgets in the tree. A key of which nothing is left
 //! is *spent*, which stands in the tree and changes with the records that count.
 
-use std::collections::btree_map::Entry;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ops::ControlFlow;
 
 use super::budget::LimitBudget;
@@ -60,6 +60,8 @@ pub(crate) enum Room {
     Taken,
     /// They do not, beside what was taken already.
     None,
+    /// They do not: nothing is left of this key.
+    Behind(LimitKey),
     /// Nothing is left of this key since its limit has changed, which does not show yet.
     Unknown(LimitKey),
 }
@@ -147,7 +149,7 @@ impl Limiting {
     /// The limits that count a job, and under which key each does.
     fn counting(&self, ns: NamespaceId, job: &Job) -> Vec<(LimitKey, LimitRule)> {
         let Some(all) = self.settings.get(&ns) else { return Vec::new() };
-        let own = job.options.limit.as_ref();
+        let own = &job.options;
         let counting = all.iter().filter_map(|(name, settings)| {
             let key = settings.key_of(name, (&job.queue, &job.kind), own)?;
             Some((LimitKey::new(ns, name, key), settings.rule.clone()))
@@ -174,8 +176,9 @@ impl State {
                 }
                 rule => rule.left(self.budget(of).as_ref(), moment.at),
             };
-            if left == 0 && self.get(&of.spent()).is_none() {
-                return Room::Unknown(of.clone());
+            if left == 0 {
+                let known = self.get(&of.spent()).is_some();
+                return if known { Room::Behind(of.clone()) } else { Room::Unknown(of.clone()) };
             }
             if taken.get(of).copied().unwrap_or(0) >= left {
                 return Room::None;
@@ -275,7 +278,8 @@ impl State {
             self.remove(&key);
         }
         if *scope == LimitScope::Key {
-            return self.turn_lines(of, !spent);
+            self.turn_lines(of, !spent);
+            return self.turn_several(of, !spent);
         }
         self.turn_switch(of, scope, spent);
         if !spent {

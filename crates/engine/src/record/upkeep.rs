@@ -1,7 +1,7 @@
 //! Facts about limits, gates and levels whose parts are brought up to date bit by bit. They are one
 //! record of [`Record`](super::Record), and have numbers of their own.
 
-use crate::ids::NamespaceId;
+use crate::ids::{JobId, NamespaceId};
 use crate::limit::LimitSettings;
 use crate::wire::wire_enum;
 
@@ -36,6 +36,26 @@ wire_enum! {
             name: String,
             /// The key.
             key: String,
+        },
+        /// Minutes were removed that were kept of a level that is gone, or measures something else.
+        4 => SlaMinutesRemoved {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// Its name.
+            name: String,
+            /// Which.
+            minutes: Vec<u64>,
+            /// Whether some are left.
+            more: bool = 1,
+        },
+        /// A line of jobs that name several keys of limits waits under another one of them.
+        5 => LineMoved {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// Its first job.
+            id: JobId,
+            /// Which of its keys, in the order in which the job names them.
+            under: u32,
         },
     }
 }

@@ -79,6 +79,16 @@
 //! | 194  | namespace u32, counted name                            | `Sla`                    |
 //! | 195  | namespace u32, counted name, minute u64                | `SlaCount`               |
 //! | 218  | namespace u32, counted limit                           | `LimitChange`            |
+//! | 219  | namespace u32, counted name                            | minute: those before it  |
+//! |      |                                                        | in 195 are to be removed |
+//! | 220  | namespace u32, queue u32, 255 - priority u8, part u16, |                          |
+//! |      | kind u32, counted tenant, count u8 of: counted limit   | id: waits in a line of   |
+//! |      | and key; available at u64, place u64                   | several keys             |
+//! | 221  | namespace u32, queue u32, 255 - priority u8, counted   | `LineAt`                 |
+//! |      | tenant, part u16, kind u32, count u8 of: limit and key |                          |
+//! | 222  | namespace u32, counted limit, counted key, queue u32,  | id of the first of a     |
+//! |      | 255 - priority u8, part u16, kind u32, slot where the  | line that stands under   |
+//! |      | line stands                                            | that key                 |
 //! | 200  | stream u32                                             | `Stream`                 |
 //! | 201  | partition u64                                          | `PartitionEnds`          |
 //! | 202  | partition u64, producer u64                            | `ProducerMark`           |
@@ -166,6 +176,10 @@ pub(crate) const TENANT_FIRST: u8 = 193;
 pub(crate) const SLA: u8 = 194;
 pub(crate) const SLA_MINUTE: u8 = 195;
 pub(crate) const LIMIT_CHANGE: u8 = 218;
+pub(crate) const SLA_LEFT: u8 = 219;
+pub(crate) const LINED: u8 = 220;
+pub(crate) const LINE: u8 = 221;
+pub(crate) const LINE_UNDER: u8 = 222;
 
 /// Where the name begins in the key of a gate.
 pub(crate) const GATE_NAME_AT: usize = 6;
@@ -470,6 +484,10 @@ pub(crate) fn kind_set(ns: NamespaceId, name: &str) -> Vec<u8> {
     Key::new(KIND_SET).namespace(ns).text(name).done()
 }
 
+pub(crate) fn sla_left(ns: NamespaceId, name: &str) -> Vec<u8> {
+    Key::new(SLA_LEFT).namespace(ns).text(name).done()
+}
+
 pub(crate) fn sla_minute(ns: NamespaceId, name: &str, minute: u64) -> Vec<u8> {
     Key::new(SLA_MINUTE).namespace(ns).text(name).u64(minute).done()
 }
@@ -698,6 +716,10 @@ mod tests {
             SLA,
             SLA_MINUTE,
             LIMIT_CHANGE,
+            SLA_LEFT,
+            LINED,
+            LINE,
+            LINE_UNDER,
             STREAM,
             PARTITION,
             PRODUCER,

@@ -13,6 +13,8 @@ use crate::hold::HoldCommand;
 use crate::ids::{JobId, NamespaceId, TimeMs};
 use crate::job::Decision;
 use crate::kind::KindCommand;
+use crate::limit::LIMIT_LOOKS;
+use crate::looks::Looks;
 use crate::message::MessageCommand;
 use crate::moment::Moment;
 use crate::queue::{Queue, QueueSettings};
@@ -245,7 +247,10 @@ impl Turn {
             }
             Command::DeleteLimit { name } => self.handle_delete_limit(ns, &name),
             Command::GetLimit { name } => self.limit_answer(ns, &name),
-            Command::ListLimits => Ok(Answer::Limits(self.state.limit_views(ns, usize::MAX))),
+            Command::ListLimits => {
+                let looks = &mut Looks::new(LIMIT_LOOKS);
+                Ok(Answer::Limits(self.state.limit_views(ns, usize::MAX, looks)))
+            }
             Command::DeleteNamespace => self.handle_delete_namespace(ns, moment),
             Command::GetNamespace => Ok(self.namespace_answer(ns)),
             Command::EnqueueJobs(_)

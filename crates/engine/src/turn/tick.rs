@@ -31,6 +31,7 @@ impl Turn {
         self.tell_some();
         self.advance_slices(moment);
         self.state.advance_gates();
+        self.state.advance_deadlines();
         self.end_leases(moment);
         let timers = self.state.timers.first(&self.state);
         if timers.is_some_and(|at| at <= moment.at.0) {
@@ -40,6 +41,7 @@ impl Turn {
             self.record_all(Vec::from_iter(self.state.decide_refills(moment)));
         }
         self.record_all(Vec::from_iter(self.state.decide_limit_round()));
+        self.record_all(Vec::from_iter(self.state.decide_minutes_removed()));
         self.record_all(Vec::from_iter(self.state.decide_let_go()));
         // The next life goes on with it: a stop does not wait for millions of jobs.
         if !self.stopping {
@@ -185,6 +187,7 @@ impl Turn {
             || self.state.gating.goes_on()
             || self.state.holding.goes_on()
             || self.state.limits_go_on()
+            || self.state.slas_go_on()
             || (self.stopping && self.waiters.len() > 0);
         if goes_on || (!self.stopping && operating()) {
             return Some(0);

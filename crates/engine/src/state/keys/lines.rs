@@ -1,11 +1,13 @@
 //! Keys of limits and tenants, and of the lines in which jobs wait for them.
 
 use super::{
-    Key, LIMIT, LIMIT_BUDGET, LIMIT_CHANGE, LIMIT_LINE, LIMIT_REFILL, LIMIT_SPENT, LIMITED, TENANT,
-    TENANT_FIRST, TENANT_LINE, TENANTED, lane_of, texts_at, u32_at, u64_at,
+    Key, LIMIT, LIMIT_BUDGET, LIMIT_CHANGE, LIMIT_LINE, LIMIT_REFILL, LIMIT_SPENT, LIMITED, LINE,
+    LINE_UNDER, LINED, TENANT, TENANT_FIRST, TENANT_LINE, TENANTED, lane_of, texts_at, u32_at,
+    u64_at,
 };
-use crate::ids::{NamespaceId, Place, QueueId, TimeMs};
-use crate::queueing::LaneId;
+use crate::ids::{KindId, NamespaceId, Place, QueueId, TimeMs};
+use crate::limit::{JobLimit, LimitKey};
+use crate::queueing::{LaneId, PartId};
 
 /// What the entries of a line begin with: (limit, key).
 pub(crate) fn limited_prefix(ns: NamespaceId, lane: LaneId, (limit, key): (&str, &str)) -> Vec<u8> {
@@ -96,3 +98,56 @@ pub(crate) fn tenant_first(
     key.u64(available_at.0).u64(place.0).done()
 }
 
+impl Key {
+    fn limits(self, limits: &[JobLimit]) -> Self {
+        let key = self.u8(limits.len() as u8);
+        limits.iter().fold(key, |key, limit| key.text(&limit.name).text(&limit.key))
+    }
+}
+
+/// What the entries of a line begin with whose jobs name several keys, or a key and a tenant.
+pub(crate) fn lined_prefix(
+    ns: NamespaceId,
+    lane: LaneId,
+    tenant: &str,
+    limits: &[JobLimit],
+) -> Vec<u8> {
+    lane_of(Key::new(LINED).namespace(ns), lane).text(tenant).limits(limits).done()
+}
+
+/// The key of an entry, from what those of its line begin with.
+pub(crate) fn with_slot(prefix: Vec<u8>, (available_at, place): (TimeMs, Place)) -> Vec<u8> {
+    Key(prefix).u64(available_at.0).u64(place.0).done()
+}
+
+/// What the keys of the lines of a tenant in a queue and urgency begin with.
+pub(crate) fn lines_of(ns: NamespaceId, of: (QueueId, u8), tenant: &str) -> Vec<u8> {
+    Key::new(LINE).namespace(ns).u32(of.0.0).u8(of.1).text(tenant).done()
+}
+
+pub(crate) fn line(ns: NamespaceId, lane: LaneId, tenant: &str, limits: &[JobLimit]) -> Vec<u8> {
+    let lines = Key(lines_of(ns, (lane.queue, lane.urgency), tenant));
+    lines.u16(lane.part.0).u32(lane.kind.0).limits(limits).done()
+}
+
+/// What the keys begin with that name the lines under a key of a limit.
+pub(crate) fn under(of: &LimitKey) -> Vec<u8> {
+    Key::new(LINE_UNDER).namespace(of.ns).text(&of.name).text(&of.key).done()
+}
+
+/// Those of one lane.
+pub(crate) fn lines_under(of: &LimitKey, lane: LaneId) -> Vec<u8> {
+    lane_of(Key(under(of)), lane).done()
+}
+
+pub(crate) fn line_under(of: &LimitKey, lane: LaneId, stands: (TimeMs, Place)) -> Vec<u8> {
+    with_slot(lines_under(of, lane), stands)
+}
+
+/// The lane that begins in a key at `at`.
+pub(crate) fn lane_at(key: &[u8], at: usize) -> Option<LaneId> {
+    let queue = QueueId(u32_at(key, at)?);
+    let urgency = *key.get(at + 4)?;
+    let part = PartId::at(key, at + 5)?;
+    Some(LaneId { queue, urgency, part, kind: KindId(u32_at(key, at + 7)?) })
+}

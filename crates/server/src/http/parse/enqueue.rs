@@ -208,6 +208,8 @@ impl Reading<'_> {
         let unique = job.unique.as_ref().map(|of| new_unique(self.queue, &job, of, bounds));
         let unique = unique.transpose()?;
         let limit = job.limit.as_ref().map(|limit| job_limit(&job, limit)).transpose()?;
+        let limits = job.limits.iter().flatten().map(|limit| job_limit(&job, limit));
+        let limits = limits.collect::<Result<Vec<_>, _>>()?;
         let named = job.id.map(|id| (JobId(id.0), fingerprint(self.queue, &job)));
         Ok(NewJob {
             id: named.map_or_else(fresh_id, |(id, _)| id),
@@ -232,6 +234,7 @@ impl Reading<'_> {
             unique,
             tick: None,
             limit,
+            limits,
             gates: job.gates.unwrap_or_default(),
             tenant: job.tenant,
             hops: 0,

@@ -9,7 +9,7 @@ use crate::api::{NewJob, RetryText};
 /// given, not as the instant that they lead to; JSON counts without white space between tokens.
 pub(super) fn fingerprint(queue: &str, job: &NewJob<'_>) -> [u8; 16] {
     // Every field is named: one that is added has to be written below, under the next free tag
-    // (29), or a repeated id with another value of it would count as the same request.
+    // (32), or a repeated id with another value of it would count as the same request.
     let NewJob {
         id: _,
         queue: _,
@@ -34,6 +34,7 @@ pub(super) fn fingerprint(queue: &str, job: &NewJob<'_>) -> [u8; 16] {
         cursor,
         unique,
         limit,
+        limits,
         gates,
         tenant,
         version,
@@ -76,6 +77,9 @@ pub(super) fn fingerprint(queue: &str, job: &NewJob<'_>) -> [u8; 16] {
     }
     form.text(29, tenant.as_deref());
     form.number(30, version.map(u64::from));
+    for limit in limits.iter().flatten() {
+        form.field(31, &serde_json::to_vec(limit).unwrap_or_default());
+    }
     form.finish()
 }
 
