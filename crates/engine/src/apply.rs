@@ -176,7 +176,7 @@ impl State {
             Record::OperationChanged { operation } => self.apply_operation_changed(*operation),
             Record::OperationForgotten { id } => self.apply_operation_forgotten(id),
             Record::LimitPut { namespace, name, settings } => {
-                self.apply_limit_whole(namespace, &name, Some(settings));
+                self.apply_limit_whole(namespace, &name, Some(&settings));
             }
             Record::LimitDeleted { namespace, name } => {
                 self.apply_limit_whole(namespace, &name, None);
@@ -204,7 +204,7 @@ impl State {
     fn apply_upkeep(&mut self, fact: Upkeep) {
         match fact {
             Upkeep::LimitChanged { namespace, name, settings } => {
-                self.apply_limit_changed(namespace, &name, settings);
+                self.apply_limit_changed(namespace, &name, settings.as_ref());
             }
             Upkeep::LimitKeysSettled { namespace, name, keys, next } => {
                 self.apply_limit_keys_settled(namespace, &name, keys, next);

@@ -6,7 +6,7 @@ use crate::answer::Delivery;
 use crate::command::LeaseJobs;
 use crate::ids::{JobId, NamespaceId, Token};
 use crate::job::{Body, Checkpoint, DeadReason, Job, Lease};
-use crate::limit::{Room, Taken};
+use crate::limit::{Room, Taken, line_moved};
 use crate::moment::Moment;
 use crate::queueing::Offer;
 use crate::record::{Grant, Record};
@@ -76,7 +76,7 @@ impl State {
                 // What was granted before it in this step used that up.
                 Room::None => continue,
                 Room::Behind(of) => {
-                    step.records.extend(self.decide_line_moved(&job, &of));
+                    step.records.extend(line_moved(&job, &of));
                     continue;
                 }
                 Room::Unknown(of) => {

@@ -118,10 +118,10 @@ impl State {
         &mut self,
         ns: NamespaceId,
         name: &str,
-        settings: Option<LimitSettings>,
+        settings: Option<&LimitSettings>,
     ) {
         let (now, known) = (self.now(), self.limiting.of(ns, name).cloned());
-        let scope = settings.as_ref().or(known.as_ref()).map(|it| it.scope.clone());
+        let scope = settings.or(known.as_ref()).map(|it| it.scope.clone());
         let Some(scope) = scope else { return };
         let change = self.limiting.changes.of(ns, name).cloned();
         let new = LimitChange { number: 0, scope: scope.clone(), before: Vec::new(), next: None };
@@ -135,22 +135,19 @@ impl State {
             change.before.push(OldRule { number: change.number, ended_at: now, rule });
             change.number += 1;
         }
-        match &settings {
-            Some(settings) => {
-                self.put(&keys::limit(ns, name), settings);
-                let all = self.limiting.settings.entry(ns).or_default();
-                all.insert(name.to_owned(), settings.clone());
-                if known.is_none() && settings.counts_leases() {
-                    self.count_leases_of(ns, name, settings);
-                }
+        if let Some(settings) = settings {
+            self.put(&keys::limit(ns, name), settings);
+            let all = self.limiting.settings.entry(ns).or_default();
+            all.insert(name.to_owned(), settings.clone());
+            if known.is_none() && settings.counts_leases() {
+                self.count_leases_of(ns, name, settings);
             }
-            None => {
-                self.remove(&keys::limit(ns, name));
-                if let Some(all) = self.limiting.settings.get_mut(&ns) {
-                    all.remove(name);
-                }
-                self.limiting.forget_leases(ns, name);
+        } else {
+            self.remove(&keys::limit(ns, name));
+            if let Some(all) = self.limiting.settings.get_mut(&ns) {
+                all.remove(name);
             }
+            self.limiting.forget_leases(ns, name);
         }
         let any = self.limiting.leases_after(ns, name, None).next().is_some();
         if any || !change.before.is_empty() {
@@ -282,7 +279,7 @@ impl State {
         &mut self,
         ns: NamespaceId,
         name: &str,
-        settings: Option<LimitSettings>,
+        settings: Option<&LimitSettings>,
     ) {
         self.apply_limit_changed(ns, name, settings);
         if self.limiting.changes.of(ns, name).is_some_and(|change| change.next.is_some()) {

@@ -14,6 +14,7 @@ mod usage;
 pub use change::limits_unsettled;
 pub(crate) use decide::limits_told;
 pub(crate) use line::Line;
+pub(crate) use several::line_moved;
 pub(crate) use told::LIMIT_LOOKS;
 pub(crate) use usage::{Limiting, Room, Taken};
 

@@ -67,6 +67,13 @@ impl<'a> Several<'a> {
     }
 }
 
+/// The record that moves the line of a job under a key of which nothing is left.
+pub(crate) fn line_moved(job: &Job, of: &LimitKey) -> Option<Record> {
+    let under = job.options.limits.iter().position(|it| it.name == of.name)? as u32;
+    let (namespace, id) = (of.ns, job.id);
+    Some(Record::Upkeep { fact: Box::new(Upkeep::LineMoved { namespace, id, under }) })
+}
+
 impl State {
     /// A job comes into its line.
     pub(crate) fn enter_several(&mut self, ns: NamespaceId, lane: LaneId, job: &Job, slot: Slot) {
@@ -81,12 +88,12 @@ impl State {
             Some(at) => {
                 self.part_line(&line, &at);
                 let at = self.line_at(&line, (slot, job.id), at.under);
-                self.join_line(&line, at);
+                self.join_line(&line, &at);
             }
             None => {
                 let under = self.first_spent(&line).unwrap_or(0);
                 let at = self.line_at(&line, (slot, job.id), under);
-                self.join_line(&line, at);
+                self.join_line(&line, &at);
             }
         }
     }
@@ -104,7 +111,7 @@ impl State {
                 let id = keys::id_at(&id, 0).expect("ids were encoded by this engine");
                 let under = self.first_spent(&line).unwrap_or(0);
                 let at = self.line_at(&line, (keys::slot_at_end(&key), id), under);
-                self.join_line(&line, at);
+                self.join_line(&line, &at);
             }
             None => self.remove(&line.key()),
         }
@@ -125,10 +132,10 @@ impl State {
         LineAt { id, first, stands, under }
     }
 
-    fn join_line(&mut self, line: &Several<'_>, at: LineAt) {
+    fn join_line(&mut self, line: &Several<'_>, at: &LineAt) {
         let (ns, lane, stands) = (line.ns, line.lane, at.stands);
-        let of = line.under(&at);
-        self.put(&line.key(), &at);
+        let of = line.under(at);
+        self.put(&line.key(), at);
         if line.tenant.is_some() {
             self.put_bytes(&keys::tenant_first(ns, lane.queue, at.first), &[]);
         }
@@ -197,13 +204,6 @@ impl State {
         lanes
     }
 
-    /// The record that moves the line of a job under a key of which nothing is left.
-    pub(crate) fn decide_line_moved(&self, job: &Job, of: &LimitKey) -> Option<Record> {
-        let under = job.options.limits.iter().position(|it| it.name == of.name)? as u32;
-        let (namespace, id) = (of.ns, job.id);
-        Some(Record::Upkeep { fact: Box::new(Upkeep::LineMoved { namespace, id, under }) })
-    }
-
     pub(crate) fn apply_line_moved(&mut self, ns: NamespaceId, id: JobId, under: u32) {
         let job = self.job(ns, id).expect("who waits in a line is there");
         let lane = self.lane_of(ns, self.queue_of(ns, &job), &job);
@@ -211,7 +211,7 @@ impl State {
         let known: Option<LineAt> = self.value(&line.key());
         if let Some(at) = known.filter(|at| at.id == id && at.under != under) {
             self.part_line(&line, &at);
-            self.join_line(&line, LineAt { under, ..at });
+            self.join_line(&line, &LineAt { under, ..at });
         }
     }
 
@@ -237,7 +237,7 @@ impl State {
                 let line = Several::of(ns, lane, &job);
                 self.part_line(&line, &at);
                 let at = self.line_at(&line, (at.first, at.id), at.under);
-                self.join_line(&line, at);
+                self.join_line(&line, &at);
             }
         }
     }
