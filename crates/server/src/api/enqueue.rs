@@ -91,8 +91,7 @@ pub struct NewJob<'a> {
     #[serde(default, deserialize_with = "super::object::optional")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<JobLimitText>,
-    /// Further limits that count it by keys, each another one; four in all. It starts once there is
-    /// room under all of them.
+    /// Further limits that count it by keys, each another one; four in all.
     #[serde(default, deserialize_with = "super::object::optional_few")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limits: Option<Vec<JobLimitText>>,
