@@ -69,17 +69,15 @@ pub(super) fn fingerprint(queue: &str, job: &NewJob<'_>) -> [u8; 16] {
     if let Some(unique) = unique {
         form.field(26, &serde_json::to_vec(unique).unwrap_or_default());
     }
-    if let Some(limit) = limit {
-        form.field(27, &serde_json::to_vec(limit).unwrap_or_default());
+    let further = limits.iter().flatten().map(|limit| (31, limit));
+    for (tag, limit) in limit.iter().map(|limit| (27, limit)).chain(further) {
+        form.field(tag, &serde_json::to_vec(limit).unwrap_or_default());
     }
     for gate in gates.iter().flatten() {
         form.text(28, Some(gate));
     }
     form.text(29, tenant.as_deref());
     form.number(30, version.map(u64::from));
-    for limit in limits.iter().flatten() {
-        form.field(31, &serde_json::to_vec(limit).unwrap_or_default());
-    }
     form.finish()
 }
 
