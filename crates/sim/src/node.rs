@@ -90,6 +90,16 @@ pub(crate) enum StartError {
 #[derive(Debug)]
 pub(crate) struct Exit;
 
+/// The sort of keys whose values a flush keeps as the flush before it did.
+fn kept_back(canary: Canary) -> Option<u8> {
+    match canary {
+        Canary::WindowBack => Some(BUDGET_KEY_FIRST),
+        Canary::BreachBack => Some(SLA_KEY_FIRST),
+        Canary::LevelBack => Some(MINUTE_KEY_FIRST),
+        _ => None,
+    }
+}
+
 impl Node {
     /// Recovers the shard and makes the beginning of its new life durable.
     pub(crate) fn start(
@@ -419,6 +429,9 @@ impl Node {
             let next = sealed.front().is_some_and(|it| it.position <= durable);
             next.then(|| sealed.pop_front()).flatten()
         } {
+            if let Some(first) = self.canary.and_then(kept_back) {
+                faults::keep_values(first, &mut image.entries, &store.image.entries);
+            }
             match self.canary {
                 Some(Canary::LostDeadSet) => faults::lose_dead(&mut image.entries),
                 Some(Canary::CursorBack) => {
@@ -447,18 +460,9 @@ impl Node {
                 Some(Canary::LeakedSlot) => {
                     faults::keep(SPENT_KEY_FIRST, &mut image.entries, &store.image.entries);
                 }
-                Some(Canary::WindowBack) => {
-                    faults::keep_values(BUDGET_KEY_FIRST, &mut image.entries, &store.image.entries);
-                }
-                Some(Canary::BreachBack) => {
-                    faults::keep_values(SLA_KEY_FIRST, &mut image.entries, &store.image.entries);
-                }
                 Some(Canary::LostDelayed) => faults::lose_delayed(&mut image.entries),
                 Some(Canary::LeakedTenant) => {
                     faults::keep(TENANT_KEY_FIRST, &mut image.entries, &store.image.entries);
-                }
-                Some(Canary::LevelBack) => {
-                    faults::keep_values(MINUTE_KEY_FIRST, &mut image.entries, &store.image.entries);
                 }
                 Some(Canary::LeakedHold) => {
                     let (earlier, first) = (&store.image.entries, HELD_BACK_JOB_KEY_FIRST);

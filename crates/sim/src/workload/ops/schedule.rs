@@ -88,6 +88,17 @@ pub(crate) fn check(map: &SimTree, namespace: &str, jobs: &[JobView]) -> Check {
     }
 }
 
+/// No more of them at a time have not ended, and one of them runs.
+fn check_at_once(own: &[&JobView], most: usize) -> Check {
+    let unfinished = own.iter().filter(|view| view.job.phase.is_unfinished());
+    let running = unfinished.clone().filter(|view| view.lease.is_some()).count();
+    let unfinished = unfinished.count();
+    if unfinished > most || running > 1 {
+        return Err(format!("{unfinished} jobs at once, of which {running} run"));
+    }
+    Ok(())
+}
+
 fn check_one(of: &ScheduleView, own: &[&JobView]) -> Check {
     let state = &of.state;
     if own.len() as u64 != state.enqueued_total {
@@ -137,20 +148,8 @@ fn check_one(of: &ScheduleView, own: &[&JobView]) -> Check {
                 return Err(format!("slot {slot} fired at {}", view.job.enqueued_at));
             }
         }
-        ALONE => {
-            let unfinished = own.iter().filter(|view| view.job.phase.is_unfinished()).count();
-            if unfinished > 1 {
-                return Err(format!("{unfinished} jobs at once"));
-            }
-        }
-        BEHIND => {
-            let unfinished = own.iter().filter(|view| view.job.phase.is_unfinished());
-            let running = unfinished.clone().filter(|view| view.lease.is_some()).count();
-            let unfinished = unfinished.count();
-            if unfinished > 2 || running > 1 {
-                return Err(format!("{unfinished} jobs at once, of which {running} run"));
-            }
-        }
+        ALONE => check_at_once(own, 1)?,
+        BEHIND => check_at_once(own, 2)?,
         _ => {
             let whole = |slot: &TimeMs| slot.0.is_multiple_of(60_000);
             let moved = slots
