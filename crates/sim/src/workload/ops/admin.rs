@@ -34,7 +34,9 @@ pub(crate) fn sample(random: &mut Random, shadow: &Shadow, namespace: usize) -> 
         29..32 => gates::sample(random),
         32 | 33 => holds::sample(random),
         34 | 35 => slas::sample(random),
-        26 if !shadow.jobs.len().is_multiple_of(4) => limits::calls(&mut Random::new(ids.len() as u64)),
+        26 if !shadow.jobs.len().is_multiple_of(4) => {
+            limits::calls(&mut Random::new(ids.len() as u64))
+        }
         24 | 25 => Command::RescheduleJob { id, start: start(random) },
         _ => Command::ListNamespaces { after: None, limit: 9 },
     }
