@@ -98,9 +98,9 @@ struct Options {
     /// How long such a job counts: started, ended, forgotten
     #[arg(long, value_name = "STATE", value_parser = unique_until)]
     unique_until: Option<UniqueUntilText>,
-    /// The limit that counts it, and its key there
-    #[arg(long, value_name = "NAME=KEY", value_parser = job_limit)]
-    limit: Option<JobLimitText>,
+    /// A limit that counts it, and its key there; may be repeated
+    #[arg(long = "limit", value_name = "NAME=KEY", value_parser = job_limit)]
+    limits: Vec<JobLimitText>,
     /// A gate behind which it waits while that is closed; may be repeated
     #[arg(long = "gate", value_name = "GATE")]
     gates: Vec<String>,
@@ -161,7 +161,10 @@ impl Options {
                 ..UniqueText::default()
             });
         }
-        job.limit = self.limit.clone().or_else(|| job.limit.take());
+        if let [limit, further @ ..] = &self.limits[..] {
+            job.limit = Some(limit.clone());
+            job.limits = (!further.is_empty()).then(|| further.to_vec());
+        }
         job.tenant = self.tenant.clone().or_else(|| job.tenant.take());
         job.version = self.kind_version.or(job.version);
         if !self.gates.is_empty() {

@@ -2,9 +2,10 @@
 //! never decide; a record that does not fit the state is a bug and says so.
 
 use crate::ids::{KindId, NamespaceId, QueueId};
+use crate::limit::LimitKey;
 use crate::message::Destination;
 use crate::queue::{Queue, QueueCounts};
-use crate::record::Record;
+use crate::record::{Record, Upkeep};
 use crate::state::{Kind, State, keys};
 
 impl State {
@@ -29,6 +30,7 @@ impl State {
             | Record::LimitPut { .. }
             | Record::LimitDeleted { .. }
             | Record::LimitsRefilled { .. }
+            | Record::Upkeep { .. }
             | Record::GatePut { .. }
             | Record::GateDeleted { .. }
             | Record::GateSetNamed { .. }
@@ -155,9 +157,12 @@ impl State {
             Record::OperationChanged { operation } => self.apply_operation_changed(*operation),
             Record::OperationForgotten { id } => self.apply_operation_forgotten(id),
             Record::LimitPut { namespace, name, settings } => {
-                self.apply_limit_put(namespace, &name, &settings);
+                self.apply_limit_whole(namespace, &name, Some(&settings));
             }
-            Record::LimitDeleted { namespace, name } => self.apply_limit_deleted(namespace, &name),
+            Record::LimitDeleted { namespace, name } => {
+                self.apply_limit_whole(namespace, &name, None);
+            }
+            Record::Upkeep { fact } => self.apply_upkeep(*fact),
             Record::LimitsRefilled { refills } => self.apply_limits_refilled(refills),
             Record::GatePut { namespace, name, gate } => {
                 self.apply_gate_put(namespace, &name, &gate);
@@ -174,6 +179,26 @@ impl State {
                 self.apply_hold_let_go(namespace, &tag, &jobs);
             }
             _ => unreachable!("apply sends the records of jobs elsewhere"),
+        }
+    }
+
+    fn apply_upkeep(&mut self, fact: Upkeep) {
+        match fact {
+            Upkeep::LimitChanged { namespace, name, settings } => {
+                self.apply_limit_changed(namespace, &name, settings.as_ref());
+            }
+            Upkeep::LimitKeysSettled { namespace, name, keys, next } => {
+                self.apply_limit_keys_settled(namespace, &name, keys, next);
+            }
+            Upkeep::LimitKeySettled { namespace, name, key } => {
+                self.settle_key(&LimitKey { ns: namespace, name, key });
+            }
+            Upkeep::SlaMinutesRemoved { namespace, name, minutes, more } => {
+                self.apply_sla_minutes_removed(namespace, name, &minutes, more);
+            }
+            Upkeep::LineMoved { namespace, id, under } => {
+                self.apply_line_moved(namespace, id, under);
+            }
         }
     }
 
@@ -279,6 +304,7 @@ impl State {
         // It has no queues, so no lane is of these.
         for kind in self.kinds.remove_of(ns) {
             self.remove(&keys::kind(kind));
+            self.limiting.forget_kind(kind);
         }
     }
 }

@@ -312,6 +312,8 @@ pub struct NewJob {
     pub tick: Option<Tick>,
     /// The limit that it names, and its key there.
     pub limit: Option<JobLimit>,
+    /// Further ones, each another limit.
+    pub limits: Vec<JobLimit>,
     /// Gates behind which it waits while they are closed. One that does not exist is open.
     pub gates: Vec<String>,
     /// Whose it is: the tenants of a queue take turns.
@@ -348,6 +350,7 @@ impl NewJob {
             unique: None,
             tick: None,
             limit: None,
+            limits: Vec::new(),
             gates: Vec::new(),
             tenant: None,
             hops: 0,

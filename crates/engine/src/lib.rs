@@ -25,6 +25,7 @@ mod kind;
 mod level;
 mod limit;
 mod limits;
+mod looks;
 mod map;
 mod message;
 mod moment;
@@ -96,7 +97,7 @@ pub use moment::Clock;
 pub use operation::{Operation, OperationKind, OperationState};
 pub use position::Position;
 pub use queue::{GoneTotals, JobDefaults, Queue, QueueCounts, QueueSettings};
-pub use record::{Entry, Grant, Next, Record};
+pub use record::{Entry, Grant, Next, Record, Upkeep};
 pub use rejection::Rejection;
 pub use schedule::{
     JobTemplate, LastTick, Missed, NewSchedule, Overlap, PlanFault, Schedule, ScheduleCommand,

@@ -18,6 +18,8 @@ use crate::state::{Namespace, Tombstone, keys};
 use crate::stream::{ProducerView, ReadOffset, TransactionView, groups, told};
 use crate::wire::Wire;
 
+pub use crate::limit::limits_unsettled;
+
 /// What became of a job.
 #[derive(Clone, Debug)]
 pub enum Lookup {

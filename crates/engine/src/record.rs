@@ -1,16 +1,13 @@
-//! Facts that happened. Their numbers are permanent: retired, never reused. A changed meaning is
-//! a new number.
+//! Facts that happened. Their numbers are permanent: a changed meaning is a new number.
 
 mod entry;
 mod grant;
 mod next;
 mod prelude;
-
-pub use entry::Entry;
-pub use grant::Grant;
-pub use next::Next;
+mod upkeep;
 
 use prelude::*;
+pub use {entry::Entry, grant::Grant, next::Next, upkeep::Upkeep};
 
 wire_enum! {
     /// One fact. All of an entry happened together, at the entry's instant.
@@ -20,8 +17,7 @@ wire_enum! {
             /// Which.
             epoch: Epoch,
         },
-        /// From here on records and keys of this level are written. No shard needs it so far: each
-        /// has one level from its first entry on.
+        /// From here on records and keys of this level are written; no shard needs it so far.
         2 => LevelRaised {
             /// The level.
             level: u32,
@@ -597,6 +593,11 @@ wire_enum! {
             /// Which.
             jobs: Vec<JobId>,
         },
+        /// A fact about limits, gates or levels whose parts are brought up to date in slices.
+        220 => Upkeep {
+            /// The fact.
+            fact: Box<Upkeep>,
+        },
         /// A service level was put, breached or kept again.
         190 => SlaPut {
             /// Its namespace.
@@ -738,8 +739,7 @@ wire_enum! {
         233 => TransactionEnded {
             /// Its producer.
             producer: u64,
-            /// The epoch that is the current one from now on: a higher one where somebody else
-            /// ended it.
+            /// The epoch that is current from now on: a higher one where somebody else ended it.
             epoch: u32,
             /// Whether it was committed.
             committed: bool,

@@ -327,7 +327,10 @@ pub enum Rejection {
         limit: usize,
     },
     /// Too many sets of gates that jobs name.
-    #[error("jobs of the namespace name {limit} different sets of gates, as many as they may")]
+    #[error(
+        "jobs of the namespace have named {limit} different sets of gates, as many as they may: \
+         name one of these, or put a gate over their queue or kind, or hold a tag"
+    )]
     TooManyGateSets {
         /// How many there may be.
         limit: usize,

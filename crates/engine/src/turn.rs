@@ -106,7 +106,7 @@ pub struct Turn {
     /// When it was looked last whether service levels are kept.
     slas_looked_at: MonoMs,
     /// Namespaces whose levels are to be looked at in this round.
-    sla_round: Vec<crate::ids::NamespaceId>,
+    sla_round: Option<(crate::ids::NamespaceId, Option<String>)>,
     /// The tags of holds for which somebody waits, or did, by their epochs.
     holds_awaited: BTreeMap<u64, String>,
     /// Who waited for the end of a job and is to be told what came of it.
@@ -137,7 +137,7 @@ impl Turn {
             idle_queues: IdleQueues::default(),
             slices: Slices::default(),
             slas_looked_at: clock.mono,
-            sla_round: Vec::new(),
+            sla_round: None,
             holds_awaited: BTreeMap::new(),
             untold: VecDeque::new(),
             session_round: None,

@@ -77,6 +77,8 @@ pub struct JobOptions {
     pub unique: Option<Unique>,
     /// The limit that counts it, and its key there.
     pub limit: Option<(String, String)>,
+    /// Further limits that count it, and its keys there.
+    pub limits: Vec<(String, String)>,
     /// Gates behind which it waits while they are closed.
     pub gates: Vec<String>,
     /// Whose it is.
@@ -235,6 +237,14 @@ macro_rules! option_setters {
             options.limit = Some((name.into(), key.into()));
             self
         }
+        /// Adds a further limit that counts it, and its key there: each is another one, and the
+        /// job starts once there is room under all of them.
+        pub fn further_limit(mut self, name: impl Into<String>, key: impl Into<String>) -> Self {
+            let $this = &mut self;
+            let options: &mut $crate::JobOptions = $options;
+            options.limits.push((name.into(), key.into()));
+            self
+        }
         /// Adds a gate behind which it waits while that is closed: `longshore gates close NAME`.
         pub fn gate(mut self, gate: impl Into<String>) -> Self {
             let $this = &mut self;
@@ -307,6 +317,7 @@ impl JobOptions {
             cursor: self.cursor.or(defaults.cursor),
             unique: self.unique.or(defaults.unique),
             limit: self.limit.or(defaults.limit),
+            limits: if self.limits.is_empty() { defaults.limits } else { self.limits },
             gates,
             tenant: self.tenant.or(defaults.tenant),
             version: self.version.or(defaults.version),
@@ -351,12 +362,17 @@ impl JobOptions {
             traceparent: self.traceparent.unwrap_or_default(),
             cursor: json(self.cursor),
             unique: self.unique.map(Unique::into_wire),
-            limit: self.limit.map(|(name, key)| v1::JobLimit { name, key, ..Default::default() }),
+            limit: self.limit.map(job_limit),
+            limits: self.limits.into_iter().map(job_limit).collect(),
             gates: self.gates,
             tenant: self.tenant.unwrap_or_default(),
             version: self.version.unwrap_or(J::VERSION),
         }
     }
+}
+
+fn job_limit((name, key): (String, String)) -> v1::JobLimit {
+    v1::JobLimit { name, key, ..Default::default() }
 }
 
 fn policy(policy: RetryPolicy) -> v1::RetryPolicy {

@@ -38,6 +38,10 @@ pub enum Canary {
     ScheduleBack,
     /// A flush keeps keys of limits as spent whose slots were given back since the flush before.
     LeakedSlot,
+    /// A flush keeps what windows have counted as the flush before it did.
+    WindowBack,
+    /// A flush keeps levels, and how often they were breached, as the flush before it did.
+    BreachBack,
     /// A flush keeps what is known of tenants whose last jobs ended since the flush before.
     LeakedTenant,
     /// A flush leaves out gates.
@@ -73,7 +77,7 @@ pub enum Canary {
 }
 
 /// Every canary with its name on the command line.
-pub const CANARIES: [(&str, Canary); 53] = [
+pub const CANARIES: [(&str, Canary); 55] = [
     ("no-fsync", Canary::NoFsync),
     ("token-reuse", Canary::TokenReuse),
     ("lost-dead-set", Canary::LostDeadSet),
@@ -86,6 +90,8 @@ pub const CANARIES: [(&str, Canary); 53] = [
     ("progress-unheard", Canary::ProgressUnheard),
     ("leaked-lock", Canary::LeakedLock),
     ("leaked-slot", Canary::LeakedSlot),
+    ("window-back", Canary::WindowBack),
+    ("breach-back", Canary::BreachBack),
     ("leaked-tenant", Canary::LeakedTenant),
     ("lost-gates", Canary::LostGates),
     ("leaked-hold", Canary::LeakedHold),

@@ -24,9 +24,9 @@ use crate::workload::Check;
 use crate::workload::gates::GATE_KEY_FIRST;
 use crate::workload::holds::HELD_BACK_JOB_KEY_FIRST;
 use crate::workload::keyed::ANSWER_KEY_FIRST;
-use crate::workload::limits::SPENT_KEY_FIRST;
+use crate::workload::limits::{BUDGET_KEY_FIRST, SPENT_KEY_FIRST};
 use crate::workload::relay;
-use crate::workload::slas::MINUTE_KEY_FIRST;
+use crate::workload::slas::{MINUTE_KEY_FIRST, SLA_KEY_FIRST};
 use crate::workload::tenants::TENANT_KEY_FIRST;
 use crate::workload::uniques::UNIQUE_KEY_FIRST;
 
@@ -89,6 +89,16 @@ pub(crate) enum StartError {
 /// The process is to end: a write or sync of the journal failed.
 #[derive(Debug)]
 pub(crate) struct Exit;
+
+/// The sort of keys whose values a flush keeps as the flush before it did.
+fn kept_back(canary: Canary) -> Option<u8> {
+    match canary {
+        Canary::WindowBack => Some(BUDGET_KEY_FIRST),
+        Canary::BreachBack => Some(SLA_KEY_FIRST),
+        Canary::LevelBack => Some(MINUTE_KEY_FIRST),
+        _ => None,
+    }
+}
 
 impl Node {
     /// Recovers the shard and makes the beginning of its new life durable.
@@ -419,6 +429,9 @@ impl Node {
             let next = sealed.front().is_some_and(|it| it.position <= durable);
             next.then(|| sealed.pop_front()).flatten()
         } {
+            if let Some(first) = self.canary.and_then(kept_back) {
+                faults::keep_values(first, &mut image.entries, &store.image.entries);
+            }
             match self.canary {
                 Some(Canary::LostDeadSet) => faults::lose_dead(&mut image.entries),
                 Some(Canary::CursorBack) => {
@@ -450,9 +463,6 @@ impl Node {
                 Some(Canary::LostDelayed) => faults::lose_delayed(&mut image.entries),
                 Some(Canary::LeakedTenant) => {
                     faults::keep(TENANT_KEY_FIRST, &mut image.entries, &store.image.entries);
-                }
-                Some(Canary::LevelBack) => {
-                    faults::keep_values(MINUTE_KEY_FIRST, &mut image.entries, &store.image.entries);
                 }
                 Some(Canary::LeakedHold) => {
                     let (earlier, first) = (&store.image.entries, HELD_BACK_JOB_KEY_FIRST);

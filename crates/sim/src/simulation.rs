@@ -1,6 +1,8 @@
 //! One run: chance chooses what happens next, and after it everything that must be true is
 //! checked.
 
+mod lives;
+
 use std::any::Any;
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,16 +13,15 @@ use longshore_engine::{
     Answer, Clock, Command, ConsumerId, Delivery, JobId, JobState, Limits, ReplyTo, Settlement,
     Token,
 };
-use longshore_journal::disk::Disk;
-use longshore_journal::{Crash, inspect_on};
 
 use crate::canary::Canary;
 use crate::clock::SimClock;
 use crate::network::{Arrival, Call, Network};
-use crate::node::{Exit, NAMESPACES, Node, Released, StartError};
+use crate::node::{Exit, NAMESPACES, Node, Released};
 use crate::random::Random;
 use crate::store::Store;
 use crate::trace::Trace;
+use crate::workload::breaches::{self, Breaches};
 use crate::workload::clients::{Client, crowd};
 use crate::workload::events::Events;
 use crate::workload::fired::Fired;
@@ -103,6 +104,8 @@ pub(crate) struct Simulation {
     pub(crate) relay: Option<Relay>,
     /// Whose messages are events and become jobs, in other runs.
     pub(crate) fired: Option<Fired>,
+    /// Who brings about breaches of a level, in runs without both.
+    pub(crate) breaches: Option<Breaches>,
     canary: Option<Canary>,
     limits: Limits,
     next_id: u64,
@@ -134,6 +137,8 @@ impl Simulation {
         }
         let relay = Relay::of(seed);
         let fired = if relay.is_none() { Fired::of(seed) } else { None };
+        let alone = relay.is_none() && fired.is_none();
+        let breaches = if alone { Breaches::of(seed) } else { None };
         if versions::has_some(seed) {
             clients.iter_mut().for_each(Client::know_versions);
         }
@@ -157,6 +162,7 @@ impl Simulation {
             peers: Peers::of(seed),
             relay,
             fired,
+            breaches,
             canary: config.canary,
             limits,
             next_id: 0,
@@ -244,6 +250,7 @@ impl Simulation {
         self.send_events();
         self.send_relayed();
         self.send_fired();
+        self.send_breaches();
         let rounds = self.random.below(3);
         self.turn(rounds)
     }
@@ -277,6 +284,16 @@ impl Simulation {
         self.trace.note(format_args!("fired sends {}: {command:?}", reply_to.0));
         if node.call_in(relay::NAMESPACE, reply_to, command).is_err() {
             fired.dismissed(reply_to);
+        }
+    }
+
+    /// Somebody enqueues what may be late, or runs it.
+    fn send_breaches(&mut self) {
+        let (Some(node), Some(breaches)) = (&mut self.node, &mut self.breaches) else { return };
+        let Some((reply_to, command)) = breaches.next() else { return };
+        self.trace.note(format_args!("breaches send {}: {command:?}", reply_to.0));
+        if node.call_in(relay::NAMESPACE, reply_to, command).is_err() {
+            breaches.dismissed(reply_to);
         }
     }
 
@@ -391,6 +408,7 @@ impl Simulation {
         if self.events.dismissed(reply_to)
             || self.relay.as_mut().is_some_and(is_relay)
             || self.fired.as_mut().is_some_and(is_fired)
+            || self.breaches.as_mut().is_some_and(|it| it.dismissed(reply_to))
         {
             return;
         }
@@ -457,7 +475,9 @@ impl Simulation {
         }
         let relayed = self.relay.as_mut().and_then(|relay| relay.told(reply_to, &answer));
         let fired = || self.fired.as_mut().and_then(|fired| fired.told(reply_to, &answer));
-        if let Some(checked) = relayed.or_else(fired) {
+        let relayed = relayed.or_else(fired);
+        let breaches = || self.breaches.as_mut().and_then(|it| it.told(reply_to, &answer));
+        if let Some(checked) = relayed.or_else(breaches) {
             return checked;
         }
         let answered = self.network.answered(reply_to, answer.clone());
@@ -511,6 +531,9 @@ impl Simulation {
                 }
                 if let Some(fired) = &self.fired {
                     fired.check(node.tree(), clock, (&node.streams, false))?;
+                }
+                if self.breaches.is_some() {
+                    breaches::check(node.tree(), clock)?;
                 }
                 self.check_messages(node, clock)
             }
@@ -637,132 +660,6 @@ impl Simulation {
                 self.store.refuses_tables = false;
                 self.trace.note(format_args!("the disk has room"));
             }
-        }
-    }
-
-    fn crash(&mut self) {
-        if self.random.percent(50) {
-            let (changes, crash) = (self.random.below(20), self.any_crash());
-            self.trace.note(format_args!("{crash:?} after {changes} changes of the disk"));
-            let in_events = self.random.percent(30);
-            self.store.crash_after(changes, crash, in_events);
-        } else if self.node.is_some() {
-            self.end("crash");
-        }
-    }
-
-    fn any_crash(&mut self) -> Crash {
-        *self.random.pick(&[Crash::Kill, Crash::PowerCut, Crash::PowerCutLosingAll])
-    }
-
-    /// The process ends at once, and perhaps the power with it.
-    pub(crate) fn end(&mut self, why: &str) {
-        let crash = self.any_crash();
-        self.trace.note(format_args!("{why}: {crash:?}"));
-        self.node = None;
-        self.store.crash(crash);
-        self.events.lost();
-        if let Some(relay) = &mut self.relay {
-            relay.lost();
-        }
-        if let Some(fired) = &mut self.fired {
-            fired.lost();
-        }
-        self.give_back.clear();
-        self.unreached.clear();
-        self.gone_callers.clear();
-        self.refusing = false;
-        for client in self.network.cut_all() {
-            if let Some(client) = self.clients.get_mut(client) {
-                client.lost();
-            }
-        }
-        // Their streams went with the server.
-        for client in &mut self.clients {
-            client.stream_broke();
-            client.take_gone();
-        }
-        self.gone.clear();
-        self.note_mono();
-        if let Some(peers) = &mut self.peers {
-            peers.crashed();
-        }
-    }
-
-    /// The process stops as asked. At rest a bit may flip.
-    fn stop(&mut self) -> Check {
-        let clock = self.now();
-        let Some(node) = &mut self.node else { return Ok(()) };
-        self.trace.note(format_args!("stop"));
-        let Ok(Some(released)) = node.stop(&mut self.store, clock) else {
-            self.end("stopping failed");
-            return Ok(());
-        };
-        // Without space for events the journal keeps them.
-        let position = node.turn().position();
-        if node.streams.synced().is_none_or(|synced| synced >= position) {
-            node.watch.check_end(position)?;
-        }
-        self.release(released)?;
-        while let Some((client, reply_to, answer)) = self.network.deliver_answer(&mut self.random) {
-            self.arrive(client, Arrival::Answer(reply_to, answer));
-        }
-        self.end("stopped");
-        if self.random.percent(60) {
-            self.flip_bit();
-        }
-        Ok(())
-    }
-
-    fn flip_bit(&mut self) {
-        let disk = &self.store.disk;
-        let names = disk.names().unwrap_or_default();
-        if names.is_empty() {
-            return;
-        }
-        let name = self.random.pick(&names).clone();
-        let bytes = disk.bytes(&name).unwrap_or_default();
-        // Most of a segment is room for what comes.
-        let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1);
-        let (offset, bit) = (self.random.below(used + 8), self.random.below(8) as u8);
-        disk.flip_bit(&name, offset, bit);
-        self.trace.note(format_args!("bit {bit} of byte {offset} of {name} flips"));
-        self.flipped = Some((name, offset, bit));
-    }
-
-    pub(crate) fn start(&mut self) -> Check {
-        self.clock.boot(&mut self.random);
-        let clock = self.now();
-        self.trace.note(format_args!("start at {} {}", clock.wall, clock.mono));
-        let (limits, canary) = (&self.limits, self.canary);
-        let (random, trace) = (&mut self.random, &mut self.trace);
-        match Node::start(&mut self.store, clock, limits, canary, random, trace) {
-            Ok(node) => {
-                self.lives += 1;
-                self.flipped = None;
-                self.events.check(&node.streams)?;
-                self.node = Some(node);
-                if let Some(peers) = &mut self.peers {
-                    peers.started(clock.mono);
-                }
-                self.check_state()
-            }
-            Err(StartError::Refused(why)) => {
-                self.trace.note(format_args!("refused: {why}"));
-                let report = inspect_on(&self.store.disk, None);
-                self.trace.note(format_args!("verify says: {report:?}"));
-                let Some((name, offset, bit)) = self.flipped.take() else {
-                    return Err(format!("refused without damage: {why}"));
-                };
-                self.refusals += 1;
-                self.store.disk.flip_bit(&name, offset, bit);
-                Ok(())
-            }
-            Err(StartError::Ended(why)) => {
-                self.end(&why);
-                Ok(())
-            }
-            Err(StartError::Violation(what)) => Err(what),
         }
     }
 }

@@ -16,8 +16,9 @@ use crate::wire::wire_struct;
 /// Gates that a namespace may have.
 pub(crate) const GATES_MAX: usize = 1000;
 
-/// Sets of gates that the jobs of a namespace may name: each has a tree of heads of its own.
-pub(crate) const GATE_SETS_MAX: usize = 255;
+/// Sets of gates that the jobs of a namespace may name: each that waits has a tree of heads of its
+/// own, which dispatch looks at.
+pub(crate) const GATE_SETS_MAX: usize = 2000;
 
 /// Gates that one job may name.
 pub(crate) const GATES_OF_JOB_MAX: usize = 8;

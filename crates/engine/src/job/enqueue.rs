@@ -1,12 +1,14 @@
 //! Enqueueing: one job or many, all or none, by themselves or with the end of another job.
 
+use std::collections::BTreeSet;
+
 use crate::answer::{Answer, Enqueued};
 use crate::bounds::{check_duration, check_name, check_size, resolve_start};
 use crate::command::{EnqueueJobs, FollowUp, NewJob, Start};
 use crate::gate::{check_gates, sorted};
 use crate::ids::{NamespaceId, Place, QueueId, TimeMs};
 use crate::job::{Body, Job, JobOptions, Phase, RetryPolicy};
-use crate::limit::JobLimit;
+use crate::limit::{JobLimit, LIMITS_OF_JOB_MAX};
 use crate::limits::Limits;
 use crate::moment::Moment;
 use crate::overlay::Overlay;
@@ -220,6 +222,7 @@ impl<'a> Bulk<'a> {
         let retain_ms_min = new.unique.as_ref().map_or(0, |unique| unique.retain_ms_min(now));
         let max_attempts = new.max_attempts.or(defaults.max_attempts);
         let retry = new.retry.clone().or_else(|| defaults.retry.clone());
+        let own_limits = kept_limits(new);
         Ok(Job {
             id: new.id,
             queue: self.queue.to_owned(),
@@ -240,11 +243,12 @@ impl<'a> Bulk<'a> {
                 metadata: new.metadata.clone(),
                 traceparent: new.traceparent.clone(),
                 unique: new.unique.as_ref().map(|unique| unique.lock(now)),
-                limit: new.limit.clone(),
+                limit: own_limits.0,
                 gates: sorted(&new.gates),
                 tenant: new.tenant.clone(),
                 hops: new.hops,
                 version: new.version,
+                limits: own_limits.1,
             },
             fingerprint: new.fingerprint,
             place: self.overlay.next_place(),
@@ -313,10 +317,7 @@ pub(crate) fn check_new_job(state: &State, new: &NewJob) -> Result<(), Rejection
     check_duration(limits, "max_age", new.max_age_ms, 1)?;
     check_duration(limits, "retain", new.retain_ms, 0)?;
     check_lease(state, new.lease_ms)?;
-    if let Some(JobLimit { name, key }) = &new.limit {
-        check_name(limits, "limit.name", name)?;
-        check_name(limits, "limit.key", key)?;
-    }
+    check_job_limits(limits, new)?;
     check_gates(limits, &new.gates)?;
     if let Some(tenant) = &new.tenant {
         check_name(limits, "tenant", tenant)?;
@@ -332,6 +333,29 @@ pub(crate) fn check_new_job(state: &State, new: &NewJob) -> Result<(), Rejection
         });
     }
     Ok(())
+}
+
+fn check_job_limits(limits: &crate::limits::Limits, new: &NewJob) -> Result<(), Rejection> {
+    let named: Vec<&JobLimit> = new.limit.iter().chain(&new.limits).collect();
+    for JobLimit { name, key } in &named {
+        check_name(limits, "limit.name", name)?;
+        check_name(limits, "limit.key", key)?;
+    }
+    let names: BTreeSet<&str> = named.iter().map(|limit| limit.name.as_str()).collect();
+    if named.len() > LIMITS_OF_JOB_MAX || names.len() < named.len() {
+        let value = format!("{} limits", named.len());
+        let allowed = format!("at most {LIMITS_OF_JOB_MAX}, and each of them once");
+        return Err(Rejection::ValueRefused { field: "limits", value, allowed });
+    }
+    Ok(())
+}
+
+/// The limits that a job names, as they are kept: the only one of a job without a tenant apart.
+fn kept_limits(new: &NewJob) -> (Option<JobLimit>, Vec<JobLimit>) {
+    match (&new.limit, new.limits.as_slice(), &new.tenant) {
+        (Some(only), [], None) | (None, [only], None) => (Some(only.clone()), Vec::new()),
+        _ => (None, new.limit.iter().chain(&new.limits).cloned().collect()),
+    }
 }
 
 /// Options that jobs may have.

@@ -6,7 +6,7 @@ use crate::answer::Delivery;
 use crate::command::LeaseJobs;
 use crate::ids::{JobId, NamespaceId, TimeMs, Token};
 use crate::job::{Body, Checkpoint, DeadReason, Job, Lease};
-use crate::limit::Taken;
+use crate::limit::{Room, Taken, line_moved};
 use crate::moment::Moment;
 use crate::queueing::Offer;
 use crate::record::{Grant, Record};
@@ -73,9 +73,18 @@ impl State {
                 step.records.push(held_back);
                 continue;
             }
-            if !self.take_limits(namespace, &job, &mut taken, moment) {
+            match self.take_limits(namespace, &job, &mut taken, moment) {
+                Room::Taken => {}
                 // What was granted before it in this step used that up.
-                continue;
+                Room::None => continue,
+                Room::Behind(of) => {
+                    step.records.extend(line_moved(&job, &of));
+                    continue;
+                }
+                Room::Unknown(of) => {
+                    step.records.push(of.settled());
+                    continue;
+                }
             }
             let checkpoint = if job.has_run() { self.checkpoint(namespace, id) } else { None };
             let cursor = checkpoint.as_ref().and_then(|checkpoint| checkpoint.cursor.as_ref());

@@ -119,6 +119,16 @@ wire_struct! {
         pub tenant: Option<String> = 70,
         /// The version of its kind; 0 for none.
         pub version: u32 = 71,
+        /// The limits that it names, with its keys there, where they are several, or where it has
+        /// a tenant, too; else `limit` has the only one.
+        pub limits: Vec<JobLimit> = 150,
+    }
+}
+
+impl JobOptions {
+    /// The limits that it names.
+    pub fn own_limits(&self) -> impl Iterator<Item = &JobLimit> {
+        self.limit.iter().chain(&self.limits)
     }
 }
 
@@ -352,8 +362,8 @@ impl Job {
         self.due_at.unwrap_or(self.enqueued_at)
     }
 
-    /// The tenant whose turns the job waits for. One that names a key of a limit waits for that
-    /// key alone: a grant may spend it, and would move a line of each tenant that shares it.
+    /// The tenant whose turns the job waits for. One that an earlier version enqueued with a key of
+    /// a limit waits for that key alone.
     pub(crate) fn turns_of(&self) -> Option<&str> {
         self.options.tenant.as_deref().filter(|_| self.options.limit.is_none())
     }

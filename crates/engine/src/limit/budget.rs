@@ -15,6 +15,15 @@ wire_struct! {
         pub(crate) since: TimeMs,
         /// When the window ends; when the bucket has a token again, or is full.
         pub(crate) refill_at: TimeMs,
+        /// The number of the rule of its limit by which that is so.
+        pub(crate) rule: u64 = 150,
+    }
+}
+
+impl LimitBudget {
+    /// One whose rule is yet to be named.
+    fn new(amount: u64, since: TimeMs, refill_at: TimeMs) -> Self {
+        Self { amount, since, refill_at, rule: 0 }
     }
 }
 
@@ -42,7 +51,7 @@ impl Bucket {
         }
         let wanted = if amount < self.token { self.token } else { self.full };
         let in_ms = (wanted - amount).div_ceil(self.per_ms.max(1));
-        Some(LimitBudget { amount, since: now, refill_at: now.plus(in_ms) })
+        Some(LimitBudget::new(amount, now, now.plus(in_ms)))
     }
 }
 
@@ -81,7 +90,7 @@ impl LimitRule {
             Self::Concurrency { .. } => None,
             Self::Window { period_ms, .. } => {
                 let since = TimeMs(now.0 - now.0 % period_ms.max(1));
-                let new = LimitBudget { amount: 0, since, refill_at: since.plus(period_ms) };
+                let new = LimitBudget::new(0, since, since.plus(period_ms));
                 let known = budget.filter(|it| now < it.refill_at).cloned().unwrap_or(new);
                 Some(LimitBudget { amount: known.amount + 1, ..known })
             }
@@ -127,7 +136,7 @@ impl LimitRule {
                 let since = TimeMs(now.0 - now.0 % (*period_ms).max(1));
                 let refill_at = since.plus(*period_ms);
                 let amount = budget.amount;
-                (budget.since >= since).then_some(LimitBudget { amount, since, refill_at })
+                (budget.since >= since).then(|| LimitBudget::new(amount, since, refill_at))
             }
             _ => Some(budget.clone()),
         }

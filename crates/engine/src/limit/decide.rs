@@ -1,14 +1,15 @@
 //! Limits as a resource: put, described, removed. A change of the numbers holds at once; what a
 //! limit counts, and in which way, stays as long as it exists.
 
-use super::{LIMITS_MAX, LimitKey, LimitRule, LimitScope, LimitSettings};
+use super::change::CHANGES_MAX;
+use super::{LIMITS_MAX, LimitRule, LimitScope, LimitSettings};
 use crate::answer::BlockedBy;
 use crate::bounds::{check_duration, check_name};
 use crate::ids::NamespaceId;
 use crate::job::Job;
 use crate::limits::Limits;
 use crate::map::Reader;
-use crate::record::Record;
+use crate::record::{Record, Upkeep};
 use crate::rejection::Rejection;
 use crate::state::{State, keys};
 use crate::wire::Wire;
@@ -45,6 +46,11 @@ fn check_settings(limits: &Limits, settings: &LimitSettings) -> Result<(), Rejec
     }
 }
 
+fn changed(namespace: NamespaceId, name: &str, settings: Option<LimitSettings>) -> Record {
+    let fact = Upkeep::LimitChanged { namespace, name: name.to_owned(), settings };
+    Record::Upkeep { fact: Box::new(fact) }
+}
+
 /// The limits that hold a waiting job back.
 pub(crate) fn limits_told(reader: &dyn Reader, ns: NamespaceId, job: &Job) -> Vec<BlockedBy> {
     let prefix = keys::Key::new(keys::LIMIT).namespace(ns).done();
@@ -52,7 +58,7 @@ pub(crate) fn limits_told(reader: &dyn Reader, ns: NamespaceId, job: &Job) -> Ve
     reader.scan(&prefix, &keys::after_prefix(&prefix), &mut |key, value| {
         let settings = LimitSettings::from_bytes(value);
         if let (Some((name, _)), Ok(settings)) = (keys::text_at(key, 5), settings) {
-            let own = job.options.limit.as_ref();
+            let own = &job.options;
             let key = settings.key_of(&name, (&job.queue, &job.kind), own).map(str::to_owned);
             let spent = |key: &String| reader.get(&keys::limit_spent(ns, &name, key)).is_some();
             if let Some(key) = key.filter(spent) {
@@ -88,8 +94,34 @@ impl State {
         {
             return Err(Rejection::TooManyLimits { limit: LIMITS_MAX });
         }
-        let name = name.to_owned();
-        Ok(Some(Record::LimitPut { namespace, name, settings }))
+        self.check_change(namespace, name, &settings)?;
+        Ok(Some(changed(namespace, name, Some(settings))))
+    }
+
+    /// While keys of a limit are yet to be looked through, it is not changed over and over, and
+    /// one of its name that counts something else does not come.
+    fn check_change(
+        &self,
+        ns: NamespaceId,
+        name: &str,
+        settings: &LimitSettings,
+    ) -> Result<(), Rejection> {
+        let change = self.limiting.changes.of(ns, name).filter(|change| change.next.is_some());
+        let Some(change) = change else { return Ok(()) };
+        let sort = |scope: &LimitScope| std::mem::discriminant(scope);
+        let others = sort(&change.scope) != sort(&settings.scope);
+        if others && self.limiting.of(ns, name).is_none() {
+            let value = "another one than that of the limit that was deleted".to_owned();
+            let allowed =
+                "that one until all of its keys are forgotten; or another name".to_owned();
+            return Err(Rejection::ValueRefused { field: "scope", value, allowed });
+        }
+        if change.before.len() >= CHANGES_MAX {
+            let value = format!("changed {CHANGES_MAX} times in short succession");
+            let allowed = "the next change once all keys are as the last one says".to_owned();
+            return Err(Rejection::ValueRefused { field: "limit", value, allowed });
+        }
+        Ok(())
     }
 
     pub(crate) fn decide_limit_deleted(
@@ -98,59 +130,6 @@ impl State {
         name: &str,
     ) -> Result<Record, Rejection> {
         self.known_limit(namespace, name)?;
-        Ok(Record::LimitDeleted { namespace, name: name.to_owned() })
-    }
-
-    pub(crate) fn apply_limit_put(&mut self, ns: NamespaceId, name: &str, new: &LimitSettings) {
-        self.put(&keys::limit(ns, name), new);
-        let all = self.limiting.settings.entry(ns).or_default();
-        let before = all.insert(name.to_owned(), new.clone());
-        if before.is_none() && new.counts_leases() {
-            self.count_leases_of(ns, name, new);
-        }
-        let now = self.now();
-        for of in self.known_keys(ns, name) {
-            let budget = self.value(&keys::limit_budget(ns, &of.name, &of.key));
-            if let (Some(before), Some(budget)) = (&before, budget) {
-                let after = new.rule.after_change(&before.rule, &budget, now);
-                self.keep_budget(&of, Some(&budget), after.as_ref());
-            }
-            self.judge(&of);
-        }
-    }
-
-    /// Counts the leases that there are when a limit comes.
-    fn count_leases_of(&mut self, ns: NamespaceId, name: &str, settings: &LimitSettings) {
-        for (_, live) in self.leases.of(ns) {
-            let (job, own) = (&live.job, live.job.options.limit.as_ref());
-            if let Some(key) = settings.key_of(name, (&job.queue, &job.kind), own) {
-                self.limiting.count(LimitKey::new(ns, name, key));
-            }
-        }
-    }
-
-    pub(crate) fn apply_limit_deleted(&mut self, ns: NamespaceId, name: &str) {
-        let Some(settings) = self.limiting.of(ns, name).cloned() else { return };
-        for of in self.known_keys(ns, name) {
-            let budget = self.value(&keys::limit_budget(ns, &of.name, &of.key));
-            if budget.is_some() {
-                self.keep_budget(&of, budget.as_ref(), None);
-            }
-            self.limiting.forget(&of);
-            self.mark(&of, &settings.scope, false);
-        }
-        self.remove(&keys::limit(ns, name));
-        if let Some(all) = self.limiting.settings.get_mut(&ns) {
-            all.remove(name);
-        }
-    }
-
-    /// The namespace is gone, and its limits with it.
-    pub(crate) fn drop_limits(&mut self, ns: NamespaceId) {
-        let names = self.limiting.settings.get(&ns).into_iter().flat_map(|all| all.keys());
-        for name in names.cloned().collect::<Vec<_>>() {
-            self.apply_limit_deleted(ns, &name);
-        }
-        self.limiting.settings.remove(&ns);
+        Ok(changed(namespace, name, None))
     }
 }

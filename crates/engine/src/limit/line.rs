@@ -4,8 +4,8 @@
 use std::ops::ControlFlow;
 
 use super::{JobLimit, LimitKey, LimitScope};
-use crate::ids::{JobId, KindId, NamespaceId, QueueId};
-use crate::queueing::{LaneId, PartId, Slot};
+use crate::ids::{JobId, NamespaceId};
+use crate::queueing::{LaneId, Slot};
 use crate::state::{State, keys};
 
 /// A line: a lane and a key of a limit.
@@ -41,6 +41,7 @@ impl Line {
 impl State {
     /// A job comes into its line.
     pub(crate) fn enter_line(&mut self, line: &Line, slot: Slot, id: JobId) {
+        self.settle_asked(&line.of);
         self.put(&line.entry(slot), &id);
         let head: Option<Slot> = self.value(&line.head());
         if head.is_some_and(|head| head < slot) {
@@ -57,8 +58,8 @@ impl State {
 
     /// Whether nothing is left of a key that jobs name. A limit of another scope, of the same name,
     /// counts keys of its own, which hold no line back.
-    fn is_spent_key(&self, of: &LimitKey) -> bool {
-        let scope = self.limiting.of(of.ns, &of.name).map(|settings| &settings.scope);
+    pub(super) fn is_spent_key(&self, of: &LimitKey) -> bool {
+        let scope = self.limiting.scope_of(of.ns, &of.name);
         matches!(scope, Some(LimitScope::Key)) && self.get(&of.spent()).is_some()
     }
 
@@ -108,16 +109,9 @@ impl State {
         let mut lines = Vec::new();
         self.scan(&prefix, &keys::after_prefix(&prefix), &mut |key, value| {
             let at = prefix.len();
-            let line = || {
-                let queue = QueueId(keys::u32_at(key, at)?);
-                let urgency = *key.get(at + 4)?;
-                let part = PartId::at(key, at + 5)?;
-                let kind = KindId(keys::u32_at(key, at + 7)?);
-                let lane = LaneId { queue, urgency, part, kind };
-                Some(Line { ns: of.ns, lane, of: of.clone() })
-            };
             let slot = crate::wire::Wire::from_bytes(value);
-            let line = line().zip(slot.ok());
+            let line = keys::lane_at(key, at).map(|lane| Line { ns: of.ns, lane, of: of.clone() });
+            let line = line.zip(slot.ok());
             lines.push(line.unwrap_or_else(|| panic!("key {key:02x?} in the state is no line's")));
             ControlFlow::Continue(())
         });

@@ -4,16 +4,22 @@
 //! jobs that name a key stand in a line of that key, whose first alone is in its lane.
 
 mod budget;
+mod change;
 mod decide;
 mod line;
+mod several;
 mod told;
 mod usage;
 
+pub use change::limits_unsettled;
 pub(crate) use decide::limits_told;
 pub(crate) use line::Line;
-pub(crate) use usage::{Limiting, Taken};
+pub(crate) use several::line_moved;
+pub(crate) use told::LIMIT_LOOKS;
+pub(crate) use usage::{Limiting, Room, Taken};
 
 use crate::ids::{NamespaceId, TimeMs};
+use crate::job::JobOptions;
 use crate::state::keys;
 use crate::wire::{wire_enum, wire_struct};
 
@@ -101,6 +107,9 @@ wire_struct! {
     }
 }
 
+/// Keys of limits that one job may name.
+pub(crate) const LIMITS_OF_JOB_MAX: usize = 4;
+
 /// A limit as it is told.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LimitView {
@@ -153,7 +162,7 @@ impl LimitSettings {
         &self,
         name: &str,
         (queue, kind): (&'a str, &'a str),
-        own: Option<&'a JobLimit>,
+        own: &'a JobOptions,
     ) -> Option<&'a str> {
         let only = |name: &Option<String>, of: &'a str| {
             name.as_ref().is_none_or(|name| name == of).then_some(of)
@@ -162,7 +171,10 @@ impl LimitSettings {
             LimitScope::Namespace => Some(""),
             LimitScope::Queue { name } => only(name, queue),
             LimitScope::Kind { name } => only(name, kind),
-            LimitScope::Key => own.filter(|own| own.name == name).map(|own| own.key.as_str()),
+            LimitScope::Key => {
+                let own = own.own_limits().find(|own| own.name == name);
+                own.map(|own| own.key.as_str())
+            }
         }
     }
 

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 
 use super::{LimitKey, LimitKeyView, LimitScope, LimitSettings, LimitView};
 use crate::ids::NamespaceId;
+use crate::looks::Looks;
 use crate::rejection::Rejection;
 use crate::state::{State, keys};
 
@@ -17,8 +18,8 @@ const WAITING_TOLD_MAX: usize = 1000;
 /// Keys of a limit that are told one by one.
 const KEYS_TOLD_MAX: usize = 20;
 
-/// Entries that are counted in one answer.
-const LOOKS_MAX: usize = 20_000;
+/// What one answer about limits looks at.
+pub(crate) const LIMIT_LOOKS: usize = 8000;
 
 impl State {
     pub(super) fn known_limit(
@@ -32,14 +33,23 @@ impl State {
 
     pub(crate) fn limit_view(&self, ns: NamespaceId, name: &str) -> Result<LimitView, Rejection> {
         let settings = self.known_limit(ns, name)?;
-        Ok(self.view_of_limit(ns, (name, settings), KEYS_TOLD_MAX, &mut { LOOKS_MAX }))
+        let looks = &mut Looks::new(LIMIT_LOOKS);
+        Ok(self.view_of_limit(ns, (name, settings), KEYS_TOLD_MAX, looks))
     }
 
     /// The limits of the namespace, up to so many, without their keys.
-    pub(crate) fn limit_views(&self, ns: NamespaceId, most: usize) -> Vec<LimitView> {
-        let looks = &mut { LOOKS_MAX };
-        let all = self.limiting.all(ns).take(most);
-        all.map(|(name, settings)| self.view_of_limit(ns, (name, settings), 0, looks)).collect()
+    pub(crate) fn limit_views(
+        &self,
+        ns: NamespaceId,
+        most: usize,
+        looks: &mut Looks,
+    ) -> Vec<LimitView> {
+        let all: Vec<_> = self.limiting.all(ns).take(most).collect();
+        let count = all.len();
+        let told = all.into_iter().enumerate().map(|(at, (name, settings))| {
+            looks.share(count - at, |own| self.view_of_limit(ns, (name, settings), 0, own))
+        });
+        told.collect()
     }
 
     fn view_of_limit(
@@ -47,28 +57,27 @@ impl State {
         ns: NamespaceId,
         (name, settings): (&str, &LimitSettings),
         keys_max: usize,
-        looks: &mut usize,
+        looks: &mut Looks,
     ) -> LimitView {
         let prefix = keys::Key::new(keys::LIMIT_SPENT).namespace(ns).text(name).done();
         let mut spent = Vec::new();
-        let most = SPENT_TOLD_MAX.min(*looks);
-        self.scan(&prefix, &keys::after_prefix(&prefix), &mut |key, _| {
-            if spent.len() >= most {
-                return ControlFlow::Break(());
-            }
-            spent.extend(keys::text_at(key, prefix.len()).map(|(key, _)| key));
-            ControlFlow::Continue(())
-        });
-        *looks -= spent.len();
+        if looks.seek() {
+            self.scan(&prefix, &keys::after_prefix(&prefix), &mut |key, _| {
+                if spent.len() >= SPENT_TOLD_MAX || !looks.step() {
+                    return ControlFlow::Break(());
+                }
+                spent.extend(keys::text_at(key, prefix.len()).map(|(key, _)| key));
+                ControlFlow::Continue(())
+            });
+        }
         let (mut waiting, mut told) = (0, Vec::new());
         for key in &spent {
-            let left = WAITING_TOLD_MAX.saturating_sub(waiting).min(*looks);
-            if left == 0 {
+            let left = WAITING_TOLD_MAX.saturating_sub(waiting);
+            if left == 0 || looks.is_used_up() {
                 break;
             }
             let of = LimitKey::new(ns, name, key);
-            let count = self.waiting_behind(&of, &settings.scope, left);
-            *looks -= count.min(left);
+            let count = self.waiting_behind(&of, &settings.scope, left, looks);
             waiting += count;
             if told.len() < keys_max {
                 let running = self.limiting.leases.get(&of).copied().unwrap_or_default();
@@ -87,35 +96,83 @@ impl State {
     }
 
     /// Jobs that wait behind a key of which nothing is left, up to `most`.
-    fn waiting_behind(&self, of: &LimitKey, scope: &LimitScope, most: usize) -> usize {
-        let of_queue = |queue: &crate::queue::Queue| queue.counts.waiting;
-        let counted = match scope {
-            LimitScope::Key => return self.waiting_in_lines(of, most),
-            LimitScope::Queue { .. } => self.queues.named(of.ns, &of.key).map_or(0, of_queue),
+    fn waiting_behind(
+        &self,
+        of: &LimitKey,
+        scope: &LimitScope,
+        most: usize,
+        looks: &mut Looks,
+    ) -> usize {
+        let mut looked = |count: u64| looks.step().then_some(count);
+        let counted: u64 = match scope {
+            LimitScope::Key => return self.waiting_in_lines(of, most, looks),
+            LimitScope::Queue { .. } => {
+                let queue = self.queues.named(of.ns, &of.key);
+                queue.and_then(|queue| looked(queue.counts.waiting)).unwrap_or(0)
+            }
             LimitScope::Kind { .. } => {
                 let versions = self.kinds.all_of(of.ns, &of.key).into_iter();
                 let kinds = versions.filter_map(|id| self.kinds.get(id));
-                kinds.map(|kind| kind.waiting).sum()
+                kinds.map_while(|kind| looked(kind.waiting)).sum()
             }
             LimitScope::Namespace => {
                 let queues = self.queues.after(of.ns, None).take(most);
-                queues.map(of_queue).sum()
+                queues.map_while(|queue| looked(queue.counts.waiting)).sum()
             }
         };
         usize::try_from(counted).unwrap_or(most).min(most)
     }
 
-    fn waiting_in_lines(&self, of: &LimitKey, most: usize) -> usize {
+    fn waiting_in_lines(&self, of: &LimitKey, most: usize, looks: &mut Looks) -> usize {
         let mut count = 0;
+        if !looks.seek() {
+            return count;
+        }
         for lane in self.lanes_of_lines(of) {
-            let line = keys::limited_prefix(of.ns, lane, (&of.name, &of.key));
-            self.scan(&line, &keys::after_prefix(&line), &mut |_, _| {
-                count += 1;
-                if count < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-            });
-            if count >= most {
+            if count >= most || !looks.seek() {
                 break;
             }
+            let line = keys::limited_prefix(of.ns, lane, (&of.name, &of.key));
+            self.scan(&line, &keys::after_prefix(&line), &mut |_, _| {
+                if count >= most || !looks.step() {
+                    return ControlFlow::Break(());
+                }
+                count += 1;
+                ControlFlow::Continue(())
+            });
+        }
+        count + self.waiting_in_several(of, most.saturating_sub(count), looks)
+    }
+
+    /// Jobs of lines that stand under a key, where the jobs name several.
+    fn waiting_in_several(&self, of: &LimitKey, most: usize, looks: &mut Looks) -> usize {
+        let (prefix, mut lines) = (keys::under(of), Vec::new());
+        if !looks.seek() {
+            return 0;
+        }
+        self.scan(&prefix, &keys::after_prefix(&prefix), &mut |key, id| {
+            if lines.len() >= most || !looks.step() {
+                return ControlFlow::Break(());
+            }
+            let id = keys::id_at(id, 0).expect("ids were encoded by this engine");
+            lines.extend(keys::lane_at(key, prefix.len()).map(|lane| (lane, id)));
+            ControlFlow::Continue(())
+        });
+        let mut count = 0;
+        for (lane, id) in lines {
+            if count >= most || !looks.seek() {
+                break;
+            }
+            let job = self.job(of.ns, id).expect("a line has a first job");
+            let tenant = job.turns_of().unwrap_or_default();
+            let line = keys::lined_prefix(of.ns, lane, tenant, &job.options.limits);
+            self.scan(&line, &keys::after_prefix(&line), &mut |_, _| {
+                if count >= most || !looks.step() {
+                    return ControlFlow::Break(());
+                }
+                count += 1;
+                ControlFlow::Continue(())
+            });
         }
         count
     }

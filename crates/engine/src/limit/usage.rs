@@ -1,11 +1,12 @@
 //! What limits have counted: leases in memory, budgets in the tree. A key of which nothing is left
 //! is *spent*, which stands in the tree and changes with the records that count.
 
+use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use super::budget::LimitBudget;
+use super::change::Changes;
 use super::{LimitKey, LimitRefill, LimitRule, LimitScope, LimitSettings};
 use crate::command::QueuePattern;
 use crate::ids::{KindId, NamespaceId, QueueId, TimeMs};
@@ -30,6 +31,8 @@ pub(crate) struct Limiting {
     queues: BTreeMap<(NamespaceId, String), u32>,
     kinds: BTreeMap<KindId, u32>,
     pub(crate) refills: Frontier,
+    /// Limits that were changed.
+    pub(super) changes: Changes,
 }
 
 impl Default for Limiting {
@@ -42,12 +45,26 @@ impl Default for Limiting {
             queues: BTreeMap::new(),
             kinds: BTreeMap::new(),
             refills: Frontier::new(vec![keys::LIMIT_REFILL]),
+            changes: Changes::default(),
         }
     }
 }
 
 /// Grants under decision, by the limits that count them.
 pub(crate) type Taken = BTreeMap<LimitKey, u64>;
+
+/// Whether limits let a job start.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) enum Room {
+    /// They do, and it is taken.
+    Taken,
+    /// They do not, beside what was taken already.
+    None,
+    /// They do not: nothing is left of this key.
+    Behind(LimitKey),
+    /// Nothing is left of this key since its limit has changed, which does not show yet.
+    Unknown(LimitKey),
+}
 
 fn turn<K: Ord>(counts: &mut BTreeMap<K, u32>, of: K, spent: bool) {
     match counts.entry(of) {
@@ -91,10 +108,18 @@ impl Limiting {
         self.take_from_running(of, 1);
     }
 
-    /// The leases of a key count no longer.
-    pub(super) fn forget(&mut self, of: &LimitKey) {
-        let count = self.leases.remove(of).unwrap_or_default();
-        self.take_from_running(of, count);
+    /// The leases of a limit count no longer.
+    pub(super) fn forget_leases(&mut self, ns: NamespaceId, name: &str) {
+        let gone: Vec<LimitKey> = self.leases_after(ns, name, None).cloned().collect();
+        for of in gone {
+            let count = self.leases.remove(&of).unwrap_or_default();
+            self.take_from_running(&of, count);
+        }
+    }
+
+    /// A version of a kind is gone with its namespace.
+    pub(crate) fn forget_kind(&mut self, kind: KindId) {
+        self.kinds.remove(&kind);
     }
 
     fn take_from_running(&mut self, of: &LimitKey, count: u64) {
@@ -124,7 +149,7 @@ impl Limiting {
     /// The limits that count a job, and under which key each does.
     fn counting(&self, ns: NamespaceId, job: &Job) -> Vec<(LimitKey, LimitRule)> {
         let Some(all) = self.settings.get(&ns) else { return Vec::new() };
-        let own = job.options.limit.as_ref();
+        let own = &job.options;
         let counting = all.iter().filter_map(|(name, settings)| {
             let key = settings.key_of(name, (&job.queue, &job.kind), own)?;
             Some((LimitKey::new(ns, name, key), settings.rule.clone()))
@@ -134,10 +159,6 @@ impl Limiting {
 }
 
 impl State {
-    fn budget(&self, of: &LimitKey) -> Option<LimitBudget> {
-        self.value(&keys::limit_budget(of.ns, &of.name, &of.key))
-    }
-
     /// Whether the limits let one more job start beside those that were taken already; then it is
     /// taken.
     pub(crate) fn take_limits(
@@ -146,23 +167,27 @@ impl State {
         job: &Job,
         taken: &mut Taken,
         moment: Moment,
-    ) -> bool {
+    ) -> Room {
         let counting = self.limiting.counting(ns, job);
-        let fits = counting.iter().all(|(of, rule)| {
+        for (of, rule) in &counting {
             let left = match rule {
                 LimitRule::Concurrency { max } => {
                     max.saturating_sub(self.limiting.leases.get(of).copied().unwrap_or(0))
                 }
                 rule => rule.left(self.budget(of).as_ref(), moment.at),
             };
-            taken.get(of).copied().unwrap_or(0) < left
-        });
-        if fits {
-            for (of, _) in counting {
-                *taken.entry(of).or_default() += 1;
+            if left == 0 {
+                let known = self.get(&of.spent()).is_some();
+                return if known { Room::Behind(of.clone()) } else { Room::Unknown(of.clone()) };
+            }
+            if taken.get(of).copied().unwrap_or(0) >= left {
+                return Room::None;
             }
         }
-        fits
+        for (of, _) in counting {
+            *taken.entry(of).or_default() += 1;
+        }
+        Room::Taken
     }
 
     /// A lease is there, as far as limits count those.
@@ -179,9 +204,9 @@ impl State {
         let now = self.now();
         for (of, rule) in self.limiting.counting(ns, job) {
             if !matches!(rule, LimitRule::Concurrency { .. }) {
-                let before = self.budget(&of);
-                let after = rule.after_grant(before.as_ref(), now);
-                self.keep_budget(&of, before.as_ref(), after.as_ref());
+                let (kept, budget) = (self.kept_budget(&of), self.budget(&of));
+                let after = rule.after_grant(budget.as_ref(), now);
+                self.keep_budget(&of, kept.as_ref(), after);
             }
             self.judge(&of);
         }
@@ -202,11 +227,13 @@ impl State {
         &mut self,
         of: &LimitKey,
         before: Option<&LimitBudget>,
-        after: Option<&LimitBudget>,
+        after: Option<LimitBudget>,
     ) {
+        let rule = self.limiting.changes.of(of.ns, &of.name).map_or(0, |change| change.number);
+        let after = after.map(|budget| LimitBudget { rule, ..budget });
         let refill =
             |budget: &LimitBudget| keys::limit_refill(budget.refill_at, of.ns, &of.name, &of.key);
-        let (old, new) = (before.map(refill), after.map(refill));
+        let (old, new) = (before.map(refill), after.as_ref().map(refill));
         if old != new {
             if let Some(old) = old {
                 self.limiting.refills.forget_first();
@@ -220,7 +247,7 @@ impl State {
         let key = keys::limit_budget(of.ns, &of.name, &of.key);
         match after {
             Some(after) => {
-                self.put(&key, after);
+                self.put(&key, &after);
             }
             None => self.remove(&key),
         }
@@ -228,17 +255,19 @@ impl State {
 
     /// Finds out whether the key is spent, and lets go or holds back what that means.
     pub(super) fn judge(&mut self, of: &LimitKey) {
-        let Some(settings) = self.limiting.of(of.ns, &of.name).cloned() else { return };
-        let spent = match &settings.rule {
-            LimitRule::Concurrency { max } => {
+        let Some(scope) = self.limiting.scope_of(of.ns, &of.name).cloned() else { return };
+        let settings = self.limiting.of(of.ns, &of.name);
+        let spent = match settings.map(|settings| &settings.rule) {
+            Some(LimitRule::Concurrency { max }) => {
                 self.limiting.leases.get(of).is_some_and(|count| count >= max)
             }
-            rule => rule.is_used_up(self.budget(of).as_ref()),
+            Some(rule) => rule.is_used_up(self.budget(of).as_ref()),
+            None => false,
         };
-        self.mark(of, &settings.scope, spent);
+        self.mark(of, &scope, spent);
     }
 
-    pub(super) fn mark(&mut self, of: &LimitKey, scope: &LimitScope, spent: bool) {
+    fn mark(&mut self, of: &LimitKey, scope: &LimitScope, spent: bool) {
         let key = of.spent();
         if self.get(&key).is_some() == spent {
             return;
@@ -249,7 +278,8 @@ impl State {
             self.remove(&key);
         }
         if *scope == LimitScope::Key {
-            return self.turn_lines(of, !spent);
+            self.turn_lines(of, !spent);
+            return self.turn_several(of, !spent);
         }
         self.turn_switch(of, scope, spent);
         if !spent {
@@ -344,31 +374,15 @@ impl State {
         for LimitRefill { at, namespace, name, key } in refills {
             self.limiting.refills.eaten(&keys::limit_refill(at, namespace, &name, &key));
             let of = LimitKey { ns: namespace, name, key };
-            let before = self.budget(&of).expect("a refill is of a budget");
-            let rule = self.limiting.of(of.ns, &of.name).map(|settings| settings.rule.clone());
-            let rule = rule.expect("a budget is of a limit");
-            let after = rule.after_refill(&before, now);
-            self.keep_budget(&of, Some(&before), after.as_ref());
+            let kept = self.kept_budget(&of).expect("a refill is of a budget");
+            let rule = self.limiting.of(of.ns, &of.name).map(|settings| &settings.rule);
+            // By a rule that came since it may come back at another time.
+            let after = self.budget(&of).zip(rule).and_then(|(budget, rule)| {
+                if budget.refill_at <= now { rule.after_refill(&budget, now) } else { Some(budget) }
+            });
+            self.keep_budget(&of, Some(&kept), after);
             self.judge(&of);
         }
-    }
-
-    /// The keys that a limit has counted something of, or holds back.
-    pub(super) fn known_keys(&self, ns: NamespaceId, name: &str) -> BTreeSet<LimitKey> {
-        let first = LimitKey::new(ns, name, "");
-        let leases = self.limiting.leases.range(first..).map(|(of, _)| of);
-        let leases = leases.take_while(|of| of.ns == ns && of.name == name).cloned();
-        let mut known: BTreeSet<_> = leases.collect();
-        for byte in [keys::LIMIT_BUDGET, keys::LIMIT_SPENT] {
-            let prefix = keys::Key::new(byte).namespace(ns).text(name).done();
-            self.scan(&prefix, &keys::after_prefix(&prefix), &mut |key, _| {
-                if let Some((name, key)) = keys::texts_at(key, 5) {
-                    known.insert(LimitKey { ns, name, key });
-                }
-                ControlFlow::Continue(())
-            });
-        }
-        known
     }
 
     /// Reads the limits when a shard starts, before its lanes and leases.
@@ -385,12 +399,13 @@ impl State {
         for (ns, name, settings) in found {
             self.limiting.settings.entry(ns).or_default().insert(name, settings);
         }
+        self.load_limit_changes();
         let mut spent = Vec::new();
         let (from, to) = (vec![keys::LIMIT_SPENT], vec![keys::LIMIT_SPENT + 1]);
         self.scan(&from, &to, &mut |key, _| {
             let ns = keys::u32_at(key, 1).map(NamespaceId);
             if let (Some(ns), Some((name, key))) = (ns, keys::texts_at(key, 5)) {
-                let scope = self.limiting.of(ns, &name).map(|settings| settings.scope.clone());
+                let scope = self.limiting.scope_of(ns, &name).cloned();
                 if let Some(scope) = scope.filter(|scope| *scope != LimitScope::Key) {
                     spent.push((LimitKey { ns, name, key }, scope));
                 }

@@ -74,11 +74,20 @@ impl State {
     fn ranges(&self, operation: &Operation) -> Vec<Range> {
         let indexes: &[u8] = match &operation.kind {
             OperationKind::PurgeQueue { .. } => {
-                &[keys::BLOCKED, keys::LIMITED, keys::TENANTED, keys::LANE]
+                &[keys::BLOCKED, keys::LIMITED, keys::LINED, keys::TENANTED, keys::LANE]
             }
             OperationKind::RetryDead { .. } | OperationKind::PurgeDead { .. } => &[keys::DEAD],
             OperationKind::DeleteQueue { .. } => {
-                &[keys::BLOCKED, keys::LIMITED, keys::TENANTED, keys::LANE, keys::DEAD]
+                const {
+                    &[
+                        keys::BLOCKED,
+                        keys::LIMITED,
+                        keys::LINED,
+                        keys::TENANTED,
+                        keys::LANE,
+                        keys::DEAD,
+                    ]
+                }
             }
         };
         let ns = operation.namespace;

@@ -48,12 +48,13 @@ impl State {
         self.kinds.named(ns, &job.kind, job.options.version)
     }
 
-    fn lane_of(&self, ns: NamespaceId, queue: QueueId, job: &Job) -> LaneId {
+    pub(crate) fn lane_of(&self, ns: NamespaceId, queue: QueueId, job: &Job) -> LaneId {
         let kind = self.kind_of(ns, job).unwrap_or(KindId(0));
         let urgency = job.urgency();
         let set = self.gating.set_of(ns, &job.options.gates);
         let set = set.expect("a set of gates is numbered before its first job");
-        let part = PartId::of(set, job.options.limit.is_some(), job.turns_of().is_some());
+        let limited = job.options.own_limits().next().is_some();
+        let part = PartId::of(set, limited, job.turns_of().is_some());
         LaneId { queue, urgency, part, kind }
     }
 
@@ -62,6 +63,7 @@ impl State {
         let lane = self.lane_of(ns, queue, job);
         let slot = (job.available_at, job.place);
         match &job.options.limit {
+            _ if !job.options.limits.is_empty() => self.enter_several(ns, lane, job, slot),
             Some(limit) => self.enter_line(&Line::of(ns, lane, limit), slot, job.id),
             None => self.stand(ns, lane, job.turns_of(), (slot, job.id)),
         }
@@ -78,6 +80,7 @@ impl State {
         let lane = self.lane_of(ns, queue, job);
         let slot = (job.available_at, job.place);
         match &job.options.limit {
+            _ if !job.options.limits.is_empty() => self.leave_several(ns, lane, job, slot),
             Some(limit) => self.leave_line(&Line::of(ns, lane, limit), slot),
             None => self.stand_back(ns, lane, job.turns_of(), slot),
         }

@@ -629,13 +629,13 @@ impl Lanes {
     pub(crate) fn set_deadlines(
         &mut self,
         lanes: &[LaneId],
-        deadline_ms: impl Fn(&str, KindId) -> u64,
+        deadline_ms: impl Fn(NamespaceId, &str, KindId) -> u64,
     ) {
         for id in lanes {
             let (Some(lane), Some(queue)) = (self.by_id.get(id), self.queues.get(&id.queue)) else {
                 continue;
             };
-            let ms = deadline_ms(&queue.name, id.kind);
+            let ms = deadline_ms(queue.namespace, &queue.name, id.kind);
             if ms == lane.deadline_ms {
                 continue;
             }
@@ -667,9 +667,10 @@ impl Lanes {
         !self.shut_sets.contains(&(ns, id.part.set())) && !self.shut_kinds.contains(&id.kind)
     }
 
-    /// The lanes of a kind, found among all.
-    pub(crate) fn ids_of_kind(&self, kind: KindId) -> Vec<LaneId> {
-        self.by_id.keys().filter(|id| id.kind == kind).copied().collect()
+    /// The next `most` lanes after one.
+    pub(crate) fn ids_after(&self, after: Option<LaneId>, most: usize) -> Vec<LaneId> {
+        let from = after.map_or(Unbounded, Excluded);
+        self.by_id.range((from, Unbounded)).take(most).map(|(id, _)| *id).collect()
     }
 
     /// Lanes of a kind whose first job could be handed out, as far as queues and gates let it.

@@ -195,13 +195,14 @@ impl Plan {
         found.max(next_of(far).unwrap_or(found))
     }
 
-    /// How many slots there are from the one at `from` on and before `to`, counted up to `most`.
+    /// How many slots there are from the one at `from` on and before `to`: those of a cron
+    /// expression are counted up to `most`.
     pub(crate) fn count(&self, from: TimeMs, to: TimeMs, most: u64) -> u64 {
         if from >= to {
             return 0;
         }
         if let Times::Every(period_ms) = &self.times {
-            return to.since(from).div_ceil(*period_ms).min(most);
+            return to.since(from).div_ceil(*period_ms);
         }
         let (mut at, mut count) = (Some(from), 0);
         while let Some(slot) = at.filter(|slot| *slot < to && count < most) {

@@ -103,6 +103,8 @@ wire_struct! {
         pub version: u32 = 71,
         /// How its jobs are to be unique.
         pub unique: Option<Box<TemplateUnique>> = 72,
+        /// Further limits that its jobs name.
+        pub limits: Vec<JobLimit> = 150,
     }
 }
 
@@ -132,6 +134,7 @@ impl JobTemplate {
             metadata: job.metadata,
             gates: job.gates,
             limit: job.limit,
+            limits: job.limits,
             tenant: job.tenant,
             version: job.version,
             unique: None,
@@ -155,6 +158,7 @@ impl JobTemplate {
         job.metadata.clone_from(&self.metadata);
         job.gates.clone_from(&self.gates);
         job.limit.clone_from(&self.limit);
+        job.limits.clone_from(&self.limits);
         job.tenant.clone_from(&self.tenant);
         job.version = self.version;
         job.unique = self.unique.as_ref().map(|unique| unique.of_job());

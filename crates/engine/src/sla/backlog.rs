@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use super::{BACKLOG_TOLD_MAX, SlaTarget};
 use crate::ids::{NamespaceId, Place, TimeMs};
 use crate::limit::{LimitRule, LimitScope};
+use crate::looks::Looks;
 use crate::queueing::LaneId;
 use crate::state::{State, keys};
 
@@ -18,6 +19,7 @@ impl State {
         ns: NamespaceId,
         (target, lanes): (&SlaTarget, &[LaneId]),
         now: TimeMs,
+        looks: &mut Looks,
     ) -> u64 {
         if self.limiting.holds_namespace(ns) {
             return 0;
@@ -38,8 +40,8 @@ impl State {
         }
         let mut count = 0;
         for lane in lanes.iter().filter(|lane| is_open(lane)) {
-            count += self.due_in(ns, *lane, now, BACKLOG_TOLD_MAX - count);
-            if count >= BACKLOG_TOLD_MAX {
+            count += self.due_in(ns, *lane, now, (BACKLOG_TOLD_MAX - count, &mut *looks));
+            if count >= BACKLOG_TOLD_MAX || looks.is_used_up() {
                 break;
             }
         }
@@ -47,13 +49,26 @@ impl State {
     }
 
     /// Jobs of a lane whose time has come, up to `most`.
-    fn due_in(&self, ns: NamespaceId, lane: LaneId, now: TimeMs, most: usize) -> usize {
+    fn due_in(
+        &self,
+        ns: NamespaceId,
+        lane: LaneId,
+        now: TimeMs,
+        (most, looks): (usize, &mut Looks),
+    ) -> usize {
+        if !looks.seek() {
+            return 0;
+        }
         let mut count = 0;
         let mut counted = |is_due: bool| {
             count += usize::from(is_due);
-            if count < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            if count < most && looks.step() {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
         };
-        if lane.part.is_tenanted() {
+        if lane.part.is_tenanted() && !lane.part.is_limited() {
             let lines = keys::tenanted_of_lane(ns, lane);
             // Lines of tenants one after the other: each begins with what became available first.
             self.scan(&lines, &keys::after_prefix(&lines), &mut |key, _| {

@@ -11,6 +11,7 @@ use super::{
 use crate::bounds::{check_duration, check_name, check_size};
 use crate::command::{FollowUp, NewJob};
 use crate::ids::{JobId, NamespaceId, ScheduleId, TimeMs};
+use crate::looks::Looks;
 use crate::moment::Moment;
 use crate::overlay::Overlay;
 use crate::queueing::LaneId;
@@ -31,6 +32,9 @@ const BREACH_ARGS_MAX: u64 = 128 << 10;
 
 /// Late jobs that are counted to find out whether a level is missed.
 const LATE_LOOKED_AT_MAX: u64 = 10_000;
+
+/// What one answer about levels looks at, and a tick that looks whether they are kept.
+pub(crate) const SLA_LOOKS: usize = 8000;
 
 /// How much runs of what levels are about, in one pass over what runs.
 #[derive(Default)]
@@ -134,7 +138,7 @@ impl State {
     ) -> Result<SlaView, Rejection> {
         let it = self.known_sla(ns, name)?;
         let running = self.running(ns, [&it.sla.settings.target]);
-        Ok(self.view_of(ns, (name, it), &running, now))
+        Ok(self.view_of(ns, (name, it), &running, (now, &mut Looks::new(SLA_LOOKS))))
     }
 
     fn view_of(
@@ -142,13 +146,13 @@ impl State {
         ns: NamespaceId,
         (name, it): (&str, &Measured),
         running: &Running<'_>,
-        now: TimeMs,
+        (now, looks): (TimeMs, &mut Looks),
     ) -> SlaView {
         let (settings, within_ms) = (&it.sla.settings, it.sla.settings.goal.within_ms());
         let lanes = self.lanes_of_sla(ns, &settings.target);
-        let waits = |ms: u64| {
+        let mut waits = |ms: u64| {
             let since = TimeMs(now.0.saturating_sub(ms));
-            self.waiting_since(ns, &lanes, since, LATE_TOLD_MAX)
+            self.waiting_since(ns, &lanes, since, (LATE_TOLD_MAX, &mut *looks))
         };
         let (late, oldest) = waits(within_ms.saturating_add(1));
         let (at_risk, at) = waits(within_ms / 2);
@@ -173,7 +177,7 @@ impl State {
             view.late = u64::from(gap_ms > within_ms);
             view.at_risk = u64::from(gap_ms > within_ms / 2);
         } else {
-            self.tell_need(&mut view, it, (ns, &lanes, now));
+            self.tell_need(&mut view, it, (ns, &lanes, now), looks);
         }
         view
     }
@@ -184,6 +188,7 @@ impl State {
         view: &mut SlaView,
         it: &Measured,
         (ns, lanes, now): (NamespaceId, &[LaneId], TimeMs),
+        looks: &mut Looks,
     ) {
         let [lately, _, day] = &view.windows;
         let per_second = lately.arrived as f64 * 1000.0;
@@ -203,7 +208,7 @@ impl State {
             _ => within_s,
         };
         let missed = 1.0 - f64::from(settings.share) / WHOLE as f64;
-        let backlog = self.startable(ns, (&settings.target, lanes), now);
+        let backlog = self.startable(ns, (&settings.target, lanes), now, looks);
         let arrivals = per_second * runs_of_a_job;
         let needed = workers_needed(arrivals, run_s, wait_s, missed, backlog);
         view.run_ms = Some(run_ms);
@@ -213,14 +218,25 @@ impl State {
     }
 
     /// The levels of the namespace.
-    pub(crate) fn sla_views(&self, ns: NamespaceId, most: usize, now: TimeMs) -> Vec<SlaView> {
+    pub(crate) fn sla_views(
+        &self,
+        ns: NamespaceId,
+        most: usize,
+        now: TimeMs,
+        looks: &mut Looks,
+    ) -> Vec<SlaView> {
         let all = || self.slas.all(ns).take(most);
         let running = self.running(ns, all().map(|(_, it)| &it.sla.settings.target));
-        all().map(|(name, it)| self.view_of(ns, (name, it), &running, now)).collect()
+        let count = all().count();
+        let told = all().enumerate().map(|(at, (name, it))| {
+            let view = |own: &mut Looks| self.view_of(ns, (name, it), &running, (now, own));
+            looks.share(count - at, view)
+        });
+        told.collect()
     }
 
     pub(crate) fn slas_told(&self, ns: NamespaceId, now: TimeMs) -> SlaAnswer {
-        SlaAnswer::Slas(self.sla_views(ns, SLAS_MAX, now))
+        SlaAnswer::Slas(self.sla_views(ns, SLAS_MAX, now, &mut Looks::new(SLA_LOOKS)))
     }
 
     fn lanes_of_sla(&self, ns: NamespaceId, target: &SlaTarget) -> Vec<LaneId> {
@@ -245,14 +261,20 @@ impl State {
         ns: NamespaceId,
         lanes: &[LaneId],
         since: TimeMs,
-        most: usize,
+        (most, looks): (usize, &mut Looks),
     ) -> (u64, Option<TimeMs>) {
         let (mut count, mut oldest) = (0, None);
         for lane in lanes {
             // What was taken from the tree before the head is passed over.
             let Some(((at, place), _)) = self.lanes.head(*lane) else { continue };
+            if !looks.step() {
+                break;
+            }
             if at > since {
                 continue;
+            }
+            if !looks.seek() {
+                break;
             }
             let from = keys::lane_entry(ns, *lane, at, place);
             let to = keys::lane_entry(ns, *lane, since.plus(1), crate::ids::Place(0));
@@ -260,7 +282,11 @@ impl State {
                 let at = keys::u64_at(key, 16).map(TimeMs);
                 oldest = oldest.into_iter().chain(at).min();
                 count += 1;
-                if count < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+                if count < most && looks.step() {
+                    ControlFlow::Continue(())
+                } else {
+                    ControlFlow::Break(())
+                }
             });
             if count >= most {
                 break;
@@ -309,7 +335,12 @@ impl State {
     }
 
     /// Whether a level is missed now: over five minutes, with what is late already.
-    fn is_missed(&self, ns: NamespaceId, it: &Measured, now: TimeMs) -> bool {
+    fn is_missed(
+        &self,
+        ns: NamespaceId,
+        it: &Measured,
+        (now, looks): (TimeMs, &mut Looks),
+    ) -> bool {
         let settings = &it.sla.settings;
         let within_ms = settings.goal.within_ms();
         if matches!(settings.goal, SlaGoal::AtLeastEvery { .. }) {
@@ -322,33 +353,35 @@ impl State {
         // So many late ones miss the level whatever was kept.
         let enough = lately.measured.saturating_mul(WHOLE - share) / share.max(1) + 1;
         let most = LATE_TOLD_MAX.max(enough.min(LATE_LOOKED_AT_MAX) as usize);
-        let (late, _) = self.waiting_since(ns, &lanes, before, most);
+        let (late, _) = self.waiting_since(ns, &lanes, before, (most, looks));
         let (measured, missed) = (lately.measured + late, lately.missed + late);
         missed * WHOLE > measured * (WHOLE - share)
     }
 
-    /// The records of levels that are breached from now on, with the jobs that this brings about,
-    /// or are kept again; at most a slice of them.
-    pub(crate) fn decide_breaches(&self, ns: NamespaceId, moment: Moment) -> Vec<Record> {
-        let mut records = Vec::new();
-        for (name, it) in self.slas.all(ns) {
-            let missed = self.is_missed(ns, it, moment.at);
-            if missed == it.sla.breached_at.is_some() {
-                continue;
-            }
-            let mut sla = it.sla.clone();
-            sla.breached_at = missed.then_some(moment.at);
-            sla.breaches += u64::from(missed);
-            if missed && records.is_empty() {
-                records.extend(self.decide_breach_job(ns, name, &sla, moment));
-            } else if missed && sla.settings.breach.is_some() {
-                // One job at a time, so that each is decided against what the ones before it did.
-                continue;
-            }
-            let (namespace, name, sla) = (ns, name.clone(), Box::new(sla));
-            records.push(Record::SlaPut { namespace, name, sla });
+    /// Looks at the level that comes after one: answers its name, and the records of that it is
+    /// breached from now on, with the job that this brings about, or kept again.
+    pub(crate) fn decide_breach(
+        &self,
+        (ns, after): (NamespaceId, Option<&str>),
+        moment: Moment,
+        looks: &mut Looks,
+    ) -> Option<(NamespaceId, String, Vec<Record>)> {
+        let (namespace, name, it) = self.slas.next_after(ns, after)?;
+        let missed = self.is_missed(namespace, it, (moment.at, looks));
+        let name = name.to_owned();
+        if missed == it.sla.breached_at.is_some() {
+            return Some((namespace, name, Vec::new()));
         }
-        records
+        let mut sla = it.sla.clone();
+        sla.breached_at = missed.then_some(moment.at);
+        sla.breaches += u64::from(missed);
+        let mut records = Vec::new();
+        if missed {
+            records = self.decide_breach_job(namespace, &name, &sla, moment);
+        }
+        let put = Record::SlaPut { namespace, name: name.clone(), sla: Box::new(sla) };
+        records.push(put);
+        Some((namespace, name, records))
     }
 
     /// The job of a breach. One that is refused, as its queue is full, does not come.

@@ -2,13 +2,15 @@
 //! minute of the last day, as the tree has.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound::{Excluded, Unbounded};
 
+use super::settling::DeadlineRound;
 use super::{DEADLINE_MS_OF_NONE, MINUTES_KEPT, Sla, SlaCount, SlaGoal, SlaSettings, SlaTarget};
 use crate::ids::{NamespaceId, TimeMs};
 use crate::job::Job;
 use crate::state::{State, keys};
 
-const MINUTE_MS: u64 = 60_000;
+pub(super) const MINUTE_MS: u64 = 60_000;
 
 /// What happened to a job.
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +32,7 @@ pub(crate) enum SlaEvent {
 pub(super) struct Measured {
     pub(super) sla: Sla,
     /// By minute, the oldest first.
-    minutes: VecDeque<(u64, SlaCount)>,
+    pub(super) minutes: VecDeque<(u64, SlaCount)>,
 }
 
 impl Measured {
@@ -87,15 +89,36 @@ impl SlaSettings {
 
 /// What memory holds of levels.
 #[derive(Debug, Default)]
-pub(crate) struct Slas(BTreeMap<NamespaceId, BTreeMap<String, Measured>>);
+pub(crate) struct Slas {
+    levels: BTreeMap<NamespaceId, BTreeMap<String, Measured>>,
+    /// Of levels that are gone, or measure something else: minutes before these are to be removed.
+    pub(super) left: BTreeMap<(NamespaceId, String), u64>,
+    /// Volatile: lanes are yet to be merged by the deadlines that hold.
+    pub(super) round: Option<DeadlineRound>,
+}
 
 impl Slas {
     pub(super) fn of(&self, ns: NamespaceId, name: &str) -> Option<&Measured> {
-        self.0.get(&ns)?.get(name)
+        self.levels.get(&ns)?.get(name)
     }
 
     pub(super) fn all(&self, ns: NamespaceId) -> impl Iterator<Item = (&String, &Measured)> {
-        self.0.get(&ns).into_iter().flatten()
+        self.levels.get(&ns).into_iter().flatten()
+    }
+
+    /// The first level after one, in the order of namespaces and names.
+    pub(super) fn next_after(
+        &self,
+        ns: NamespaceId,
+        after: Option<&str>,
+    ) -> Option<(NamespaceId, &str, &Measured)> {
+        let from = after.map_or(Unbounded, Excluded);
+        let here = self.levels.get(&ns).into_iter();
+        let here = here.flat_map(|all| all.range::<str, _>((from, Unbounded))).map(|it| (ns, it));
+        let others = self.levels.range((Excluded(ns), Unbounded));
+        let others = others.flat_map(|(ns, all)| all.iter().map(|it| (*ns, it)));
+        let mut all = here.chain(others).map(|(ns, (name, it))| (ns, name.as_str(), it));
+        all.next()
     }
 
     /// What is set of each level of a namespace.
@@ -107,15 +130,11 @@ impl Slas {
     }
 
     pub(crate) fn count(&self, ns: NamespaceId) -> usize {
-        self.0.get(&ns).map_or(0, BTreeMap::len)
+        self.levels.get(&ns).map_or(0, BTreeMap::len)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    pub(crate) fn namespaces(&self) -> Vec<NamespaceId> {
-        self.0.keys().copied().collect()
+        self.levels.is_empty()
     }
 
     /// How long jobs of a queue and kind have to start or to be done.
@@ -170,7 +189,7 @@ impl State {
     /// Something happened to a job that a level may be about.
     pub(crate) fn note_sla(&mut self, ns: NamespaceId, job: &Job, event: SlaEvent) {
         let now = self.now();
-        let Some(all) = self.slas.0.get_mut(&ns) else { return };
+        let Some(all) = self.slas.levels.get_mut(&ns) else { return };
         let mut changes = Vec::new();
         for (name, it) in all.iter_mut().filter(|(_, it)| it.sla.settings.is_about(job)) {
             let (count, last) = counted(&it.sla, job, event, now);
@@ -206,80 +225,56 @@ impl State {
     /// A level is as the record says. What was measured stays while it measures the same.
     pub(crate) fn apply_sla_put(&mut self, ns: NamespaceId, name: &str, sla: Sla) {
         self.put(&keys::sla(ns, name), &sla);
-        let all = self.slas.0.entry(ns).or_default();
+        let all = self.slas.levels.entry(ns).or_default();
         match all.get_mut(name) {
             // A breach or its end changes no deadline, and they come often.
             Some(known) if known.measures_as(&sla) => known.sla = sla,
             _ => {
                 let target = sla.settings.target.clone();
                 let before = all.insert(name.to_owned(), Measured::new(sla));
-                let target_before = before.as_ref().map(Measured::target);
+                let others = before.as_ref().map(Measured::target);
                 self.drop_minutes(ns, name, before);
-                for target in target_before.iter().chain([&target]) {
-                    self.set_deadlines(ns, target);
-                }
+                self.change_deadlines(others.iter().chain([&target]));
             }
         }
     }
 
     pub(crate) fn apply_sla_deleted(&mut self, ns: NamespaceId, name: &str) {
         self.remove(&keys::sla(ns, name));
-        let Some(all) = self.slas.0.get_mut(&ns) else { return };
+        let Some(all) = self.slas.levels.get_mut(&ns) else { return };
         let before = all.remove(name);
         if all.is_empty() {
-            self.slas.0.remove(&ns);
+            self.slas.levels.remove(&ns);
         }
         let target = before.as_ref().map(Measured::target);
         self.drop_minutes(ns, name, before);
-        if let Some(target) = target {
-            self.set_deadlines(ns, &target);
-        }
+        self.change_deadlines(target.iter());
     }
 
     /// A namespace is removed, and its levels with it.
     pub(crate) fn drop_slas(&mut self, ns: NamespaceId) {
-        for (name, before) in self.slas.0.remove(&ns).unwrap_or_default() {
+        for (name, before) in self.slas.levels.remove(&ns).unwrap_or_default() {
             self.remove(&keys::sla(ns, &name));
             self.drop_minutes(ns, &name, Some(before));
         }
     }
 
-    fn drop_minutes(&mut self, ns: NamespaceId, name: &str, of: Option<Measured>) {
-        for (minute, _) in of.into_iter().flat_map(|of| of.minutes) {
-            self.remove(&keys::sla_minute(ns, name, minute));
-        }
-    }
-
-    /// The lanes that a level is about are merged by the deadlines that hold from now on.
-    fn set_deadlines(&mut self, ns: NamespaceId, target: &SlaTarget) {
-        let Self { lanes, kinds, slas, queues, .. } = self;
-        let about = match target {
-            SlaTarget::Queue { name } => {
-                queues.named(ns, name).map(|queue| lanes.ids_of(queue.id, usize::MAX))
-            }
-            SlaTarget::Kind { name } => {
-                let of = kinds.all_of(ns, name).into_iter();
-                Some(of.flat_map(|kind| lanes.ids_of_kind(kind)).collect())
-            }
-            SlaTarget::Schedule { .. } => None,
-        };
-        lanes.set_deadlines(&about.unwrap_or_default(), |queue, kind| {
-            slas.deadline_ms(ns, queue, kinds.name(kind).unwrap_or_default())
-        });
-    }
-
     /// Reads the levels when a shard starts, before its lanes.
     pub(crate) fn load_slas(&mut self) {
+        self.load_minutes_left();
         for (key, sla) in self.each::<Sla>(keys::SLA) {
             let ns = keys::u32_at(&key, 1).map(NamespaceId);
             let (ns, name) = ns.zip(keys::text_at(&key, 5)).expect("keys of levels have names");
-            self.slas.0.entry(ns).or_default().insert(name.0, Measured::new(sla));
+            self.slas.levels.entry(ns).or_default().insert(name.0, Measured::new(sla));
         }
         for (key, count) in self.each::<SlaCount>(keys::SLA_MINUTE) {
             let ns = keys::u32_at(&key, 1).map(NamespaceId);
             let (ns, (name, at)) = ns.zip(keys::text_at(&key, 5)).expect("minutes have names");
             let minute = keys::u64_at(&key, at).expect("the keys of minutes end with them");
-            let known = self.slas.0.get_mut(&ns).and_then(|all| all.get_mut(&name));
+            if self.slas.left.get(&(ns, name.clone())).is_some_and(|before| minute < *before) {
+                continue;
+            }
+            let known = self.slas.levels.get_mut(&ns).and_then(|all| all.get_mut(&name));
             known.expect("a minute is of a level").minutes.push_back((minute, count));
         }
     }

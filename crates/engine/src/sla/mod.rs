@@ -7,7 +7,9 @@ mod backlog;
 mod decide;
 mod measure;
 mod need;
+mod settling;
 
+pub(crate) use decide::SLA_LOOKS;
 pub(crate) use measure::{SlaEvent, Slas};
 pub use need::{WorkerPatience, workers_needed};
 

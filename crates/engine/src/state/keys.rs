@@ -78,6 +78,17 @@
 //! | 193  | namespace u32, queue u32, available at u64, place u64  | -: first of a line       |
 //! | 194  | namespace u32, counted name                            | `Sla`                    |
 //! | 195  | namespace u32, counted name, minute u64                | `SlaCount`               |
+//! | 218  | namespace u32, counted limit                           | `LimitChange`            |
+//! | 219  | namespace u32, counted name                            | minute: those before it  |
+//! |      |                                                        | in 195 are to be removed |
+//! | 220  | namespace u32, queue u32, 255 - priority u8, part u16, |                          |
+//! |      | kind u32, counted tenant, count u8 of: counted limit   | id: waits in a line of   |
+//! |      | and key; available at u64, place u64                   | several keys             |
+//! | 221  | namespace u32, queue u32, 255 - priority u8, counted   | `LineAt`                 |
+//! |      | tenant, part u16, kind u32, count u8 of: limit and key |                          |
+//! | 222  | namespace u32, counted limit, counted key, queue u32,  | id of the first of a     |
+//! |      | 255 - priority u8, part u16, kind u32, slot where the  | line that stands under   |
+//! |      | line stands                                            | that key                 |
 //! | 200  | stream u32                                             | `Stream`                 |
 //! | 201  | partition u64                                          | `PartitionEnds`          |
 //! | 202  | partition u64, producer u64                            | `ProducerMark`           |
@@ -90,6 +101,10 @@
 //! | 211  | number u64                                             | `AuditEntry`             |
 //! | 212  | SHA-256 of account, namespace and key                  | `KeptAnswer`             |
 //! | 213  | number u64                                             | `AnswerNote`             |
+
+mod lines;
+
+pub(crate) use lines::*;
 
 use crate::ids::{
     BodyId, ExchangeId, JobId, KindId, NamespaceId, OperationId, PartitionId, Place, QueueId,
@@ -160,6 +175,11 @@ pub(crate) const TENANTED: u8 = 192;
 pub(crate) const TENANT_FIRST: u8 = 193;
 pub(crate) const SLA: u8 = 194;
 pub(crate) const SLA_MINUTE: u8 = 195;
+pub(crate) const LIMIT_CHANGE: u8 = 218;
+pub(crate) const SLA_LEFT: u8 = 219;
+pub(crate) const LINED: u8 = 220;
+pub(crate) const LINE: u8 = 221;
+pub(crate) const LINE_UNDER: u8 = 222;
 
 /// Where the name begins in the key of a gate.
 pub(crate) const GATE_NAME_AT: usize = 6;
@@ -401,50 +421,6 @@ fn lane_of(key: Key, lane: LaneId) -> Key {
     key.u32(lane.queue.0).u8(lane.urgency).u16(lane.part.0).u32(lane.kind.0)
 }
 
-/// What the entries of a line begin with: (limit, key).
-pub(crate) fn limited_prefix(ns: NamespaceId, lane: LaneId, (limit, key): (&str, &str)) -> Vec<u8> {
-    lane_of(Key::new(LIMITED).namespace(ns), lane).text(limit).text(key).done()
-}
-
-pub(crate) fn limited(
-    ns: NamespaceId,
-    lane: LaneId,
-    of: (&str, &str),
-    (available_at, place): (TimeMs, Place),
-) -> Vec<u8> {
-    Key(limited_prefix(ns, lane, of)).u64(available_at.0).u64(place.0).done()
-}
-
-pub(crate) fn limit_lines(ns: NamespaceId, limit: &str, key: &str) -> Vec<u8> {
-    Key::new(LIMIT_LINE).namespace(ns).text(limit).text(key).done()
-}
-
-pub(crate) fn limit_line(ns: NamespaceId, (limit, key): (&str, &str), lane: LaneId) -> Vec<u8> {
-    lane_of(Key(limit_lines(ns, limit, key)), lane).done()
-}
-
-pub(crate) fn limit(ns: NamespaceId, limit: &str) -> Vec<u8> {
-    Key::new(LIMIT).namespace(ns).text(limit).done()
-}
-
-pub(crate) fn limit_budget(ns: NamespaceId, limit: &str, key: &str) -> Vec<u8> {
-    Key::new(LIMIT_BUDGET).namespace(ns).text(limit).text(key).done()
-}
-
-pub(crate) fn limit_refill(at: TimeMs, ns: NamespaceId, limit: &str, key: &str) -> Vec<u8> {
-    Key::new(LIMIT_REFILL).u64(at.0).namespace(ns).text(limit).text(key).done()
-}
-
-/// What a refill's key says.
-pub(crate) fn limit_refill_of(key: &[u8]) -> Option<(TimeMs, NamespaceId, String, String)> {
-    let (limit, of) = texts_at(key, 13)?;
-    Some((TimeMs(u64_at(key, 1)?), NamespaceId(u32_at(key, 9)?), limit, of))
-}
-
-pub(crate) fn limit_spent(ns: NamespaceId, limit: &str, key: &str) -> Vec<u8> {
-    Key::new(LIMIT_SPENT).namespace(ns).text(limit).text(key).done()
-}
-
 /// What the keys of the gates of a namespace begin with that are closed, or open.
 pub(crate) fn gates(ns: NamespaceId, closed: bool) -> Vec<u8> {
     Key::new(GATE).namespace(ns).u8(closed.into()).done()
@@ -484,47 +460,6 @@ pub(crate) fn lost_run(ns: NamespaceId, tag: &str, id: JobId) -> Vec<u8> {
     Key(lost_runs(ns, tag)).id(id).done()
 }
 
-pub(crate) fn tenant(ns: NamespaceId, of: (QueueId, u8), tenant: &str) -> Vec<u8> {
-    Key::new(TENANT).namespace(ns).u32(of.0.0).u8(of.1).text(tenant).done()
-}
-
-/// What the keys of a tenant's lines in a queue and urgency begin with.
-pub(crate) fn tenant_lines(ns: NamespaceId, of: (QueueId, u8), tenant: &str) -> Vec<u8> {
-    Key::new(TENANT_LINE).namespace(ns).u32(of.0.0).u8(of.1).text(tenant).done()
-}
-
-pub(crate) fn tenant_line(ns: NamespaceId, lane: LaneId, tenant: &str) -> Vec<u8> {
-    let lines = Key(tenant_lines(ns, (lane.queue, lane.urgency), tenant));
-    lines.u16(lane.part.0).u32(lane.kind.0).done()
-}
-
-pub(crate) fn tenanted_prefix(ns: NamespaceId, lane: LaneId, tenant: &str) -> Vec<u8> {
-    lane_of(Key::new(TENANTED).namespace(ns), lane).text(tenant).done()
-}
-
-/// All that waits in the lines of the tenants of a lane.
-pub(crate) fn tenanted_of_lane(ns: NamespaceId, lane: LaneId) -> Vec<u8> {
-    lane_of(Key::new(TENANTED).namespace(ns), lane).done()
-}
-
-pub(crate) fn tenanted(
-    ns: NamespaceId,
-    lane: LaneId,
-    tenant: &str,
-    (available_at, place): (TimeMs, Place),
-) -> Vec<u8> {
-    Key(tenanted_prefix(ns, lane, tenant)).u64(available_at.0).u64(place.0).done()
-}
-
-pub(crate) fn tenant_first(
-    ns: NamespaceId,
-    queue: QueueId,
-    (available_at, place): (TimeMs, Place),
-) -> Vec<u8> {
-    let key = Key::new(TENANT_FIRST).namespace(ns).u32(queue.0);
-    key.u64(available_at.0).u64(place.0).done()
-}
-
 pub(crate) fn account(name: &str) -> Vec<u8> {
     Key::new(ACCOUNT).last(name).done()
 }
@@ -547,6 +482,10 @@ pub(crate) fn sla(ns: NamespaceId, name: &str) -> Vec<u8> {
 
 pub(crate) fn kind_set(ns: NamespaceId, name: &str) -> Vec<u8> {
     Key::new(KIND_SET).namespace(ns).text(name).done()
+}
+
+pub(crate) fn sla_left(ns: NamespaceId, name: &str) -> Vec<u8> {
+    Key::new(SLA_LEFT).namespace(ns).text(name).done()
 }
 
 pub(crate) fn sla_minute(ns: NamespaceId, name: &str, minute: u64) -> Vec<u8> {
@@ -776,6 +715,11 @@ mod tests {
             TENANT_FIRST,
             SLA,
             SLA_MINUTE,
+            LIMIT_CHANGE,
+            SLA_LEFT,
+            LINED,
+            LINE,
+            LINE_UNDER,
             STREAM,
             PARTITION,
             PRODUCER,

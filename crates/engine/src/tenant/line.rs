@@ -75,7 +75,12 @@ impl State {
         self.remove_from_lane(ns, lane, stands);
     }
 
-    fn tenant_turn(&self, ns: NamespaceId, of: (QueueId, u8), tenant: &str) -> TenantTurn {
+    pub(crate) fn tenant_turn(
+        &self,
+        ns: NamespaceId,
+        of: (QueueId, u8),
+        tenant: &str,
+    ) -> TenantTurn {
         self.value(&keys::tenant(ns, of, tenant)).unwrap_or_default()
     }
 
@@ -122,8 +127,14 @@ impl State {
             return;
         }
         let deadline_ms = self.slas.deadline_ms(ns, &job.queue, &job.kind);
+        let lane = self.lane_of(ns, queue, job);
+        self.move_lines_of(ns, (lane, tenant), |state, lane| {
+            let kind = state.kinds.name(lane.kind).unwrap_or_default();
+            state.slas.deadline_ms(ns, &job.queue, kind) == deadline_ms
+        });
         for (lane, (own, before)) in self.tenant_lines(ns, of, tenant) {
-            if self.lanes.deadline_ms(lane) != deadline_ms {
+            let kind = self.kinds.name(lane.kind).unwrap_or_default();
+            if self.slas.deadline_ms(ns, &job.queue, kind) != deadline_ms {
                 continue;
             }
             let stands = turn.stands(own);

@@ -15,7 +15,7 @@ impl TenantTurn {
     /// behind all that waited when the tenant's last turn ended from then on; among its lines, the
     /// one whose first job came first is first. No two jobs have the same, as their own places
     /// differ. Of the turn as much is left as tells those of one millisecond apart.
-    pub(super) fn stands(&self, own: Slot) -> Slot {
+    pub(crate) fn stands(&self, own: Slot) -> Slot {
         let Some(turn) = self.turn else { return own };
         let of_turn = (turn << OWN_BITS) & (TURNS - 1);
         let place = TURNS | of_turn | own.1.0 & ((1 << OWN_BITS) - 1);

@@ -11,6 +11,8 @@ use crate::hold::HoldCommand;
 use crate::ids::{JobId, NamespaceId, TimeMs};
 use crate::job::Decision;
 use crate::kind::KindCommand;
+use crate::limit::LIMIT_LOOKS;
+use crate::looks::Looks;
 use crate::message::MessageCommand;
 use crate::moment::Moment;
 use crate::queue::{Queue, QueueSettings};
@@ -145,6 +147,7 @@ impl Turn {
                 let decided = self.state.decide_limit_put(ns, &name, settings);
                 decided.and_then(|record| {
                     self.try_record(created.into_iter().chain(record).collect::<Vec<_>>())?;
+                    self.record_all(Vec::from_iter(self.state.decide_limit_round()));
                     Ok(Answer::Limit(Box::new(self.state.limit_view(ns, &name)?)))
                 })
             }
@@ -242,7 +245,10 @@ impl Turn {
             }
             Command::DeleteLimit { name } => self.handle_delete_limit(ns, &name),
             Command::GetLimit { name } => self.limit_answer(ns, &name),
-            Command::ListLimits => Ok(Answer::Limits(self.state.limit_views(ns, usize::MAX))),
+            Command::ListLimits => {
+                let looks = &mut Looks::new(LIMIT_LOOKS);
+                Ok(Answer::Limits(self.state.limit_views(ns, usize::MAX, looks)))
+            }
             Command::DeleteNamespace => self.handle_delete_namespace(ns, moment),
             Command::GetNamespace => Ok(self.namespace_answer(ns)),
             Command::EnqueueJobs(_)
@@ -273,6 +279,7 @@ impl Turn {
     fn handle_delete_limit(&mut self, ns: NamespaceId, name: &str) -> Result<Answer, Rejection> {
         let record = self.state.decide_limit_deleted(ns, name)?;
         self.record(record);
+        self.record_all(Vec::from_iter(self.state.decide_limit_round()));
         Ok(Answer::LimitDeleted)
     }
 

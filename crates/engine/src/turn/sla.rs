@@ -3,16 +3,17 @@
 use super::Turn;
 use crate::answer::Answer;
 use crate::ids::{MonoMs, NamespaceId};
+use crate::looks::Looks;
 use crate::moment::Moment;
 use crate::record::Record;
 use crate::rejection::Rejection;
-use crate::sla::{SlaAnswer, SlaCommand};
+use crate::sla::{SLA_LOOKS, SlaAnswer, SlaCommand};
 
 /// How often it is looked whether levels are kept, in milliseconds.
 const LOOK_MS: u64 = 1000;
 
-/// Namespaces whose levels one turn looks at.
-const NAMESPACES_LOOKED_AT: usize = 4;
+/// Levels that one turn looks at, as far as what it may look at for them reaches.
+const LEVELS_LOOKED_AT: usize = 100;
 
 impl Turn {
     pub(super) fn handle_sla(
@@ -40,20 +41,28 @@ impl Turn {
         Ok(Answer::Sla(SlaAnswer::Sla(Box::new(view))))
     }
 
-    /// Looks now and then whether levels are breached, or kept again: of some namespaces in a turn.
+    /// Looks now and then whether levels are breached, or kept again: at some in a turn.
     pub(super) fn look_at_slas(&mut self, moment: Moment) {
         if self.stopping || self.next_look_at_slas().is_none_or(|at| at > moment.mono) {
             return;
         }
-        if self.sla_round.is_empty() {
+        let mut after = self.sla_round.take().unwrap_or_else(|| {
             self.slas_looked_at = moment.mono;
-            self.sla_round = self.state.slas.namespaces();
-        }
-        for _ in 0..NAMESPACES_LOOKED_AT {
-            let Some(ns) = self.sla_round.pop() else { return };
-            let records = self.state.decide_breaches(ns, moment);
+            (NamespaceId(0), None)
+        });
+        let looks = &mut Looks::new(SLA_LOOKS);
+        for _ in 0..LEVELS_LOOKED_AT {
+            let of = (after.0, after.1.as_deref());
+            let Some((ns, name, records)) = self.state.decide_breach(of, moment, looks) else {
+                return;
+            };
             self.record_all(records);
+            after = (ns, Some(name));
+            if looks.is_used_up() {
+                break;
+            }
         }
+        self.sla_round = Some(after);
     }
 
     /// When it is to be looked next; never where there are none.
@@ -61,7 +70,7 @@ impl Turn {
         if self.stopping || self.state.slas.is_empty() {
             return None;
         }
-        let goes_on = !self.sla_round.is_empty();
+        let goes_on = self.sla_round.is_some();
         Some(if goes_on { self.slas_looked_at } else { self.slas_looked_at.plus(LOOK_MS) })
     }
 }

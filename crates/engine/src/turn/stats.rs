@@ -5,11 +5,12 @@ use crate::Position;
 use crate::answer::{NamespaceView, QueueView};
 use crate::ids::{NamespaceId, QueueId, TimeMs};
 use crate::kind::KindView;
-use crate::limit::LimitView;
+use crate::limit::{LIMIT_LOOKS, LimitView};
+use crate::looks::Looks;
 use crate::moment::Clock;
 use crate::queue::GoneTotals;
 use crate::schedule::ScheduleTotals;
-use crate::sla::SlaView;
+use crate::sla::{SLA_LOOKS, SlaView};
 use crate::state::{Namespace, NamespaceSlot};
 use crate::tenant::TenantsView;
 use crate::unique::UniqueConflicts;
@@ -145,6 +146,7 @@ impl Turn {
 
     /// Limits and service levels, up to [`NAMED_TOLD_MAX`] of each: what they count is looked up.
     fn tell_named(&self, stats: &mut ShardStats, now: TimeMs) {
+        let (limit_looks, sla_looks) = (&mut Looks::new(LIMIT_LOOKS), &mut Looks::new(SLA_LOOKS));
         for NamespaceSlot { namespace: Namespace { id, name, .. }, .. } in
             self.state.namespaces.all_after(None)
         {
@@ -153,9 +155,9 @@ impl Turn {
             if (limits, slas) == (0, 0) {
                 break;
             }
-            let limits = self.state.limit_views(*id, limits).into_iter();
+            let limits = self.state.limit_views(*id, limits, limit_looks).into_iter();
             stats.limits.extend(limits.map(|limit| (name.clone(), limit)));
-            let slas = self.state.sla_views(*id, slas, now).into_iter();
+            let slas = self.state.sla_views(*id, slas, now, sla_looks).into_iter();
             stats.slas.extend(slas.map(|sla| (name.clone(), sla)));
         }
     }

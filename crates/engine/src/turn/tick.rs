@@ -30,6 +30,7 @@ impl Turn {
         self.tell_some();
         self.advance_slices(moment);
         self.state.advance_gates();
+        self.state.advance_deadlines();
         self.end_leases(moment);
         let timers = self.state.timers.first(&self.state);
         if timers.is_some_and(|at| at <= moment.at.0) {
@@ -38,6 +39,8 @@ impl Turn {
         if self.state.next_refill().is_some_and(|at| at <= moment.at) {
             self.record_all(Vec::from_iter(self.state.decide_refills(moment)));
         }
+        self.record_all(Vec::from_iter(self.state.decide_limit_round()));
+        self.record_all(Vec::from_iter(self.state.decide_minutes_removed()));
         self.record_all(Vec::from_iter(self.state.decide_let_go()));
         // The next life goes on with it: a stop does not wait for millions of jobs.
         if !self.stopping {
@@ -176,6 +179,8 @@ impl Turn {
             || self.messages_go_on()
             || self.state.gating.goes_on()
             || self.state.holds.goes_on()
+            || self.state.limits_go_on()
+            || self.state.slas_go_on()
             || (self.stopping && self.waiters.len() > 0);
         if goes_on || (!self.stopping && operating()) {
             return Some(0);

@@ -208,6 +208,15 @@ impl Generator {
             name: (*random.pick(&LIMITS)).to_owned(),
             key: (*random.pick(&KEYS)).to_owned(),
         });
+        if let Some(first) = &new.limit {
+            let others = LIMITS.iter().filter(|name| **name != first.name);
+            let others: Vec<&str> = others.copied().collect();
+            let further = self.random.maybe(40, |random| JobLimit {
+                name: (*random.pick(&others)).to_owned(),
+                key: (*random.pick(&KEYS)).to_owned(),
+            });
+            new.limits = further.into_iter().collect();
+        }
         new.version = self.random.maybe(40, |random| random.below(4) as u32).unwrap_or(0);
         new.tenant = self.random.maybe(30, |random| (*random.pick(&TENANTS)).to_owned());
         new.tags = self.random.maybe(25, tags).unwrap_or_default();

@@ -81,6 +81,9 @@ pub struct NewJob {
     /// The version of its kind, from 1; 0 where it has none. Only workers that run it get it.
     #[prost(uint32, tag = "71")]
     pub version: u32,
+    /// Further limits that count it by keys, each another one; four in all.
+    #[prost(message, repeated, tag = "150")]
+    pub limits: ::prost::alloc::vec::Vec<JobLimit>,
 }
 /// The limit that a job names, and where its key there comes from: one of `key`, `by` and `tag`.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

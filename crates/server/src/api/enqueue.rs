@@ -91,6 +91,10 @@ pub struct NewJob<'a> {
     #[serde(default, deserialize_with = "super::object::optional")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<JobLimitText>,
+    /// Further limits that count it by keys, each another one; four in all.
+    #[serde(default, deserialize_with = "super::object::optional_few")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Vec<JobLimitText>>,
     /// Gates behind which it waits while they are closed. One that does not exist is open.
     #[serde(default, deserialize_with = "super::object::optional_names")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -131,6 +135,7 @@ impl NewJob<'_> {
             cursor: None,
             unique: None,
             limit: None,
+            limits: None,
             gates: None,
             tenant: None,
             version: None,

@@ -108,6 +108,42 @@ where
     deserializer.deserialize_seq(Visitor(PhantomData))
 }
 
+/// The most objects that a short list is read with; what it may really have is checked where it is
+/// used.
+const FEW_MAX: usize = 16;
+
+/// Reads a field that is a short list of objects, or `null`.
+pub(super) fn optional_few<'de, T, D>(deserializer: D) -> Result<Option<Vec<T>>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    struct Visitor<T>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de>> de::Visitor<'de> for Visitor<T> {
+        type Value = Option<Vec<T>>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "an array of at most {FEW_MAX} objects")
+        }
+
+        fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+            let mut items = Vec::new();
+            while let Some(item) = seq.next_element_seed(Object::new())? {
+                if items.len() == FEW_MAX {
+                    return Err(de::Error::invalid_length(FEW_MAX + 1, &self));
+                }
+                items.push(item);
+            }
+            Ok(Some(items))
+        }
+    }
+    deserializer.deserialize_any(Visitor(PhantomData))
+}
+
 /// The most names that a list is read with. Each such list has a lower bound of its own, checked
 /// where it is used; this one keeps a body full of commas from becoming many times its size.
 const NAMES_MAX: usize = 10_000;

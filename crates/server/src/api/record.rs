@@ -423,6 +423,9 @@ pub struct JobRecord<'a> {
     /// The limit that counts it by a key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<JobLimitRecord>,
+    /// The limits that count it by keys, where they are several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<JobLimitRecord>,
     /// Gates behind which it waits while they are closed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gates: Vec<String>,

@@ -122,16 +122,21 @@ pub(super) fn api_job(job: &v1::NewJob) -> Result<api::NewJob<'_>, Refusal> {
         traceparent: some(job.traceparent.clone()),
         cursor: raw("cursor", &job.cursor)?,
         unique: job.unique.as_ref().map(unique_text).transpose()?,
-        limit: job.limit.as_ref().map(|limit| JobLimitText {
-            name: limit.name.clone(),
-            key: some(limit.key.clone()),
-            by: some(limit.by.clone()),
-            tag: some(limit.tag.clone()),
-        }),
+        limit: job.limit.as_ref().map(job_limit),
+        limits: (!job.limits.is_empty()).then(|| job.limits.iter().map(job_limit).collect()),
         gates: (!job.gates.is_empty()).then(|| job.gates.clone()),
         tenant: some(job.tenant.clone()),
         version: (job.version > 0).then_some(job.version),
     })
+}
+
+fn job_limit(limit: &v1::JobLimit) -> JobLimitText {
+    JobLimitText {
+        name: limit.name.clone(),
+        key: some(limit.key.clone()),
+        by: some(limit.by.clone()),
+        tag: some(limit.tag.clone()),
+    }
 }
 
 /// A word of the API, where one is given.

@@ -147,6 +147,11 @@ pub(crate) fn status(view: &JobView, result_url: &str) -> StatusRecord<'static> 
 pub(crate) fn job(view: &JobView) -> JobRecord<'static> {
     let (job, lease) = (&view.job, view.lease.as_ref());
     let options = &job.options;
+    let own = options
+        .own_limits()
+        .map(|JobLimit { name, key }| JobLimitRecord { name: name.clone(), key: key.clone() });
+    let mut own_limits: Vec<_> = own.collect();
+    let only_limit = if own_limits.len() == 1 { own_limits.pop() } else { None };
     JobRecord {
         id: JobIdText(job.id.0),
         queue: job.queue.clone(),
@@ -180,10 +185,8 @@ pub(crate) fn job(view: &JobView) -> JobRecord<'static> {
         metadata: options.metadata.as_ref().and_then(stored),
         traceparent: options.traceparent.clone(),
         unique: options.unique.as_ref().map(unique),
-        limit: options
-            .limit
-            .as_ref()
-            .map(|of| JobLimitRecord { name: of.name.clone(), key: of.key.clone() }),
+        limit: only_limit,
+        limits: own_limits,
         progress: view.progress().map(share),
         progress_text: view.progress_text().map(str::to_owned),
         checkpoint: view.checkpoint.as_ref().map(|it| checkpoint(it, view.ran_ms())),
@@ -680,6 +683,10 @@ fn schedule_settings(view: &ScheduleView) -> ScheduleBody<'static> {
     }
 }
 
+fn job_limit(of: &JobLimit) -> JobLimitText {
+    JobLimitText { name: of.name.clone(), key: Some(of.key.clone()), by: None, tag: None }
+}
+
 /// A template as it is told.
 pub(crate) fn template(of: &JobTemplate) -> NewJob<'static> {
     NewJob {
@@ -700,12 +707,8 @@ pub(crate) fn template(of: &JobTemplate) -> NewJob<'static> {
         tenant: of.tenant.clone(),
         version: version_told(of.version),
         unique: of.unique.as_ref().and_then(|unique| serde_json::from_str(&unique.text).ok()),
-        limit: of.limit.as_ref().map(|JobLimit { name, key }| JobLimitText {
-            name: name.clone(),
-            key: Some(key.clone()),
-            by: None,
-            tag: None,
-        }),
+        limit: of.limit.as_ref().map(job_limit),
+        limits: (!of.limits.is_empty()).then(|| of.limits.iter().map(job_limit).collect()),
         metadata: of.metadata.as_ref().and_then(stored),
         ..NewJob::of(of.kind.clone())
     }

@@ -401,3 +401,40 @@ async fn a_limit_holds_back_what_is_too_much_and_says_so() {
     assert_eq!(leased["jobs"][0]["id"], ids[1]);
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_names_two_limits_waits_for_both() {
+    let server = Server::start().await;
+    let client = &mut server.client().await;
+    for (name, most) in [("account", 1), ("partner", 2)] {
+        let put = json!({"scope": "key", "concurrency": most}).to_string();
+        client.put(&format!("/v1/limits/{name}"), &put).await.expect(200);
+    }
+    let job = |account: &str| {
+        json!({
+            "kind": "k",
+            "args": {"account": account, "partner": "bank"},
+            "limit": {"name": "account", "by": "/account"},
+            "limits": [{"name": "partner", "by": "/partner"}],
+        })
+    };
+    let mut ids = Vec::new();
+    for account in ["a", "a", "b", "c"] {
+        let answer = client.post("/v1/queues/q/jobs", &job(account).to_string()).await;
+        ids.push(answer.expect(202)["id"].clone());
+    }
+    let ask = json!({"queues": ["q"], "max": 9, "worker": "w"}).to_string();
+    let leased = client.post("/v1/lease", &ask).await.expect(200);
+    let leased: Vec<_> = leased["jobs"].as_array().unwrap().iter().map(|it| &it["id"]).collect();
+    assert_eq!(leased, [&ids[0], &ids[2]], "one of each account, two of the partner");
+    let path = format!("/v1/jobs/{}", ids[3].as_str().unwrap());
+    let held = client.get(&path).await.expect(200);
+    assert_eq!(held["blocked_by"], json!([{"limit": "partner", "key": "bank"}]));
+    let named = json!([{"name": "account", "key": "c"}, {"name": "partner", "key": "bank"}]);
+    assert_eq!((&held["limits"], held.get("limit")), (&named, None));
+    let mut twice = job("a");
+    twice["limits"][0]["name"] = json!("account");
+    let refused = client.post("/v1/queues/q/jobs", &twice.to_string()).await;
+    assert_eq!(refused.refused(400, "value_refused")["field"], "limits");
+    server.stop().await;
+}

@@ -65,6 +65,7 @@ pub(crate) fn check((turn, map): (&Turn, &SimTree), shadow: &Shadow, clock: Cloc
     shadow.keys.check(map)?;
     let numbered = by_number(map, all);
     limits::check(map, &numbered)?;
+    shadow.limits.check(map, &numbered, turn.engine_time())?;
     tenants::check(map, &numbered)?;
     slas::check(map)?;
     gates::check(map, &numbered)?;

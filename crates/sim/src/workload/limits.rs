@@ -1,14 +1,18 @@
 //! What must be true of limits at dispatch: a key is spent if and only if as many leases stand as
-//! it allows, and of a line of waiting jobs the first alone is in its lane, unless nothing is
-//! left of its key.
+//! it allows, a window has counted what started in it, and of a line of waiting jobs the first
+//! alone is in its lane, unless nothing is left of its key.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use longshore_engine::query::limits_unsettled;
 use longshore_engine::wire::Wire;
-use longshore_engine::{JobView, LimitRule, LimitScope, LimitSettings};
+use longshore_engine::{
+    Answer, Command, JobLimit, JobView, LimitRule, LimitScope, LimitSettings, TimeMs,
+};
 
-use super::Check;
+use super::{CALLS, Check, KEYS};
 use crate::map::{Entries, SimTree};
+use crate::random::Random;
 
 /// The first bytes of keys, as the engine's catalogue of keys has them.
 const LANE_KEY_FIRST: u8 = 6;
@@ -18,15 +22,69 @@ const TENANTED_KEY_FIRST: u8 = 192;
 const LANE_BYTES: usize = 11;
 const LIMIT_KEY_FIRST: u8 = 153;
 pub(crate) const SPENT_KEY_FIRST: u8 = 156;
+pub(crate) const BUDGET_KEY_FIRST: u8 = 154;
+const UNDER_KEY_FIRST: u8 = 222;
+const SLOT_BYTES: usize = 16;
+
+/// How long a window of the limit is that counts what starts in a time.
+const WINDOW_MS: u64 = 20_000;
+
+/// The change of the limit that counts what starts in a time: it is never removed.
+pub(crate) fn calls(random: &mut Random) -> Command {
+    let rule = LimitRule::Window { max: 1 + random.below(3), period_ms: WINDOW_MS };
+    let settings = LimitSettings { scope: LimitScope::Key, rule };
+    Command::PutLimit { name: CALLS.to_owned(), settings }
+}
+
+/// A key of that limit, which a job may name beside another one.
+pub(crate) fn call(random: &mut Random) -> JobLimit {
+    JobLimit { name: CALLS.to_owned(), key: (*random.pick(&KEYS)).to_owned() }
+}
+
+/// Since when the limit that counts what starts in a time was certainly there, by namespace.
+#[derive(Debug, Default)]
+pub(crate) struct KnownLimits(BTreeMap<usize, TimeMs>);
+
+impl KnownLimits {
+    /// An answer was released at an instant.
+    pub(crate) fn told(&mut self, namespace: usize, name: &str, answer: &Answer, now: TimeMs) {
+        if name == CALLS && matches!(answer, Answer::Limit(_)) {
+            self.0.entry(namespace).or_insert(now);
+        }
+    }
+
+    /// What started in the present window is counted in it, whatever happened since.
+    pub(crate) fn check(&self, map: &SimTree, jobs: &[(u32, Vec<JobView>)], now: TimeMs) -> Check {
+        for (ns, views) in jobs {
+            // Namespaces are numbered from 1 on, in the order in which they are served.
+            let known = ns.checked_sub(1).and_then(|index| self.0.get(&(index as usize)));
+            let Some(known) = known else { continue };
+            for key in KEYS {
+                let named = |view: &&JobView| {
+                    let mut own = view.job.options.own_limits();
+                    own.any(|limit| limit.name == CALLS && limit.key == key)
+                };
+                let window = now.0 / WINDOW_MS;
+                let starts = views.iter().filter(named).filter_map(|view| view.lease.as_ref());
+                let starts = starts.map(|lease| lease.started_at);
+                let here = starts.filter(|at| at.0 / WINDOW_MS == window && *at > *known).count();
+                let ns = ns.to_be_bytes();
+                let of = [&ns[..], &counted(CALLS), &counted(key)].concat();
+                let budget = map.entries.get(&[&[BUDGET_KEY_FIRST][..], &of].concat());
+                let mut input = budget.map(longshore_engine::wire::Input::new);
+                let used = input.as_mut().and_then(|input| u64::take(input).ok()).unwrap_or(0);
+                if used < here as u64 {
+                    return Err(format!("{here} runs of {key} started in a window with {used}"));
+                }
+            }
+        }
+        Ok(())
+    }
+}
 
 /// Whether a lane is of a part whose entries name keys: those have odd numbers.
 fn is_limited(key: &[u8]) -> bool {
     key.get(11).is_some_and(|low| low & 1 == 1)
-}
-
-/// Whether a lane is of a part whose entries have tenants: those have the highest bit.
-fn is_tenanted(key: &[u8]) -> bool {
-    key.get(10).is_some_and(|high| high & 0x80 != 0)
 }
 
 /// The end of a key: the namespace's number, then counted texts.
@@ -55,13 +113,21 @@ pub(crate) fn check(map: &SimTree, jobs: &[(u32, Vec<JobView>)]) -> Check {
             continue;
         }
         let name = tail(key);
+        // Until all of its keys were looked through, some are as they were before it changed.
+        let unsettled = limits_unsettled(map);
+        let mut unsettled =
+            unsettled.iter().map(|(ns, of)| [&ns.0.to_be_bytes()[..], &counted(of)].concat());
+        if unsettled.any(|of| of == name) {
+            continue;
+        }
         let mut leases: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
         for (ns, views) in jobs {
             for view in views.iter().filter(|view| view.lease.is_some()) {
-                let Some(own) = &view.job.options.limit else { continue };
-                let of = [&ns.to_be_bytes()[..], &counted(&own.name)].concat();
-                if of == name {
-                    *leases.entry([of, counted(&own.key)].concat()).or_default() += 1;
+                for own in view.job.options.own_limits() {
+                    let of = [&ns.to_be_bytes()[..], &counted(&own.name)].concat();
+                    if of == name {
+                        *leases.entry([of, counted(&own.key)].concat()).or_default() += 1;
+                    }
                 }
             }
         }
@@ -95,12 +161,10 @@ fn check_lines(map: &SimTree, spent: &BTreeSet<Vec<u8>>) -> Check {
             return Err(format!("the first of the line {limit:02x?} {is} in its lane"));
         }
     }
-    // Jobs that name a limit take no turns of tenants.
+    heads += check_several(map, spent)?;
+    // Jobs that name a limit stand in lines of their own.
     let mut in_lines = of(&map.entries, TENANTED_KEY_FIRST);
-    let mut lanes = of(&map.entries, LANE_KEY_FIRST);
-    if in_lines.any(|(key, _)| is_limited(key))
-        || lanes.any(|(key, _)| is_limited(key) && is_tenanted(key))
-    {
+    if in_lines.any(|(key, _)| is_limited(key)) {
         return Err("a job that names a limit stands in the line of a tenant".to_owned());
     }
     let in_lanes = of(&map.entries, LANE_KEY_FIRST).filter(|(key, _)| is_limited(key)).count();
@@ -110,4 +174,28 @@ fn check_lines(map: &SimTree, spent: &BTreeSet<Vec<u8>>) -> Check {
     Err(format!(
         "{in_lanes} jobs that name a key are in lanes, and {heads} are the first of theirs"
     ))
+}
+
+/// Of the lines under a key and lane the one that comes first is in the lane unless nothing is left
+/// of the key. Answers how many are.
+fn check_several(map: &SimTree, spent: &BTreeSet<Vec<u8>>) -> Result<usize, String> {
+    let (mut heads, mut last) = (0, Vec::new());
+    for (key, _) in of(&map.entries, UNDER_KEY_FIRST) {
+        let key = tail(key);
+        let at = key.len().checked_sub(SLOT_BYTES).ok_or("a line without a place")?;
+        let (group, slot) = key.split_at(at);
+        let is_first = group != &last[..];
+        last = group.to_vec();
+        let at = group.len().checked_sub(LANE_BYTES).ok_or("a line without a lane")?;
+        let (limit, lane) = group.split_at(at);
+        let ns = limit.get(..4).unwrap_or_default();
+        let entry = [&[LANE_KEY_FIRST][..], ns, lane, slot].concat();
+        let stands = is_first && !spent.contains(limit);
+        heads += usize::from(stands);
+        if map.entries.contains_key(&entry) != stands {
+            let is = if stands { "is not" } else { "is" };
+            return Err(format!("a line under {limit:02x?} {is} in its lane"));
+        }
+    }
+    Ok(heads)
 }

@@ -1,6 +1,7 @@
 //! Clients, what they ask, what they were told, and what must be true of that.
 
 pub(crate) mod accounts;
+pub(crate) mod breaches;
 pub(crate) mod clients;
 pub(crate) mod events;
 pub(crate) mod fired;
@@ -32,3 +33,6 @@ pub(crate) const KEYS: [&str; 2] = ["account-1", "account-2"];
 
 /// The limit that jobs name.
 pub(crate) const LIMIT: &str = "slots";
+
+/// A limit that counts what starts in a time.
+pub(crate) const CALLS: &str = "calls";

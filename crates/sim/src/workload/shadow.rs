@@ -9,6 +9,7 @@ use super::accounts::KnownAccounts;
 use super::gates::KnownGates;
 use super::holds::KnownHolds;
 use super::keyed::{self, KnownKeys};
+use super::limits::KnownLimits;
 use super::queues::SetQueues;
 use super::slas::KnownSlas;
 use super::{Check, ops};
@@ -113,6 +114,8 @@ pub(crate) struct Shadow {
     pub(crate) accounts: KnownAccounts,
     /// What is known of service levels.
     pub(crate) slas: KnownSlas,
+    /// What is known of limits.
+    pub(crate) limits: KnownLimits,
     /// What is known of keys.
     pub(crate) keys: KnownKeys,
 }
@@ -172,6 +175,10 @@ impl Shadow {
             Command::Holds(command) => self.holds.told(namespace, command, answer),
             Command::Accounts(command) => self.accounts.told(command, answer),
             Command::Sla(_) => self.slas.told(namespace, answer, self.now),
+            Command::PutLimit { name, .. } => {
+                self.limits.told(namespace, name, answer, self.now);
+                Ok(())
+            }
             Command::Keyed(command) => keyed::told(self, namespace, command, answer),
             Command::Gates(command) => {
                 self.gates.told(namespace, command, answer);

@@ -99,6 +99,53 @@ fn what_was_missed_goes_by_its_policy() {
     }
 }
 
+/// They were counted up to a hundred.
+#[test]
+fn all_missed_slots_of_an_interval_are_counted() {
+    let mut shard = Shard::new();
+    shard.put(NewSchedule { missed: Missed::One, ..every(MINUTE) });
+    shard.clock.wall = shard.clock.wall.plus(100 * HOUR + MINUTE / 2);
+    let mut shard = shard.restart();
+    shard.advance(0);
+    assert_eq!(shard.schedule(ScheduleCommand::Get).state.missed_total, 6000 - 1);
+}
+
+/// What comes next stands in the record of the tick: another database of time zones, which would
+/// have it at another time, changes nothing of what happened.
+#[test]
+fn a_start_goes_by_what_was_recorded_and_not_by_what_zones_are_now() {
+    use crate::record::{Entry, Record};
+    use crate::wire::Wire;
+    let mut shard = Shard::new();
+    let spec = Spec::Cron { text: "0 3 * * *".to_owned() };
+    let job = every(HOUR).job;
+    let zoned = NewSchedule { zone: "Europe/Berlin".to_owned(), ..NewSchedule::new(spec, job) };
+    shard.put(zoned);
+    let first = shard.schedule(ScheduleCommand::Get).state.next.unwrap();
+    shard.advance(first.due.since(shard.clock.wall));
+    let computed = shard.schedule(ScheduleCommand::Get).state.next.unwrap();
+    // Half an hour later, as if by other rules.
+    let other = Slot { at: computed.at.plus(1_800_000), due: computed.due.plus(1_800_000) };
+    let mut found = 0;
+    for bytes in &mut shard.journal {
+        let mut entry = Entry::from_bytes(bytes).unwrap();
+        for record in &mut entry.records {
+            if let Record::ScheduleTicked { next, .. } = record {
+                *next = Some(other);
+                found += 1;
+            }
+        }
+        *bytes = entry.to_bytes();
+    }
+    assert_eq!(found, 1);
+    let mut shard = shard.restart();
+    assert_eq!(shard.schedule(ScheduleCommand::Get).state.next, Some(other));
+    shard.advance(other.due.since(shard.clock.wall));
+    let state = shard.schedule(ScheduleCommand::Get).state;
+    assert_eq!((state.enqueued_total, state.last.unwrap().slot), (2, other.at));
+    assert_eq!(state.next.unwrap().at, computed.at.plus(24 * HOUR), "by the rules of now again");
+}
+
 /// Both orders: the schedule that has much to make up for must hide none that is due with it.
 #[test]
 fn making_up_hides_no_other_timer() {

@@ -307,3 +307,91 @@ fn no_more_workers_are_needed_than_limits_let_run() {
     shard.advance(1000);
     assert_eq!(view(&mut shard, "mail").workers_needed, Some(0), "and now none can");
 }
+
+/// Removing a level removed all that a day had measured of it in one turn, and removing a namespace
+/// that of a hundred levels.
+#[test]
+fn what_was_measured_of_a_level_goes_in_slices_and_is_not_what_a_new_one_measures() {
+    let limits = Limits { slice_items_max: 4, ..Limits::default() };
+    let mut shard = Shard::recover(&[], limits);
+    put(&mut shard, "mail", of_queue("q", started(30_000)));
+    for n in 1..=50 {
+        shard.enqueue(job(n));
+        let jobs = shard.lease(1);
+        shard.settle(&jobs[0], ack()).unwrap();
+        shard.advance(60_000);
+    }
+    let minutes = |shard: &Shard| {
+        shard.turn.map().entries().keys().filter(|key| key.first() == Some(&195)).count()
+    };
+    assert_eq!(minutes(&shard), 50);
+    shard.enqueue(job(60));
+    shard.call(Command::Sla(SlaCommand::Delete { name: "mail".to_owned() }));
+    assert_eq!(minutes(&shard), 50, "but that of the present minute");
+    put(&mut shard, "mail", of_queue("q", started(9_000)));
+    shard.enqueue(job(61));
+    let tick = |shard: &mut Shard| {
+        let more = shard.turn.tick(shard.clock);
+        shard.flush();
+        more
+    };
+    assert!(tick(&mut shard), "there is more to do");
+    assert_eq!(minutes(&shard), 50 + 1 - 4);
+    let mut shard = shard.restart();
+    assert_eq!(view(&mut shard, "mail").windows[2].arrived, 1, "of the new one");
+    while tick(&mut shard) {}
+    assert_eq!(minutes(&shard), 1);
+    let shard = shard.restart();
+    assert_eq!(minutes(&shard), 1);
+    let left = shard.turn.map().entries().keys().filter(|key| key.first() == Some(&219)).count();
+    assert_eq!(left, 0);
+}
+
+/// A level of a kind looked through all lanes of the shard in the turn that put it.
+#[test]
+fn deadlines_of_many_lanes_change_in_slices() {
+    let mut shard = Shard::new();
+    for n in 0..3000_u32 {
+        let id = JobId(u128::from(n + 1000).to_be_bytes());
+        let kind = if n % 1000 == 999 { "late" } else { "k" }.to_owned();
+        let jobs = vec![NewJob { id, kind, ..job(1) }];
+        shard.call(Command::EnqueueJobs(EnqueueJobs { queue: format!("q{n:04}"), jobs }));
+    }
+    put(
+        &mut shard,
+        "late",
+        SlaSettings {
+            target: SlaTarget::Kind { name: "late".to_owned() },
+            ..of_queue("", started(1_000))
+        },
+    );
+    assert!(shard.turn.next_wake_ms(shard.clock) == Some(0), "the rest follows");
+    let (mut shard, mut ticks) = (shard, 0);
+    while shard.turn.next_wake_ms(shard.clock) == Some(0) {
+        shard.turn.tick(shard.clock);
+        ticks += 1;
+        assert!(ticks < 100, "it comes to an end");
+    }
+    shard.flush();
+    assert!(ticks >= 2, "{ticks}");
+    let kinds: Vec<_> = lease_all(&mut shard, 4).into_iter().map(|job| job.kind).collect();
+    assert_eq!(kinds, ["late", "late", "late", "k"]);
+}
+
+#[test]
+fn a_level_is_told_of_within_what_may_be_looked_at() {
+    let mut shard = Shard::new();
+    put(&mut shard, "mail", of_queue("q", started(1_000)));
+    for n in 1..=50 {
+        shard.enqueue(NewJob { priority: Some(n), ..job(n) });
+    }
+    shard.advance(60_000);
+    let state = &shard.turn.state;
+    let ns = *state.namespace_names.get("default").unwrap();
+    let late = |looks: usize| {
+        let looks = &mut crate::looks::Looks::new(looks);
+        state.sla_views(ns, 9, shard.clock.wall, looks)[0].late
+    };
+    assert_eq!((late(10_000), late(0)), (50, 0));
+    assert!((1..=10).contains(&late(100)), "each lane is a look elsewhere");
+}

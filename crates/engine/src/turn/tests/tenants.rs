@@ -93,7 +93,7 @@ fn what_is_more_urgent_or_not_due_yet_keeps_its_place() {
 }
 
 #[test]
-fn jobs_of_a_key_start_in_their_order_and_hold_up_no_other_of_their_tenants() {
+fn jobs_of_a_key_take_turns_and_hold_up_no_other_of_their_tenants() {
     let mut shard = Shard::new();
     let settings =
         LimitSettings { scope: LimitScope::Key, rule: LimitRule::Concurrency { max: 1 } };
@@ -110,7 +110,7 @@ fn jobs_of_a_key_start_in_their_order_and_hold_up_no_other_of_their_tenants() {
     assert_eq!(ids(&jobs), [1, 3, 5], "of the key that one has, nobody gets a second");
     let mut shard = shard.restart();
     shard.settle(&jobs[0], ack()).unwrap();
-    assert_eq!(ids(&shard.lease(9)), [2], "they wait for the key, not for turns");
+    assert_eq!(ids(&shard.lease(9)), [4], "the other tenant's turn under the key");
 }
 
 #[test]

@@ -294,6 +294,8 @@ impl Reference {
         let retain_ms = new.retain_ms.or(defaults.retain_ms);
         let retain_ms = retain_ms.unwrap_or(self.limits.retain_ms_default);
         let max_attempts = new.max_attempts.or(defaults.max_attempts);
+        let named: Vec<_> = new.limit.iter().chain(&new.limits).cloned().collect();
+        let only = named.len() == 1 && new.tenant.is_none();
         Job {
             id: new.id,
             queue: queue.to_owned(),
@@ -318,10 +320,11 @@ impl Reference {
                 metadata: new.metadata.clone(),
                 traceparent: new.traceparent.clone(),
                 unique: self.lock_of(new),
-                limit: new.limit.clone(),
+                limit: if only { new.limit.clone() } else { None },
                 tenant: new.tenant.clone(),
                 hops: 0,
                 version: new.version,
+                limits: if only { Vec::new() } else { named },
                 gates: {
                     let gates: BTreeSet<_> = new.gates.iter().cloned().collect();
                     gates.into_iter().collect()

@@ -211,8 +211,10 @@ impl Reference {
         found.sort_by_key(|job| (u8::MAX - job.job.options.priority, self.by_deadline(job)));
         // What names a key or a tenant is the last of a step: what comes next may be behind it in a
         // line.
-        let lined =
-            |job: &&RefJob| job.job.options.limit.is_some() || job.job.options.tenant.is_some();
+        let lined = |job: &&RefJob| {
+            let options = &job.job.options;
+            options.own_limits().next().is_some() || options.tenant.is_some()
+        };
         let keyed = found.iter().position(lined);
         found.truncate(keyed.map_or(want, |at| want.min(at + 1)));
         found.iter().map(|job| job.job.id).collect()

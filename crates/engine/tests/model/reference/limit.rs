@@ -36,7 +36,7 @@ fn key_of(limit: &RefLimit, job: &Job) -> Option<String> {
         LimitScope::Queue { name } => only(name, &job.queue),
         LimitScope::Kind { name } => only(name, &job.kind),
         LimitScope::Key => {
-            let own = job.options.limit.as_ref().filter(|own| own.name == limit.name)?;
+            let own = job.options.own_limits().find(|own| own.name == limit.name)?;
             Some(own.key.clone())
         }
     }

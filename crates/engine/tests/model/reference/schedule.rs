@@ -278,7 +278,10 @@ impl Reference {
         let about = |index: usize, runs: bool, made_up: u32| Due {
             slot: slots[index],
             runs,
-            missed: (index as u64).min(100),
+            missed: match settings.spec {
+                Spec::Every { .. } => index as u64,
+                Spec::Cron { .. } => (index as u64).min(100),
+            },
             made_up,
             next: slots.get(index + 1).copied().or(next).map(plain),
         };
@@ -345,6 +348,7 @@ impl Reference {
         new.metadata = template.metadata;
         new.gates = template.gates;
         new.limit = template.limit;
+        new.limits = template.limits;
         new.tenant = template.tenant;
         new.version = template.version;
         new.tick = Some(Tick { schedule: of, name: name.clone(), slot: due.slot, by_hand });

@@ -54,7 +54,7 @@ impl Reference {
         of.collect::<std::collections::BTreeSet<_>>().len()
     }
 
-    /// Whether a job waits for turns of its tenant: those that name a key wait for that.
+    /// Whether a job waits for turns of its tenant.
     pub(crate) fn takes_turns(of: &RefJob) -> bool {
         of.job.options.tenant.is_some() && of.job.options.limit.is_none()
     }
@@ -72,6 +72,7 @@ impl Reference {
                 && other.job.kind == of.job.kind
                 && (it.priority, &it.tenant) == (options.priority, &options.tenant)
                 && it.gates == options.gates
+                && it.limits == options.limits
                 && Self::takes_turns(other)
                 && slot(other) < slot(of)
                 && self.is_filed(other)

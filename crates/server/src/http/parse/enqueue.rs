@@ -12,7 +12,7 @@ use super::Bounds;
 use super::check::{check_bytes, check_count, check_names};
 use super::fingerprint::fingerprint;
 use super::id_source::fresh_id;
-use super::limit::job_limit;
+use super::limit::job_limits;
 use super::unique::new_unique;
 use crate::api::{self, Object, RetryText};
 use crate::http::code::Code;
@@ -207,7 +207,7 @@ impl Reading<'_> {
         let ttl = bounds.duration("ttl", job.ttl, 1)?.map(Start::After);
         let unique = job.unique.as_ref().map(|of| new_unique(self.queue, &job, of, bounds));
         let unique = unique.transpose()?;
-        let limit = job.limit.as_ref().map(|limit| job_limit(&job, limit)).transpose()?;
+        let (limit, limits) = job_limits(&job)?;
         let named = job.id.map(|id| (JobId(id.0), fingerprint(self.queue, &job)));
         Ok(NewJob {
             id: named.map_or_else(fresh_id, |(id, _)| id),
@@ -232,6 +232,7 @@ impl Reading<'_> {
             unique,
             tick: None,
             limit,
+            limits,
             gates: job.gates.unwrap_or_default(),
             tenant: job.tenant,
             hops: 0,

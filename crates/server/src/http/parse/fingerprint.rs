@@ -9,7 +9,7 @@ use crate::api::{NewJob, RetryText};
 /// given, not as the instant that they lead to; JSON counts without white space between tokens.
 pub(super) fn fingerprint(queue: &str, job: &NewJob<'_>) -> [u8; 16] {
     // Every field is named: one that is added has to be written below, under the next free tag
-    // (29), or a repeated id with another value of it would count as the same request.
+    // (32), or a repeated id with another value of it would count as the same request.
     let NewJob {
         id: _,
         queue: _,
@@ -34,6 +34,7 @@ pub(super) fn fingerprint(queue: &str, job: &NewJob<'_>) -> [u8; 16] {
         cursor,
         unique,
         limit,
+        limits,
         gates,
         tenant,
         version,
@@ -68,8 +69,9 @@ pub(super) fn fingerprint(queue: &str, job: &NewJob<'_>) -> [u8; 16] {
     if let Some(unique) = unique {
         form.field(26, &serde_json::to_vec(unique).unwrap_or_default());
     }
-    if let Some(limit) = limit {
-        form.field(27, &serde_json::to_vec(limit).unwrap_or_default());
+    let further = limits.iter().flatten().map(|limit| (31, limit));
+    for (tag, limit) in limit.iter().map(|limit| (27, limit)).chain(further) {
+        form.field(tag, &serde_json::to_vec(limit).unwrap_or_default());
     }
     for gate in gates.iter().flatten() {
         form.text(28, Some(gate));

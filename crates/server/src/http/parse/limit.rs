@@ -16,6 +16,9 @@ use crate::http::text::{check_name, quoted};
 /// Bytes of args that are looked into for a key.
 const ARGS_BYTES_MAX: usize = 256 << 10;
 
+/// Further limits of a job that are read: each may look through the args. It is refused for fewer.
+const FURTHER_READ_MAX: usize = 16;
+
 /// Bytes of a key; what is longer is hashed.
 const KEY_BYTES_MAX: usize = 200;
 
@@ -56,8 +59,16 @@ pub(crate) fn limit_of(body: LimitSettingsBody, bounds: &Bounds) -> Result<Limit
     Ok(LimitSettings { scope, rule })
 }
 
-/// The limit that a job names, with its key.
-pub(super) fn job_limit(job: &NewJob<'_>, limit: &JobLimitText) -> Result<JobLimit, Refusal> {
+/// The limits that a job names, with its keys: the first one, and further ones.
+pub(super) fn job_limits(job: &NewJob<'_>) -> Result<(Option<JobLimit>, Vec<JobLimit>), Refusal> {
+    let limit = job.limit.as_ref().map(|limit| job_limit(job, limit)).transpose()?;
+    let further = job.limits.iter().flatten().take(FURTHER_READ_MAX);
+    let further = further.map(|limit| job_limit(job, limit));
+    Ok((limit, further.collect::<Result<_, _>>()?))
+}
+
+/// A limit that a job names, with its key.
+fn job_limit(job: &NewJob<'_>, limit: &JobLimitText) -> Result<JobLimit, Refusal> {
     check_name("limit.name", &limit.name)?;
     let key = match (&limit.key, &limit.by, &limit.tag) {
         (Some(key), None, None) => key.clone(),

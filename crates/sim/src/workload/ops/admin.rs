@@ -8,7 +8,7 @@ use longshore_engine::{
 use super::lease;
 use crate::random::Random;
 use crate::workload::shadow::{JobKey, Shadow};
-use crate::workload::{Check, LIMIT, QUEUES, gates, holds, slas, tenants};
+use crate::workload::{Check, LIMIT, QUEUES, gates, holds, limits, slas, tenants};
 
 pub(crate) fn sample(random: &mut Random, shadow: &Shadow, namespace: usize) -> Command {
     let ids: Vec<JobId> =
@@ -34,6 +34,9 @@ pub(crate) fn sample(random: &mut Random, shadow: &Shadow, namespace: usize) -> 
         29..32 => gates::sample(random),
         32 | 33 => holds::sample(random),
         34 | 35 => slas::sample(random),
+        26 if !shadow.jobs.len().is_multiple_of(4) => {
+            limits::calls(&mut Random::new(ids.len() as u64))
+        }
         24 | 25 => Command::RescheduleJob { id, start: start(random) },
         _ => Command::ListNamespaces { after: None, limit: 9 },
     }
@@ -99,7 +102,7 @@ pub(crate) fn retry_tried(shadow: &mut Shadow, namespace: usize, id: JobId) {
 pub(crate) fn move_tried(shadow: &mut Shadow, namespace: usize, id: JobId) {
     if let Some(told) = shadow.job((namespace, id)) {
         told.not_before = None;
-        told.moves_untold += 1;
+        told.moves_untold = told.moves_untold.saturating_add(1);
     }
 }
 

@@ -10,6 +10,7 @@ use longshore_engine::{
 use crate::random::Random;
 use crate::workload::gates::GATES;
 use crate::workload::holds::TAGS;
+use crate::workload::limits;
 use crate::workload::shadow::{Shadow, Told};
 use crate::workload::tenants::TENANTS;
 use crate::workload::{Check, KEYS, KINDS, LIMIT, QUEUES};
@@ -35,7 +36,11 @@ fn unique_or_not(random: &mut Random, next_id: &mut u64, named: bool) -> NewJob 
             OnConflict::Replace { args: true, time: false },
             OnConflict::Throttle,
         ];
-        let on_conflict = *random.pick(&ways);
+        let mut on_conflict = *random.pick(&ways);
+        // By a chance of its own, so that runs from before it stay as they were.
+        if on_conflict == OnConflict::Existing && Random::new(*next_id ^ 0x6465).percent(50) {
+            on_conflict = OnConflict::Debounce;
+        }
         let periodic = on_conflict == OnConflict::Throttle || random.percent(30);
         new.unique = Some(NewUnique {
             key: [key; 16],
@@ -82,6 +87,11 @@ fn new_job(random: &mut Random, next_id: &mut u64, named: bool) -> NewJob {
         random.maybe(20, |random| vec![(*random.pick(&TAGS)).to_owned()]).unwrap_or_default();
     new.gates = random.maybe(20, gates).unwrap_or_default();
     new.retain_ms = random.maybe(8, |random| random.below(60_000));
+    // By a chance of its own, so that runs from before it stay as they were.
+    let mut own = Random::new(*next_id ^ 0x6361_6c6c);
+    if own.percent(15) {
+        new.limits = vec![limits::call(&mut own)];
+    }
     new
 }
 
@@ -98,6 +108,21 @@ pub(crate) fn follow_ups(random: &mut Random, next_id: &mut u64) -> Vec<FollowUp
 pub(crate) fn tried(shadow: &mut Shadow, namespace: usize, enqueue: &EnqueueJobs) {
     for new in &enqueue.jobs {
         tried_one(shadow, namespace, &enqueue.queue, new);
+        let debounced = |unique: &&NewUnique| unique.on_conflict == OnConflict::Debounce;
+        if let Some(unique) = new.unique.as_ref().filter(debounced) {
+            may_move(shadow, namespace, unique.key);
+        }
+    }
+}
+
+/// Whichever job has this unique key may start at another time from now on.
+fn may_move(shadow: &mut Shadow, namespace: usize, key: [u8; 16]) {
+    let of = |told: &&mut Told| told.new.unique.as_ref().is_some_and(|it| it.key == key);
+    let all = shadow.jobs.iter_mut().filter(|((of, _), _)| *of == namespace);
+    for told in all.map(|(_, told)| told).filter(of) {
+        told.not_before = None;
+        // Nobody says when it did so for the last time.
+        told.moves_untold = u32::MAX / 2;
     }
 }
 

@@ -22,6 +22,8 @@ const EACH: &str = "each";
 const FRESH: &str = "fresh";
 /// One job at a time.
 const ALONE: &str = "alone";
+/// One job at a time, and one that waits for it.
+const BEHIND: &str = "behind";
 /// Goes by a wall clock that half an hour is taken from.
 const WALL: &str = "wall";
 
@@ -37,6 +39,7 @@ fn settings(name: &str) -> NewSchedule {
         EACH => NewSchedule { missed: Missed::All, ..every(PERIOD_MS) },
         FRESH => NewSchedule { missed: Missed::Skip, jitter_ms: 3000, ..every(15_000) },
         ALONE => NewSchedule { overlap: Overlap::Skip, ..every(10_000) },
+        BEHIND => NewSchedule { overlap: Overlap::QueueOne, ..every(10_000) },
         _ => NewSchedule {
             zone: "Australia/Lord_Howe".to_owned(),
             missed: Missed::Within { ms: 90_000 },
@@ -47,9 +50,14 @@ fn settings(name: &str) -> NewSchedule {
 }
 
 pub(crate) fn sample(random: &mut Random) -> Command {
-    let name = (*random.pick(&[EACH, FRESH, ALONE, WALL])).to_owned();
+    let mut name = (*random.pick(&[EACH, FRESH, ALONE, WALL])).to_owned();
     let touched = matches!(&*name, ALONE | WALL);
-    let command = match random.below(10) {
+    let choice = random.below(10);
+    // So that runs from before it stay as they were.
+    if choice == 9 && name == FRESH {
+        BEHIND.clone_into(&mut name);
+    }
+    let command = match choice {
         0 if touched => ScheduleCommand::Pause,
         1 | 2 if touched => ScheduleCommand::Resume,
         3 if touched => ScheduleCommand::Run,
@@ -78,6 +86,17 @@ pub(crate) fn check(map: &SimTree, namespace: &str, jobs: &[JobView]) -> Check {
         Some(view) => Err(format!("job {} is of no schedule", view.job.id)),
         None => Ok(()),
     }
+}
+
+/// No more of them at a time have not ended, and one of them runs.
+fn check_at_once(own: &[&JobView], most: usize) -> Check {
+    let unfinished = own.iter().filter(|view| view.job.phase.is_unfinished());
+    let running = unfinished.clone().filter(|view| view.lease.is_some()).count();
+    let unfinished = unfinished.count();
+    if unfinished > most || running > 1 {
+        return Err(format!("{unfinished} jobs at once, of which {running} run"));
+    }
+    Ok(())
 }
 
 fn check_one(of: &ScheduleView, own: &[&JobView]) -> Check {
@@ -129,12 +148,8 @@ fn check_one(of: &ScheduleView, own: &[&JobView]) -> Check {
                 return Err(format!("slot {slot} fired at {}", view.job.enqueued_at));
             }
         }
-        ALONE => {
-            let unfinished = own.iter().filter(|view| view.job.phase.is_unfinished()).count();
-            if unfinished > 1 {
-                return Err(format!("{unfinished} jobs at once"));
-            }
-        }
+        ALONE => check_at_once(own, 1)?,
+        BEHIND => check_at_once(own, 2)?,
         _ => {
             let whole = |slot: &TimeMs| slot.0.is_multiple_of(60_000);
             let moved = slots
@@ -155,7 +170,7 @@ fn check_one(of: &ScheduleView, own: &[&JobView]) -> Check {
 
 /// Checks at rest that no schedule stands still.
 pub(crate) fn check_at_rest(map: &SimTree, namespace: &str, now: TimeMs) -> Check {
-    for name in [EACH, FRESH, ALONE, WALL] {
+    for name in [EACH, FRESH, ALONE, BEHIND, WALL] {
         let Some(of) = find_schedule(map, namespace, name) else { continue };
         let goes_on = of.state.next.is_some_and(|next| next.due > now);
         if !goes_on && !of.state.paused {

@@ -1,0 +1,61 @@
+//! Facts about limits, gates and levels whose parts are brought up to date bit by bit. They are one
+//! record of [`Record`](super::Record), and have numbers of their own.
+
+use crate::ids::{JobId, NamespaceId};
+use crate::limit::LimitSettings;
+use crate::wire::wire_enum;
+
+wire_enum! {
+    /// What was brought up to date, or is to be.
+    pub enum Upkeep {
+        /// A limit was put, changed or removed. Its keys follow.
+        1 => LimitChanged {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// Its name.
+            name: String,
+            /// What holds from now on; none where it was removed.
+            settings: Option<LimitSettings> = 1,
+        },
+        /// Keys of a limit are as it is now.
+        2 => LimitKeysSettled {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// Its name.
+            name: String,
+            /// Which.
+            keys: Vec<String>,
+            /// Where the round over its keys goes on; none where that was all.
+            next: Option<(u8, Option<String>)> = 1,
+        },
+        /// A key of a limit is as that is now: it was asked about before the round came to it.
+        3 => LimitKeySettled {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// The limit.
+            name: String,
+            /// The key.
+            key: String,
+        },
+        /// Minutes were removed that were kept of a level that is gone, or measures something else.
+        4 => SlaMinutesRemoved {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// Its name.
+            name: String,
+            /// Which.
+            minutes: Vec<u64>,
+            /// Whether some are left.
+            more: bool = 1,
+        },
+        /// A line of jobs that name several keys of limits waits under another one of them.
+        5 => LineMoved {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// Its first job.
+            id: JobId,
+            /// Which of its keys, in the order in which the job names them.
+            under: u32,
+        },
+    }
+}
