@@ -21,6 +21,7 @@ mod launch;
 mod limits;
 mod logs;
 mod messages;
+mod moving;
 mod name;
 mod namespaces;
 mod operations;

@@ -7,12 +7,12 @@ use longshore_engine::{
     DeadReason, Death, Destination, End, EndKind, Epoch, EventPlace, Exchange, ExchangeId,
     ExchangeKind, FinalRun, Gate, GateId, Grant, HeaderValue, Hold, Job, JobDefaults, JobError,
     JobId, JobLimit, JobOptions, JobTemplate, KindId, KindSettings, LEVEL, Lease, LimitRefill,
-    LimitRule, LimitScope, LimitSettings, Matching, Message, MessageEnd, Missed, NamespaceId,
-    NewEntry, NewJob, NewSchedule, Next, OffsetNote, Operation, OperationId, OperationKind,
-    OperationState, Overflow, Overlap, PartitionId, Phase, Place, Policy, Queue, QueueCounts,
-    QueueId, QueueSettings, Record, RetryPolicy, Saved, Schedule, ScheduleId, SkippedItem, Slot,
-    Spec, StreamId, StreamSettings, Subject, TenantWeight, TickOutcome, TimeMs, Token, UniqueLock,
-    UniqueUntil,
+    LimitRule, LimitScope, LimitSettings, Matching, Message, MessageEnd, MessageFilter,
+    MessageMove, Missed, MoveTo, NamespaceId, NewEntry, NewJob, NewSchedule, Next, OffsetNote,
+    Operation, OperationId, OperationKind, OperationState, Overflow, Overlap, PartitionId, Phase,
+    Place, Policy, Queue, QueueCounts, QueueId, QueueSettings, Record, RetryPolicy, Saved,
+    Schedule, ScheduleId, SkippedItem, Slot, Spec, StreamId, StreamSettings, Subject, TenantWeight,
+    TickOutcome, TimeMs, Token, UniqueLock, UniqueUntil,
 };
 use longshore_engine::{Sla, SlaGoal, SlaSettings, SlaTarget, Trigger};
 
@@ -117,7 +117,25 @@ fn operation(kind: OperationKind, state: OperationState) -> Operation {
         cursor: Some(Bytes::from_static(&[6, 0, 0, 0, 1])),
         started_at: AT,
         ended_at: Some(AT.plus(5)),
+        kept: 3,
+        kept_why: Some("no queue takes it".to_owned()),
+        full: vec![QueueId(3)],
     }
+}
+
+fn redrive() -> OperationKind {
+    let filter = MessageFilter {
+        routing_key: Some("mail.#".to_owned()),
+        headers: vec![("tenant".to_owned(), "acme".to_owned())],
+        text: Some("welcome".to_owned()),
+        since: Some(AT),
+        until: Some(AT.plus(9)),
+        reason: Some(MessageEnd::Rejected),
+        died_in: Some("mail".to_owned()),
+    };
+    let to = MoveTo::Exchange { exchange: "x".to_owned(), routing_key: Some("k".to_owned()) };
+    let moving = MessageMove { queue: "graves".to_owned(), to, filter, limit: Some(7) };
+    OperationKind::MoveMessages { moving: Box::new(moving) }
 }
 
 fn purge() -> OperationKind {
@@ -690,6 +708,7 @@ pub(super) fn values() -> Vec<Named> {
     let dead = Phase::Dead { ended_at: AT, reason: DeadReason::Lost, forget_at: AT };
     let delete = OperationKind::DeleteQueue { queue: "mail".to_owned() };
     let finished = operation(delete, OperationState::Finished);
+    let moves = operation(redrive(), OperationState::Running);
     vec![
         named(0, "job-waiting", &job(Phase::Waiting)),
         named(0, "job-succeeded", &Job { args: None, ..job(succeeded.clone()) }),
@@ -698,6 +717,7 @@ pub(super) fn values() -> Vec<Named> {
         named(2, "lease", &lease()),
         named(3, "attempt-note", &note()),
         named(4, "operation-purge", &operation(purge(), OperationState::Running)),
+        named(4, "operation-move", &moves),
         named(4, "operation-delete", &finished),
         named(5, "queue-settings", &settings()),
         named(6, "job-options", &job(Phase::Retrying).options),

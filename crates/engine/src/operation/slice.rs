@@ -28,6 +28,9 @@ impl State {
     }
 
     fn slice_of(&self, operation: &Operation, moment: Moment) -> Vec<Record> {
+        if let OperationKind::MoveMessages { moving } = &operation.kind {
+            return self.decide_moved(operation, moving, moment);
+        }
         let mut next = operation.clone();
         let mut records = Vec::new();
         // Unique keys that jobs of this slice take up again.
@@ -83,6 +86,7 @@ impl State {
             OperationKind::DeleteQueue { .. } => {
                 &[keys::BLOCKED, keys::LIMITED, keys::TENANTED, keys::LANE, keys::DEAD]
             }
+            OperationKind::MoveMessages { .. } => &[],
         };
         let ns = operation.namespace;
         let queue = operation.kind.queue();
@@ -120,7 +124,7 @@ impl State {
                 let place = Some(Place(self.meta.next_place.0 + earlier));
                 Some(Record::JobRetried { namespace, id, place })
             }
-            (OperationKind::RetryDead { .. }, _) => None,
+            (OperationKind::RetryDead { .. } | OperationKind::MoveMessages { .. }, _) => None,
             _ => Some(Record::JobRemoved { namespace, id }),
         }
     }
@@ -159,7 +163,7 @@ impl OperationKind {
             Self::PurgeQueue { kind, before, .. }
             | Self::RetryDead { kind, before, .. }
             | Self::PurgeDead { kind, before, .. } => (kind.as_deref(), *before),
-            Self::DeleteQueue { .. } => (None, None),
+            Self::DeleteQueue { .. } | Self::MoveMessages { .. } => (None, None),
         }
     }
 }

@@ -458,6 +458,9 @@ pub struct MessageList {
     /// The messages, in the order in which they are handed out. Those that consumers of
     /// connections have are among them.
     pub messages: Vec<MessageRecord>,
+    /// How many were looked at, where only some are meant: a page may end before it is full.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub examined: Option<u64>,
     /// What to hand in as `cursor` for the next page; left out at the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,

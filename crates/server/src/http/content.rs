@@ -242,7 +242,15 @@ pub(crate) fn message_of(
     body: &PublishBody<'_>,
     (exchange, routing_key): (&str, &str),
 ) -> Result<PublishMessage, Refusal> {
-    let (bytes, is_json) = body_of(body)?;
+    message_with(body, body_of(body)?, (exchange, routing_key))
+}
+
+/// A message to publish that says what is beside its body, and whether that is JSON.
+pub(crate) fn message_with(
+    body: &PublishBody<'_>,
+    (bytes, is_json): (Bytes, bool),
+    (exchange, routing_key): (&str, &str),
+) -> Result<PublishMessage, Refusal> {
     let json = "application/json".to_owned();
     let content_type = body.content_type.as_ref().or_else(|| is_json.then_some(&json));
     let persistent = body.persistent.unwrap_or(true);

@@ -11,6 +11,7 @@ mod jobs;
 mod kinds;
 mod limits;
 mod messages;
+mod moving;
 mod operations;
 mod policies;
 mod schedules;
@@ -68,6 +69,7 @@ pub(crate) async fn dispatch(op: Op, call: Call<'_>, held: Option<Held>) -> Resu
         Op::ResumeQueue => Box::pin(admin::pause(call, false)).await,
         Op::PurgeQueue => Box::pin(operations::purge(call)).await,
         Op::RetryDead => Box::pin(operations::retry_dead(call)).await,
+        Op::Redrive => Box::pin(moving::redrive(call)).await,
         Op::ListKinds => Box::pin(kinds::list(call)).await,
         Op::GetKind => Box::pin(kinds::get(call)).await,
         Op::PutKind => Box::pin(kinds::put(call)).await,

@@ -4,6 +4,7 @@ mod bodies;
 mod bounds;
 mod jobs;
 mod later;
+mod moving;
 mod policies;
 mod slices;
 
