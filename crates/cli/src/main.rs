@@ -32,6 +32,7 @@ mod queues;
 mod run;
 mod schedules;
 mod serve;
+mod shovel;
 mod signals;
 mod sla;
 mod stderr;
