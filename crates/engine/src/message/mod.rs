@@ -17,6 +17,7 @@ mod filter;
 mod into_jobs;
 mod json;
 mod moving;
+mod ordering;
 mod pattern;
 pub(crate) mod peek;
 mod policy;

@@ -45,6 +45,10 @@ pub struct MessageSettingsBody {
     /// Their routing key then; the one that they have where left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dead_letter_routing_key: Option<String>,
+    /// The header whose value is a message's ordering key: of each key one message at a time is
+    /// with a consumer, in order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ordering_header: Option<String>,
 }
 
 /// What happens to one message too many.
@@ -75,6 +79,7 @@ impl Default for MessageSettingsBody {
             overflow: OverflowText::DropHead,
             dead_letter_exchange: None,
             dead_letter_routing_key: None,
+            ordering_header: None,
         }
     }
 }

@@ -37,6 +37,7 @@ pub(crate) fn settings_body(settings: &MessageSettings) -> MessageSettingsBody {
         overflow: overflow_text(settings.overflow),
         dead_letter_exchange: settings.dead_letter_exchange.clone(),
         dead_letter_routing_key: settings.dead_letter_routing_key.clone(),
+        ordering_header: settings.ordering_header.clone(),
     }
 }
 
@@ -93,6 +94,7 @@ pub(crate) fn settings_of(body: &MessageSettingsBody) -> MessageSettings {
         overflow: overflow_of(body.overflow),
         dead_letter_exchange: body.dead_letter_exchange.clone(),
         dead_letter_routing_key: body.dead_letter_routing_key.clone(),
+        ordering_header: body.ordering_header.clone(),
         ..MessageSettings::default()
     }
 }

@@ -5,6 +5,7 @@ mod bounds;
 mod jobs;
 mod later;
 mod moving;
+mod ordering;
 mod policies;
 mod slices;
 
