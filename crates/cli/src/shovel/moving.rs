@@ -170,8 +170,9 @@ impl Move {
                 state.ask(&mut from_out);
             }
         }
-        while !from_out.out.is_empty() {
-            from_out.send_some().await?;
+        // Whoever hangs up with something unread may take back what was said last: acks.
+        for (incoming, outgoing) in [(from_in, from_out), (to_in, to_out)] {
+            Peer { incoming, outgoing }.close().await?;
         }
         Ok(Ended { queue, moved: state.moved })
     }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use longshore_amqp::codec::methods::{
-    ChannelCloseOk, ChannelOpen, ConnectionOpen, ConnectionStartOk, ConnectionTuneOk, QueueDeclare,
+    ChannelCloseOk, ChannelOpen, ConnectionClose, ConnectionOpen, ConnectionStartOk,
+    ConnectionTuneOk, QueueDeclare,
 };
 use longshore_amqp::codec::{
     Frame, FrameKind, Method, PROTOCOL_HEADER, Short, Table, Value, read_frame, write_heartbeat,
@@ -189,6 +190,15 @@ impl Peer {
             }
             self.incoming.fill().await?;
         }
+    }
+
+    /// Ends the connection once the other end has heard all.
+    pub(super) async fn close(mut self) -> Result<(), Failure> {
+        self.outgoing.say(0, ConnectionClose { reply_code: 200, ..ConnectionClose::default() });
+        let address = self.incoming.address.clone();
+        let ended = self.until(|method| matches!(method, Method::ConnectionCloseOk(_)));
+        let ended = timeout(PATIENCE, ended).await;
+        ended.map_err(|_| broken(&address, "it does not answer"))?.map(drop)
     }
 
     /// Whether a queue is there that this account may look at. The channel is open afterwards.
