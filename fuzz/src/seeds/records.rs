@@ -7,15 +7,16 @@ use longshore_engine::{
     DeadReason, Death, Destination, End, EndKind, Epoch, EventPlace, Exchange, ExchangeId,
     ExchangeKind, FinalRun, Gate, GateId, Grant, HeaderValue, Hold, Job, JobDefaults, JobError,
     JobId, JobLimit, JobOptions, JobTemplate, KindId, KindSettings, LEVEL, Lease, LimitRefill,
-    LimitRule, LimitScope, LimitSettings, Matching, Message, MessageEnd, MessageFilter,
-    MessageMove, Missed, MoveTo, NamespaceId, NewEntry, NewJob, NewSchedule, Next, OffsetNote,
-    Operation, OperationId, OperationKind, OperationState, Overflow, Overlap, PartitionId, Phase,
-    Place, Policy, Queue, QueueCounts, QueueId, QueueSettings, Record, RetryPolicy, Saved,
-    Schedule, ScheduleId, SkippedItem, Slot, Spec, StreamId, StreamSettings, Subject, TenantWeight,
-    TickOutcome, TimeMs, Token, UniqueLock, UniqueUntil,
+    LimitRule, LimitScope, LimitSettings, Matching, Message, MessageEnd, Missed, NamespaceId,
+    NewEntry, NewJob, NewSchedule, Next, OffsetNote, OperationId, OperationKind, OperationState,
+    Overflow, Overlap, PartitionId, Phase, Place, Policy, Queue, QueueCounts, QueueId,
+    QueueSettings, Record, RetryPolicy, Saved, Schedule, ScheduleId, SkippedItem, Slot, Spec,
+    StreamId, StreamSettings, Subject, TenantWeight, TickOutcome, TimeMs, Token, UniqueLock,
+    UniqueUntil,
 };
 use longshore_engine::{Sla, SlaGoal, SlaSettings, SlaTarget, Trigger};
 
+use super::operations::{operation, purge, redrive};
 use crate::corpus::Named;
 
 const NS: NamespaceId = NamespaceId(1);
@@ -101,48 +102,6 @@ fn settings() -> QueueSettings {
         messages: None,
         tenants: vec![TenantWeight { tenant: "acme".to_owned(), weight: 3 }],
         outcomes: Some("outcomes".to_owned()),
-    }
-}
-
-fn operation(kind: OperationKind, state: OperationState) -> Operation {
-    Operation {
-        id: OperationId(4),
-        namespace: NS,
-        kind,
-        upper: Place(99),
-        state,
-        candidates: 50,
-        examined: 10,
-        changed: 9,
-        cursor: Some(Bytes::from_static(&[6, 0, 0, 0, 1])),
-        started_at: AT,
-        ended_at: Some(AT.plus(5)),
-        kept: 3,
-        kept_why: Some("no queue takes it".to_owned()),
-        full: vec![QueueId(3)],
-    }
-}
-
-fn redrive() -> OperationKind {
-    let filter = MessageFilter {
-        routing_key: Some("mail.#".to_owned()),
-        headers: vec![("tenant".to_owned(), "acme".to_owned())],
-        text: Some("welcome".to_owned()),
-        since: Some(AT),
-        until: Some(AT.plus(9)),
-        reason: Some(MessageEnd::Rejected),
-        died_in: Some("mail".to_owned()),
-    };
-    let to = MoveTo::Exchange { exchange: "x".to_owned(), routing_key: Some("k".to_owned()) };
-    let moving = MessageMove { queue: "graves".to_owned(), to, filter, limit: Some(7) };
-    OperationKind::MoveMessages { moving: Box::new(moving) }
-}
-
-fn purge() -> OperationKind {
-    OperationKind::PurgeQueue {
-        queue: "mail".to_owned(),
-        kind: Some("welcome_email".to_owned()),
-        before: Some(AT),
     }
 }
 

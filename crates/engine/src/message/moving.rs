@@ -1,7 +1,7 @@
-//! Moving messages of a queue: back to the queues where they ended, or elsewhere. It is an operation;
-//! here stands what one slice of it comes to. What leaves a queue and where it enters are in one
-//! entry with how far the operation is, so nothing is lost, doubled or counted twice by a crash.
-//! What cannot be taken stays where it is.
+//! Moving messages of a queue: back to the queues where they ended, or elsewhere. It is an
+//! operation; here stands what one slice of it comes to. What leaves a queue and where it enters
+//! are in one entry with how far the operation is, so nothing is lost, doubled or counted twice by
+//! a crash. What cannot be taken stays where it is.
 
 use std::ops::ControlFlow;
 

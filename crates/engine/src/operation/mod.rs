@@ -1,5 +1,5 @@
-//! Operations: what touches many jobs or messages, cut into slices that survive a crash, show their progress
-//! and can be cancelled.
+//! Operations: what touches many jobs or messages, cut into slices that survive a crash, show their
+//! progress and can be cancelled.
 
 mod slice;
 mod start;

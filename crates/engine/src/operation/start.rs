@@ -19,8 +19,8 @@ impl OperationKind {
         }
     }
 
-    /// How many jobs or messages it changes at most. Which of the jobs that wait are the first is settled only
-    /// when they run, so what purges those has no limit.
+    /// How many jobs or messages it changes at most. Which of the jobs that wait are the first is
+    /// settled only when they run, so what purges those has no limit.
     pub fn limit(&self) -> Option<u64> {
         match self {
             Self::RetryDead { limit, .. } | Self::PurgeDead { limit, .. } => *limit,
