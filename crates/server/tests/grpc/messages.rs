@@ -69,7 +69,7 @@ async fn a_transaction_is_one_commit_or_nothing() {
     assert_eq!(left["messages"], json!([]), "it is acked");
 
     // The message is settled by now, so nothing of it happens again.
-    assert_eq!(messages.transact(request).await.unwrap_err().code(), Code::NotFound);
+    assert_eq!(messages.transact(request).await.unwrap_err().code(), Code::FailedPrecondition);
     let nothing = messages.transact(v1::TransactRequest::default()).await;
     assert_eq!(nothing.unwrap_err().code(), Code::InvalidArgument);
     let odd = v1::MessageSettlement { verdict: "drop".into(), ..settle };
