@@ -10,11 +10,12 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 
-const SOURCES: [&str; 6] = [
+const SOURCES: [&str; 7] = [
     "longshore/v1/admin.proto",
     "longshore/v1/control.proto",
     "longshore/v1/levels.proto",
     "longshore/v1/jobs.proto",
+    "longshore/v1/messages.proto",
     "longshore/v1/schedules.proto",
     "longshore/v1/workers.proto",
 ];

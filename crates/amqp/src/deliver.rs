@@ -63,6 +63,7 @@ fn reason(end: MessageEnd) -> &'static str {
         MessageEnd::Overflown => "maxlen",
         MessageEnd::DeliveryLimit => "delivery_limit",
         MessageEnd::Purged => "purged",
+        MessageEnd::Moved => "moved",
         MessageEnd::QueueDeleted => "deleted",
     }
 }

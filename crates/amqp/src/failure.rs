@@ -235,6 +235,7 @@ fn argument_of(field: &'static str) -> &'static str {
         "max_priority" => "x-max-priority",
         "delivery_limit" => "x-delivery-limit",
         "single_active_consumer" => "x-single-active-consumer",
+        "ordering_header" => "x-ordering-header",
         "alternate" => "alternate-exchange",
         "kind" => "type",
         other => other,

@@ -12,8 +12,8 @@ use crate::failure::Failure;
 use crate::output::Format;
 use crate::{
     accounts, backup, bench, completions, demo, dev, enqueue, events, gates, holds, jobs, kinds,
-    limits, messages, name, namespaces, operations, policies, queues, run, schedules, serve, sla,
-    streams, triggers, verify, work, workers,
+    limits, messages, name, namespaces, operations, policies, queues, run, schedules, serve,
+    shovel, sla, streams, triggers, verify, work, workers,
 };
 
 /// Durable background jobs: one server, one binary.
@@ -97,6 +97,8 @@ enum Command {
     Consume(messages::ConsumeArgs),
     /// Look at messages of a queue without taking them
     Peek(messages::PeekArgs),
+    /// Move the messages of queues over from another server that speaks AMQP
+    Shovel(shovel::ShovelArgs),
     /// List, show, put and delete streams of events
     #[command(subcommand, visible_alias = "stream")]
     Streams(streams::StreamsCommand),
@@ -237,6 +239,7 @@ impl Cli {
             Command::Publish(args) => block_on(messages::publish(args, &context)),
             Command::Consume(args) => block_on(messages::consume(args, &context)),
             Command::Peek(args) => block_on(messages::peek(args, &context)),
+            Command::Shovel(args) => block_on(shovel::execute(args, &context)),
             Command::Streams(command) => block_on(streams::streams(command, &context)),
             Command::Append(args) => block_on(events::append(args, &context)),
             Command::Tail(args) => block_on(events::tail(args, &context)),

@@ -15,6 +15,7 @@ use longshore_server::api::{
 use crate::cli::Context;
 use crate::client::{Client, query, read, segment};
 use crate::failure::{Failure, Kind};
+use crate::moving::Meant;
 use crate::name;
 use crate::output::{self, Format, Table, count, facts, grouped, note};
 
@@ -175,15 +176,17 @@ pub(crate) struct PeekArgs {
     /// How many at most
     #[arg(long, short, default_value_t = 10)]
     limit: usize,
+    #[command(flatten)]
+    meant: Meant,
 }
 
-fn header(text: &str) -> Result<(String, String), String> {
+pub(crate) fn header(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("a header is NAME=VALUE")?;
     Ok((name.to_owned(), value.to_owned()))
 }
 
 /// Values that are JSON count as such, others as texts.
-fn headers_of(headers: &[(String, String)]) -> HeadersBody {
+pub(crate) fn headers_of(headers: &[(String, String)]) -> HeadersBody {
     let value = |text: &String| serde_json::from_str(text).unwrap_or_else(|_| text.clone().into());
     headers.iter().map(|(name, text)| (name.clone(), value(text))).collect()
 }
@@ -458,25 +461,42 @@ pub(crate) async fn consume(args: ConsumeArgs, context: &Context) -> anyhow::Res
 
 pub(crate) async fn peek(args: PeekArgs, context: &Context) -> anyhow::Result<ExitCode> {
     let client = context.client()?;
-    let limit = args.limit.to_string();
-    let path = format!("/messages{}", query(&[("limit", Some(&limit))]));
-    let body = client.get(&queue_path(&client, &args.queue, &path)).await?;
+    let mut table = Table::new(&["id", "exchange", "key", "published", "body"]);
+    let (mut left, mut examined, mut cursor) = (args.limit.max(1), 0, None);
+    loop {
+        let limit = left.to_string();
+        let mut parameters = args.meant.parameters();
+        parameters.extend([("limit", Some(limit)), ("cursor", cursor)]);
+        let given: Vec<_> = parameters.iter().map(|(name, it)| (*name, it.as_deref())).collect();
+        let path = format!("/messages{}", query(&given));
+        let body = client.get(&queue_path(&client, &args.queue, &path)).await?;
+        let page: MessageList = read(&body)?;
+        if context.format == Format::Json {
+            output::json_text(&body)?;
+        }
+        for message in &page.messages {
+            table.row(&[
+                message.id.clone(),
+                message.exchange.clone(),
+                message.routing_key.clone(),
+                message.published_at.to_string(),
+                said(message).chars().take(60).collect(),
+            ]);
+        }
+        left = left.saturating_sub(page.messages.len());
+        examined += page.examined.unwrap_or(0);
+        cursor = page.next;
+        // A page may end before it is full.
+        if cursor.is_none() || left == 0 {
+            break;
+        }
+    }
     if context.format == Format::Json {
-        output::json_text(&body)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let page: MessageList = read(&body)?;
-    let mut table = Table::new(&["id", "exchange", "key", "published", "body"]);
-    for message in &page.messages {
-        table.row(&[
-            message.id.clone(),
-            message.exchange.clone(),
-            message.routing_key.clone(),
-            message.published_at.to_string(),
-            said(message).chars().take(60).collect(),
-        ]);
-    }
-    if table.is_empty() {
+    if table.is_empty() && examined > 0 {
+        note(&format!("none of {} is so", count(examined, "message")));
+    } else if table.is_empty() {
         note("no message waits");
     } else {
         table.print()?;

@@ -87,6 +87,11 @@ fn state(state: OperationStateText) -> &'static str {
     }
 }
 
+/// What it changes.
+fn what(operation: &OperationRecord) -> &'static str {
+    if operation.operation == "move_messages" { "message" } else { "job" }
+}
+
 fn show(body: &[u8], format: Format) -> anyhow::Result<()> {
     if format == Format::Json {
         return Ok(output::json_text(body)?);
@@ -104,6 +109,10 @@ fn show(body: &[u8], format: Format) -> anyhow::Result<()> {
             Some(format!("{} of at most {}", grouped(it.examined), grouped(it.candidates))),
         ),
         ("changed", Some(grouped(it.changed))),
+        ("to queue", it.to_queue),
+        ("to exchange", it.to_exchange),
+        ("stayed", it.kept.map(grouped)),
+        ("because", it.kept_why),
         ("started", it.started_at.map(moment)),
         ("ended", it.ended_at.map(moment)),
     ]))?)
@@ -120,7 +129,10 @@ pub(crate) async fn follow(
         Format::Json => output::json_text(&body)?,
         Format::Table => {
             let it: OperationRecord = read(&body)?;
-            output::line(&format!("{}: {}", state(it.state), count(it.changed, "job")))?;
+            output::line(&format!("{}: {}", state(it.state), count(it.changed, what(&it))))?;
+            if let (Some(kept), Some(why)) = (it.kept, &it.kept_why) {
+                note(&format!("{} stayed: {why}", count(kept, "message")));
+            }
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -132,14 +144,15 @@ pub(crate) async fn finish(client: &Client, body: &[u8], tell: bool) -> Result<V
     let mut pause = Duration::from_millis(10);
     loop {
         let it: OperationRecord = read(&body)?;
-        let Some(id) = it.id.filter(|_| it.state == OperationStateText::Running) else {
+        let Some(id) = it.id.clone().filter(|_| it.state == OperationStateText::Running) else {
             return Ok(body);
         };
         sleep(pause).await;
         pause = (pause * 2).min(Duration::from_secs(1));
         if tell && pause >= Duration::from_secs(1) {
             let done = it.progress * 100.0;
-            note(&format!("operation {id}: {done:.0} %, {}", count(it.changed, "job")));
+            let changed = count(it.changed, what(&it));
+            note(&format!("operation {id}: {done:.0} %, {changed}"));
         }
         body = client.get(&path(client, &id)).await?;
     }

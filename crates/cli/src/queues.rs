@@ -13,6 +13,7 @@ use serde::Serialize;
 use crate::cli::Context;
 use crate::client::{Client, query, read, segment};
 use crate::failure::Failure;
+use crate::moving::{self, RedriveArgs};
 use crate::name;
 use crate::operations;
 use crate::output::{self, Format, Table, count, facts, grouped, note};
@@ -33,6 +34,8 @@ pub(crate) enum QueuesCommand {
     Purge(PurgeArgs),
     /// Try dead jobs again
     RetryDead(RetryDeadArgs),
+    /// Move messages back to the queues where they ended, or elsewhere
+    Redrive(RedriveArgs),
     /// Remove an empty queue
     Delete(DeleteArgs),
 }
@@ -149,11 +152,12 @@ pub(crate) async fn execute(command: QueuesCommand, context: &Context) -> anyhow
             let path = path(&client, &args.queue, "/retry-dead");
             touch_many(&client, &path, &request, "try again", &args.filter, format).await
         }
+        QueuesCommand::Redrive(args) => moving::redrive(&client, args, format).await,
         QueuesCommand::Delete(args) => delete(&client, &args, format).await,
     }
 }
 
-fn path(client: &Client, queue: &str, rest: &str) -> String {
+pub(crate) fn path(client: &Client, queue: &str, rest: &str) -> String {
     client.path(&format!("/queues/{}{rest}", segment(queue)))
 }
 
@@ -413,7 +417,7 @@ async fn delete(client: &Client, args: &DeleteArgs, format: Format) -> anyhow::R
 }
 
 /// Asks on the terminal; elsewhere nobody can answer.
-fn confirm(question: &str) -> Result<(), Failure> {
+pub(crate) fn confirm(question: &str) -> Result<(), Failure> {
     if !io::stdin().is_terminal() {
         return Err(Failure::usage(format!("{question} nobody is here to answer"))
             .hint("--yes says so beforehand; --dry-run only counts"));

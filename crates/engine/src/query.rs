@@ -9,7 +9,7 @@ use crate::answer::{JobState, JobView};
 use crate::ids::{BodyId, JobId, NamespaceId, PartitionId, QueueId, ScheduleId, TimeMs};
 use crate::job::{AttemptNote, Body, Job, Lease, SkippedItem};
 use crate::map::Reader;
-use crate::message::{MessagePage, peek};
+use crate::message::{MessageFilter, MessagePage, peek};
 use crate::queue::Queue;
 use crate::queueing::blockers_of;
 use crate::rejection::Rejection;
@@ -181,23 +181,44 @@ pub fn body_of(reader: &dyn Reader, body: &Body) -> Bytes {
     }
 }
 
-/// Looks at messages of a queue without taking them: up to `limit` after `cursor`, about
-/// `bytes_max` bytes of them. Those with consumers of connections are among them.
+/// Looks at messages of a queue, by the names of its namespace and itself, without taking them: up
+/// to `limit` that are meant after `cursor`, about `bytes_max` bytes of them. Those with consumers
+/// of connections are among them. A page ends also once it has looked at many that are not meant.
 pub fn peek_messages(
     reader: &dyn Reader,
-    name: &str,
-    queue_name: &str,
+    named: (&str, &str),
+    filter: &MessageFilter,
     cursor: Option<&Bytes>,
     bounds: (usize, usize),
 ) -> Result<MessagePage, Rejection> {
+    let (ns, found) = message_queue(reader, named)?;
+    filter.check()?;
+    peek::peek_messages(reader, (ns, &found), filter, cursor, bounds)
+}
+
+/// How many messages of a queue are meant, and how many were looked at: so many of both at most.
+pub fn count_messages(
+    reader: &dyn Reader,
+    namespace: &str,
+    queue: &str,
+    filter: &MessageFilter,
+    bounds: (usize, u64),
+) -> Result<(u64, u64), Rejection> {
+    let (ns, found) = message_queue(reader, (namespace, queue))?;
+    filter.check()?;
+    peek::count_messages(reader, (ns, &found), filter, bounds)
+}
+
+fn message_queue(
+    reader: &dyn Reader,
+    (name, queue_name): (&str, &str),
+) -> Result<(NamespaceId, Queue), Rejection> {
     let Some(ns) = namespace(reader, name) else {
         return Err(Rejection::NamespaceUnknown { name: name.to_owned() });
     };
     let found = queue(reader, ns, queue_name).and_then(|id| value(reader, &keys::queue(id)));
-    let Some::<Queue>(found) = found else {
-        return Err(Rejection::QueueUnknown { queue: queue_name.to_owned() });
-    };
-    peek::peek_messages(reader, (ns, &found), cursor, bounds)
+    let unknown = || Rejection::QueueUnknown { queue: queue_name.to_owned() };
+    Ok((ns, found.ok_or_else(unknown)?))
 }
 
 /// Names of groups of consumers of streams, after one of them, and whether there are more; `None`

@@ -4,7 +4,8 @@ use bytes::Bytes;
 use longshore_engine::query::{Lookup, find_job, peek_messages};
 use longshore_engine::wire::{Input, Wire};
 use longshore_engine::{
-    Checkpoint, Clock, Command, MessageCommand, MessageVerdict, PublishMessage, Request, Verdict,
+    Checkpoint, Clock, Command, MessageCommand, MessageFilter, MessageVerdict, PublishMessage,
+    Request, Verdict,
 };
 
 use crate::map::{Entries, Image, SimTree};
@@ -196,7 +197,9 @@ pub(crate) fn requeue_at_end(map: &SimTree, request: &mut Request) -> Option<Com
     for (tag, verdict) in settlements {
         let pages = QUEUES.into_iter().filter_map(|queue| {
             let all = (100_000, 100_000_000);
-            let page = peek_messages(map, NAMESPACES[0], queue, None, all).ok()?;
+            let page =
+                peek_messages(map, (NAMESPACES[0], queue), &MessageFilter::default(), None, all)
+                    .ok()?;
             Some((queue, page.messages.into_iter().find(|it| it.tag == *tag)?))
         });
         if *verdict == MessageVerdict::Requeue

@@ -4,7 +4,7 @@
 use longshore_engine::query::peek_messages;
 use longshore_engine::{
     Answer, Clock, Command, ConsumerId, LeaseMessages, MessageAnswer, MessageCommand,
-    MessageDelivery, MessageTag, MessageVerdict, ReplyTo,
+    MessageDelivery, MessageFilter, MessageTag, MessageVerdict, ReplyTo,
 };
 
 use crate::node::{NAMESPACES, Node};
@@ -125,7 +125,13 @@ impl Simulation {
     pub(crate) fn check_messages_unreached(&self, all: &[(String, MessageTag)]) -> Check {
         let (Some(node), Some(peers)) = (&self.node, &self.peers) else { return Ok(()) };
         for (queue, tag) in all {
-            let page = peek_messages(node.tree(), NAMESPACES[0], queue, None, check::ALL);
+            let page = peek_messages(
+                node.tree(),
+                (NAMESPACES[0], queue),
+                &MessageFilter::default(),
+                None,
+                check::ALL,
+            );
             let found =
                 page.ok().and_then(|page| page.messages.into_iter().find(|it| it.tag == *tag));
             let Some(found) = found.filter(|found| found.leased && !peers.is_leasing()) else {

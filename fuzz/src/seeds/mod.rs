@@ -10,6 +10,7 @@ mod files;
 mod kafka;
 mod keyed;
 mod messages;
+mod operations;
 mod records;
 
 pub use all::all;

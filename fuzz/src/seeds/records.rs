@@ -8,14 +8,15 @@ use longshore_engine::{
     ExchangeKind, FinalRun, Gate, GateId, Grant, HeaderValue, Hold, Job, JobDefaults, JobError,
     JobId, JobLimit, JobOptions, JobTemplate, KindId, KindSettings, LEVEL, Lease, LimitRefill,
     LimitRule, LimitScope, LimitSettings, Matching, Message, MessageEnd, Missed, NamespaceId,
-    NewEntry, NewJob, NewSchedule, Next, OffsetNote, Operation, OperationId, OperationKind,
-    OperationState, Overflow, Overlap, PartitionId, Phase, Place, Policy, Queue, QueueCounts,
-    QueueId, QueueSettings, Record, RetryPolicy, Saved, Schedule, ScheduleId, SkippedItem, Slot,
-    Spec, StreamId, StreamSettings, Subject, TenantWeight, TickOutcome, TimeMs, Token, UniqueLock,
+    NewEntry, NewJob, NewSchedule, Next, OffsetNote, OperationId, OperationKind, OperationState,
+    Overflow, Overlap, PartitionId, Phase, Place, Policy, Queue, QueueCounts, QueueId,
+    QueueSettings, Record, RetryPolicy, Saved, Schedule, ScheduleId, SkippedItem, Slot, Spec,
+    StreamId, StreamSettings, Subject, TenantWeight, TickOutcome, TimeMs, Token, UniqueLock,
     UniqueUntil,
 };
 use longshore_engine::{Sla, SlaGoal, SlaSettings, SlaTarget, Trigger};
 
+use super::operations::{operation, purge, redrive};
 use crate::corpus::Named;
 
 const NS: NamespaceId = NamespaceId(1);
@@ -101,30 +102,6 @@ fn settings() -> QueueSettings {
         messages: None,
         tenants: vec![TenantWeight { tenant: "acme".to_owned(), weight: 3 }],
         outcomes: Some("outcomes".to_owned()),
-    }
-}
-
-fn operation(kind: OperationKind, state: OperationState) -> Operation {
-    Operation {
-        id: OperationId(4),
-        namespace: NS,
-        kind,
-        upper: Place(99),
-        state,
-        candidates: 50,
-        examined: 10,
-        changed: 9,
-        cursor: Some(Bytes::from_static(&[6, 0, 0, 0, 1])),
-        started_at: AT,
-        ended_at: Some(AT.plus(5)),
-    }
-}
-
-fn purge() -> OperationKind {
-    OperationKind::PurgeQueue {
-        queue: "mail".to_owned(),
-        kind: Some("welcome_email".to_owned()),
-        before: Some(AT),
     }
 }
 
@@ -690,6 +667,7 @@ pub(super) fn values() -> Vec<Named> {
     let dead = Phase::Dead { ended_at: AT, reason: DeadReason::Lost, forget_at: AT };
     let delete = OperationKind::DeleteQueue { queue: "mail".to_owned() };
     let finished = operation(delete, OperationState::Finished);
+    let moves = operation(redrive(), OperationState::Running);
     vec![
         named(0, "job-waiting", &job(Phase::Waiting)),
         named(0, "job-succeeded", &Job { args: None, ..job(succeeded.clone()) }),
@@ -698,6 +676,7 @@ pub(super) fn values() -> Vec<Named> {
         named(2, "lease", &lease()),
         named(3, "attempt-note", &note()),
         named(4, "operation-purge", &operation(purge(), OperationState::Running)),
+        named(4, "operation-move", &moves),
         named(4, "operation-delete", &finished),
         named(5, "queue-settings", &settings()),
         named(6, "job-options", &job(Phase::Retrying).options),

@@ -51,7 +51,7 @@ const LAYERS: &[Layer] = &[
     Layer { package: SDK, below: &[DERIVE, PROTO, SDK, SERVER, TESTS], runtime: true },
     Layer {
         package: CLI,
-        below: &[BACKUP, ENGINE, JOURNAL, PROTO, STORE, STREAMS, SERVER],
+        below: &[AMQP, BACKUP, ENGINE, JOURNAL, PROTO, STORE, STREAMS, SERVER],
         runtime: true,
     },
     Layer {

@@ -76,6 +76,7 @@ pub fn queue_settings(told: &QueueDeclare, named: &str) -> Result<MessageSetting
         delivery_limit,
         single_active_consumer: bool_argument(table, "x-single-active-consumer", named)?,
         arguments: table.as_bytes().clone(),
+        ordering_header: text("x-ordering-header")?,
     })
 }
 

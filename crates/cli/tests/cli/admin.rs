@@ -97,6 +97,35 @@ fn dead_jobs_are_counted_retried_and_purged() {
 }
 
 #[test]
+fn messages_are_looked_for_and_moved() {
+    let server = Server::start();
+    for queue in ["graves", "work"] {
+        server.run(&["queues", "set", queue, "{\"messages\": {}}"]).good();
+    }
+    for (body, tenant) in [("one", "tenant=acme"), ("two", "tenant=acme"), ("three", "tenant=b")] {
+        server.run(&["publish", "--queue", "graves", "--header", tenant, body]).good();
+    }
+    let said = server.run(&["peek", "graves", "--match", "w", "--key", "graves"]).good();
+    assert!(said.contains("two") && !said.contains("three"), "{said}");
+    let said = server.run(&["peek", "graves", "--match", "four"]);
+    assert_eq!((said.code, said.err.trim()), (0, "none of 3 messages is so"));
+    let redrive = |more: &[&str]| {
+        let words = ["queues", "redrive", "graves", "--header", "tenant=acme", "--to", "work"];
+        server.run(&[&words[..], more].concat())
+    };
+    assert_eq!(redrive(&["--dry-run"]).good().trim(), "2 messages");
+    let said = redrive(&[]).bad(2);
+    assert!(said.contains("move 2 messages to work?"), "{said}");
+    assert_eq!(redrive(&["--yes"]).good().trim(), "finished: 2 messages");
+    // What is left did not come from another queue.
+    let said = server.run(&["queues", "redrive", "graves", "--yes"]);
+    assert_eq!(said.out.trim(), "finished: 0 messages");
+    assert!(said.err.contains("1 message stayed: it did not come"), "{}", said.err);
+    let list = server.run(&["operations", "list"]).good();
+    assert!(list.contains("move_messages"), "{list}");
+}
+
+#[test]
 fn queues_are_listed_paused_resumed_set_and_deleted() {
     let server = Server::start();
     server.enqueue(&["greet", "--queue", "mail"]);

@@ -203,6 +203,10 @@ impl State {
             MessageEnd::Acked => counts.acked_total += number,
             _ => counts.dropped_total += number,
         }
+        let freed = |shelf: &super::shelf::Shelf| shelf.keys.first_freed().is_some();
+        if self.messages.shelves.get(&queue).is_some_and(freed) {
+            self.messages.fresh.insert(queue);
+        }
         self.messages.tidy(queue);
     }
 
@@ -236,8 +240,11 @@ impl State {
             let tag = MessageTag::of(queue, *slot);
             let token = Token { counter: first.counter + index as u64, ..first };
             self.put(&keys::message_lease(ns, tag), &MessageLease { token, lease_ms });
-            let stored = self.body_ref_of(ns, tag);
-            let body = stored.unwrap_or(BodyRef { bytes: *bytes, apart: None });
+            let stored = self.value::<Stored>(&keys::message(ns, tag));
+            if let Some(stored) = &stored {
+                self.may_be_taken(queue, *slot, (stored, true));
+            }
+            let body = stored.map_or(BodyRef { bytes: *bytes, apart: None }, |it| it.body_ref());
             self.hold_leased(tag, token, lease_ms, body);
             self.meta_mut().next_token = token.counter + 1;
         }

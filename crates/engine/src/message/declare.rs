@@ -109,6 +109,9 @@ impl State {
         if let Some(exchange) = settings.dead_letter_exchange.as_ref().filter(|it| !it.is_empty()) {
             check_name(&self.limits, "dead_letter_exchange", exchange)?;
         }
+        if let Some(header) = &settings.ordering_header {
+            check_name(&self.limits, "ordering_header", header)?;
+        }
         if let Some(key) = &settings.dead_letter_routing_key {
             check_routing_key(key)?;
             if settings.dead_letter_exchange.is_none() {

@@ -13,11 +13,15 @@ mod delayed;
 mod emptying;
 mod exchange;
 mod exchanges;
+mod filter;
 mod into_jobs;
 mod json;
+mod moving;
+mod ordering;
 mod pattern;
 pub(crate) mod peek;
 mod policy;
+mod properties;
 mod publish;
 mod ring;
 mod router;
@@ -42,6 +46,8 @@ pub use command::{
     PublishMessage, ShareCredit,
 };
 pub use exchange::{Binding, Destination, Exchange, ExchangeKind, HeaderValue, Matching};
+pub use filter::MessageFilter;
+pub use moving::{MessageMove, MoveTo};
 pub use peek::{MessagePage, PeekedMessage};
 pub use policy::{Policy, PolicyTarget};
 pub use settings::{MessageSettings, Overflow};
@@ -153,6 +159,8 @@ wire_enum! {
         6 => Purged,
         /// The queue was deleted.
         7 => QueueDeleted,
+        /// Somebody moved it to where it stands now.
+        180 => Moved,
     }
 }
 
@@ -167,6 +175,7 @@ impl MessageEnd {
             Self::DeliveryLimit => "delivery_limit",
             Self::Purged => "purged",
             Self::QueueDeleted => "queue_deleted",
+            Self::Moved => "moved",
         }
     }
 }

@@ -6,13 +6,20 @@ use bytes::Bytes;
 
 use super::shelf::Stored;
 use super::state::{lane_at, place_at, stored_of};
-use super::{Message, MessageTag};
+use super::{Message, MessageFilter, MessageTag};
 use crate::ids::NamespaceId;
 use crate::map::Reader;
 use crate::queue::Queue;
 use crate::rejection::Rejection;
 use crate::state::keys;
 use crate::wire::Wire;
+
+/// Messages that one page looks at, and bytes of bodies that it reads to find a text, at most.
+const EXAMINED_MAX: u64 = 10_000;
+const READ_BYTES_MAX: u64 = 32 << 20;
+
+/// Bytes of bodies that a count reads to find a text, at most.
+const COUNTED_BYTES_MAX: u64 = 256 << 20;
 
 /// A message that was looked at.
 #[derive(Clone, Debug)]
@@ -32,6 +39,8 @@ pub struct PeekedMessage {
 pub struct MessagePage {
     /// The messages.
     pub messages: Vec<PeekedMessage>,
+    /// How many were looked at.
+    pub examined: u64,
     /// Where to go on; `None` at the end.
     pub next: Option<Bytes>,
 }
@@ -41,24 +50,31 @@ pub struct MessagePage {
 pub(crate) fn peek_messages(
     reader: &dyn Reader,
     (ns, queue): (NamespaceId, &Queue),
+    filter: &MessageFilter,
     cursor: Option<&Bytes>,
     (limit, bytes_max): (usize, usize),
 ) -> Result<MessagePage, Rejection> {
-    if queue.settings.messages.is_none() {
-        let (queue, holds) = (queue.name.clone(), "jobs");
-        return Err(Rejection::QueueTypeRefused { queue, holds });
-    }
+    check_messages(queue)?;
     let prefix = keys::of_queue(keys::MESSAGE, ns, queue.id);
     let to = keys::after_prefix(&prefix);
     // A cursor is a key of this very range; any other is as good as its beginning or end.
     let from = cursor.map_or(&prefix[..], |cursor| (&cursor[..]).max(&prefix[..]));
     let (mut found, mut next, mut bytes): (Vec<(MessageTag, Stored)>, _, _) = (Vec::new(), None, 0);
+    let (all, mut examined, mut read) = (filter.is_empty(), 0, 0);
     reader.scan(from, &to, &mut |key, value| {
-        if found.len() >= limit || bytes >= bytes_max {
+        let looked = !all && examined >= EXAMINED_MAX || read >= READ_BYTES_MAX;
+        if found.len() >= limit || bytes >= bytes_max || looked {
             next = Some(Bytes::copy_from_slice(key));
             return ControlFlow::Break(());
         }
         let stored = stored_of(key, value);
+        examined += 1;
+        if filter.text.is_some() {
+            read += stored.body_ref().bytes;
+        }
+        if !filter.takes(&stored, reader) {
+            return ControlFlow::Continue(());
+        }
         bytes += stored.body_ref().bytes as usize + stored.message.properties.len();
         let (queue, urgency) = lane_at(key);
         found.push((MessageTag { queue, urgency, place: place_at(key) }, stored));
@@ -74,5 +90,40 @@ pub(crate) fn peek_messages(
             leased: reader.get(&keys::message_lease(ns, tag)).is_some(),
         }
     });
-    Ok(MessagePage { messages: told.collect(), next })
+    Ok(MessagePage { messages: told.collect(), examined, next })
+}
+
+fn check_messages(queue: &Queue) -> Result<(), Rejection> {
+    if queue.settings.messages.is_none() {
+        let (queue, holds) = (queue.name.clone(), "jobs");
+        return Err(Rejection::QueueTypeRefused { queue, holds });
+    }
+    Ok(())
+}
+
+/// How many messages of a queue are meant, of how many that were looked at: so many of these, and
+/// of those, at most.
+pub(crate) fn count_messages(
+    reader: &dyn Reader,
+    (ns, queue): (NamespaceId, &Queue),
+    filter: &MessageFilter,
+    (examined_max, matched_max): (usize, u64),
+) -> Result<(u64, u64), Rejection> {
+    check_messages(queue)?;
+    let prefix = keys::of_queue(keys::MESSAGE, ns, queue.id);
+    let (mut matched, mut examined, mut read) = (0, 0, 0);
+    reader.scan(&prefix, &keys::after_prefix(&prefix), &mut |key, value| {
+        let looked = examined >= examined_max as u64 || read >= COUNTED_BYTES_MAX;
+        if looked || matched >= matched_max {
+            return ControlFlow::Break(());
+        }
+        let stored = stored_of(key, value);
+        examined += 1;
+        if filter.text.is_some() {
+            read += stored.body_ref().bytes;
+        }
+        matched += u64::from(filter.takes(&stored, reader));
+        ControlFlow::Continue(())
+    });
+    Ok((matched, examined))
 }

@@ -41,7 +41,12 @@ pub(super) struct Routed {
 }
 
 impl Routed {
-    fn len(&self) -> usize {
+    /// One queue, without an exchange.
+    pub(super) fn to_queue(queue: QueueId) -> Self {
+        Self { queues: BTreeSet::from([queue]), ..Self::default() }
+    }
+
+    pub(super) fn len(&self) -> usize {
         self.queues.len() + self.jobs.len() + self.streams.len()
     }
 }
@@ -163,7 +168,7 @@ impl State {
     }
 
     /// How many messages of a queue wait, and at most how many may where no more do.
-    fn fullness(
+    pub(super) fn fullness(
         &self,
         queue: QueueId,
         settings: &MessageSettings,

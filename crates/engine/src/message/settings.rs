@@ -61,6 +61,9 @@ wire_struct! {
         pub single_active_consumer: bool = 13,
         /// The face's own: returned as given.
         pub arguments: Bytes = 14,
+        /// The header whose value is a message's ordering key: of each key one message at a time is
+        /// with a consumer.
+        pub ordering_header: Option<String> = 180,
     }
 }
 
@@ -89,7 +92,8 @@ impl MessageSettings {
             dead_letter_routing_key,
             max_priority,
             delivery_limit,
-            single_active_consumer
+            single_active_consumer,
+            ordering_header
         );
         None
     }

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use super::ordering::Keys;
 use super::{Death, Message, Slot};
 use crate::command::ConsumerId;
 use crate::ids::{BodyId, ConnectionId, MonoMs, Place, TimeMs, Token};
@@ -153,6 +154,8 @@ pub(crate) struct Shelf {
     pub(crate) consumed: bool,
     /// Of some messages it is known how often they came back.
     pub(crate) has_returns: bool,
+    /// Ordering keys of messages that somebody has, and messages that wait for these.
+    pub(crate) keys: Keys,
 }
 
 impl Shelf {
@@ -181,8 +184,12 @@ impl Shelf {
 
     /// Where the next message is.
     pub(crate) fn next(&self) -> Option<Next> {
-        let lane = self.lanes.iter().find(|(_, lane)| !lane.young.is_empty() || lane.more);
-        match (self.returned.first(), lane) {
+        let mut lanes = self.lanes.iter();
+        let lane = lanes.find(|(_, lane)| !lane.young.is_empty() || lane.more);
+        let lane = lane.filter(|_| !self.keys.is_full());
+        let back = self.returned.first().copied();
+        let back = back.into_iter().chain(self.keys.first_freed()).min();
+        match (back.as_ref(), lane) {
             // Somebody may have had it when what stands around it was read.
             (Some(slot), Some((urgency, lane)))
                 if slot.0 < *urgency
@@ -211,9 +218,10 @@ impl Shelf {
         Some(((urgency, place), stored, weight))
     }
 
-    /// Takes a message that came back.
-    pub(crate) fn take_returned(&mut self, slot: Slot) {
-        self.returned.remove(&slot);
+    /// Takes a message that came back, or whose turn has come. Whether somebody may have got it
+    /// before.
+    pub(crate) fn take_returned(&mut self, slot: Slot) -> bool {
+        self.returned.remove(&slot) || self.keys.take_freed(slot)
     }
 
     pub(crate) fn lane(&self, urgency: u8) -> Option<&Lane> {
@@ -255,6 +263,7 @@ impl Shelf {
             // What came back behind there is read again with the lane.
             let read = (*urgency, lane.read);
             self.returned.retain(|slot| slot.0 != *urgency || *slot <= read);
+            self.keys.forget_behind(read);
         }
         bytes
     }
@@ -280,6 +289,7 @@ impl Shelf {
     /// up to there, as after a start, it is found there.
     pub(crate) fn give_back(&mut self, slot: Slot) -> Option<Held> {
         let held = self.let_go(slot);
+        self.keys.leave(slot);
         let unread = self.lanes.get(&slot.0).is_some_and(|lane| lane.read < slot.1);
         if !unread {
             self.returned.insert(slot);
@@ -289,6 +299,7 @@ impl Shelf {
 
     /// A message is gone. Who had it, and how many bytes less are in memory.
     pub(crate) fn remove(&mut self, slot: Slot) -> (Option<Held>, usize) {
+        self.keys.leave(slot);
         if let Some(held) = self.let_go(slot) {
             return (Some(held), 0);
         }
@@ -316,6 +327,7 @@ impl Shelf {
             && self.unsettled.is_empty()
             && !self.consumed
             && !self.has_returns
+            && self.keys.is_empty()
     }
 }
 

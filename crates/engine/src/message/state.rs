@@ -231,20 +231,26 @@ impl State {
     ) -> Option<(MessageTag, Arc<Stored>, bool)> {
         loop {
             let shelf = self.messages.shelves.get_mut(&queue)?;
-            match shelf.next()? {
+            let (slot, stored, again) = match shelf.next()? {
                 Next::Returned(slot) => {
-                    shelf.take_returned(slot);
-                    let tag = MessageTag::of(queue, slot);
-                    let stored = self.stored(ns, tag).expect("what came back stands in the tree");
-                    return Some((tag, Arc::new(stored), true));
+                    let again = shelf.take_returned(slot);
+                    let stored = self.stored(ns, MessageTag::of(queue, slot));
+                    let stored = stored.expect("what came back stands in the tree");
+                    (slot, Arc::new(stored), again)
                 }
                 Next::Young(urgency) => {
                     let (slot, stored, bytes) = shelf.take_young(urgency)?;
                     self.messages.young_bytes -= bytes;
-                    let again = slot.1 < self.messages.floor;
-                    return Some((MessageTag::of(queue, slot), stored, again));
+                    (slot, stored, false)
                 }
-                Next::Unread(urgency) => self.read_lane(ns, queue, urgency),
+                Next::Unread(urgency) => {
+                    self.read_lane(ns, queue, urgency);
+                    continue;
+                }
+            };
+            let again = again || slot.1 < self.messages.floor;
+            if self.may_be_taken(queue, slot, (&stored, again)) {
+                return Some((MessageTag::of(queue, slot), stored, again));
             }
         }
     }
@@ -252,11 +258,6 @@ impl State {
     /// The message of that tag, as it stands in the tree.
     pub(crate) fn stored(&self, ns: NamespaceId, tag: MessageTag) -> Option<Stored> {
         self.value::<Stored>(&keys::message(ns, tag)).map(|stored| stored.with_body(self))
-    }
-
-    /// The body of the message of that tag.
-    pub(crate) fn body_ref_of(&self, ns: NamespaceId, tag: MessageTag) -> Option<BodyRef> {
-        self.value::<Stored>(&keys::message(ns, tag)).map(|stored| stored.body_ref())
     }
 
     /// How often a message came back.
@@ -362,8 +363,10 @@ impl State {
             let (queue, urgency) = lane_at(&key);
             let tag = MessageTag { queue, urgency, place: place_at(&key) };
             if let Some(ns) = self.queues.get(queue).map(|queue| queue.namespace) {
-                let body = self.body_ref_of(ns, tag).expect("a lease is of a message that exists");
-                self.hold_leased(tag, lease.token, lease.lease_ms, body);
+                let stored = self.value::<Stored>(&keys::message(ns, tag));
+                let stored = stored.expect("a lease is of a message that exists");
+                self.may_be_taken(queue, tag.slot(), (&stored, true));
+                self.hold_leased(tag, lease.token, lease.lease_ms, stored.body_ref());
             }
         }
     }

@@ -1,12 +1,13 @@
-//! Operations: what touches many jobs, cut into slices that survive a crash, show their progress
-//! and can be cancelled.
+//! Operations: what touches many jobs or messages, cut into slices that survive a crash, show their
+//! progress and can be cancelled.
 
 mod slice;
 mod start;
 
 use std::collections::BTreeMap;
 
-use crate::ids::{NamespaceId, OperationId, Place, TimeMs};
+use crate::ids::{NamespaceId, OperationId, Place, QueueId, TimeMs};
+use crate::message::MessageMove;
 use crate::wire::{wire_enum, wire_struct};
 
 wire_enum! {
@@ -48,6 +49,11 @@ wire_enum! {
             /// The queue.
             queue: String,
         },
+        /// Takes messages of a queue back to where they came from, or elsewhere.
+        180 => MoveMessages {
+            /// Which, and where.
+            moving: Box<MessageMove>,
+        },
     }
 }
 
@@ -88,6 +94,12 @@ wire_struct! {
         pub started_at: TimeMs,
         /// When it ended.
         pub ended_at: Option<TimeMs> = 2,
+        /// Messages that it was to move and that stay where they are.
+        pub kept: u64 = 180,
+        /// Why the first of them stays.
+        pub kept_why: Option<String> = 181,
+        /// Queues that had no room: what follows for them stays as well, so that order is kept.
+        pub full: Vec<QueueId> = 182,
     }
 }
 

@@ -25,6 +25,9 @@ impl State {
     }
 
     fn slice_of(&self, operation: &Operation, moment: Moment) -> Vec<Record> {
+        if let OperationKind::MoveMessages { moving } = &operation.kind {
+            return self.decide_moved(operation, moving, moment);
+        }
         let mut next = operation.clone();
         let mut records = Vec::new();
         // Unique keys that jobs of this slice take up again.
@@ -89,6 +92,7 @@ impl State {
                     ]
                 }
             }
+            OperationKind::MoveMessages { .. } => &[],
         };
         let ns = operation.namespace;
         let queue = operation.kind.queue();
@@ -126,7 +130,7 @@ impl State {
                 let place = Some(Place(self.meta.next_place.0 + earlier));
                 Some(Record::JobRetried { namespace, id, place })
             }
-            (OperationKind::RetryDead { .. }, _) => None,
+            (OperationKind::RetryDead { .. } | OperationKind::MoveMessages { .. }, _) => None,
             _ => Some(Record::JobRemoved { namespace, id }),
         }
     }
@@ -165,7 +169,7 @@ impl OperationKind {
             Self::PurgeQueue { kind, before, .. }
             | Self::RetryDead { kind, before, .. }
             | Self::PurgeDead { kind, before, .. } => (kind.as_deref(), *before),
-            Self::DeleteQueue { .. } => (None, None),
+            Self::DeleteQueue { .. } | Self::MoveMessages { .. } => (None, None),
         }
     }
 }

@@ -14,15 +14,17 @@ impl OperationKind {
     pub fn queue(&self) -> Option<&str> {
         match self {
             Self::PurgeQueue { queue, .. } | Self::DeleteQueue { queue } => Some(queue),
+            Self::MoveMessages { moving } => Some(&moving.queue),
             Self::RetryDead { queue, .. } | Self::PurgeDead { queue, .. } => queue.as_deref(),
         }
     }
 
-    /// How many jobs it changes at most. Which of the jobs that wait are the first is settled only
-    /// when they run, so what purges those has no limit.
+    /// How many jobs or messages it changes at most. Which of the jobs that wait are the first is
+    /// settled only when they run, so what purges those has no limit.
     pub fn limit(&self) -> Option<u64> {
         match self {
             Self::RetryDead { limit, .. } | Self::PurgeDead { limit, .. } => *limit,
+            Self::MoveMessages { moving } => moving.limit,
             Self::PurgeQueue { .. } | Self::DeleteQueue { .. } => None,
         }
     }
@@ -46,7 +48,10 @@ impl State {
         let candidates = match kind.queue() {
             Some(name) => {
                 let unknown = || Rejection::QueueUnknown { queue: name.to_owned() };
-                self.check_holds_jobs(ns, name)?;
+                match kind {
+                    OperationKind::MoveMessages { moving } => self.check_move(ns, moving)?,
+                    _ => self.check_holds_jobs(ns, name)?,
+                }
                 count(kind, self.queues.named(ns, name).ok_or_else(unknown)?)
             }
             // Only dead jobs are meant without naming a queue.
@@ -65,6 +70,9 @@ impl State {
             cursor: None,
             started_at: moment.at,
             ended_at: None,
+            kept: 0,
+            kept_why: None,
+            full: Vec::new(),
         };
         let mut records = vec![Record::OperationChanged { operation: Box::new(operation) }];
         let forgotten = self.operations_to_forget(ns);
@@ -146,5 +154,6 @@ fn count(kind: &OperationKind, queue: &crate::queue::Queue) -> u64 {
         OperationKind::PurgeQueue { .. } => counts.waiting + counts.blocked,
         OperationKind::RetryDead { .. } | OperationKind::PurgeDead { .. } => counts.dead,
         OperationKind::DeleteQueue { .. } => counts.waiting + counts.blocked + counts.dead,
+        OperationKind::MoveMessages { .. } => counts.messages,
     }
 }

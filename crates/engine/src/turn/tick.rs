@@ -44,7 +44,7 @@ impl Turn {
         self.record_all(Vec::from_iter(self.state.decide_let_go()));
         // The next life goes on with it: a stop does not wait for millions of jobs.
         if !self.stopping {
-            self.record_all(self.state.decide_slice(moment));
+            self.go_on_with_operation(moment);
         }
         if self.state.next_audit_to_forget().is_some_and(|at| at <= moment.at) {
             self.record_all(Vec::from_iter(self.state.decide_audit_forgotten(moment.at)));

@@ -5362,6 +5362,425 @@ pub mod levels_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TransactRequest {
+    /// `default` where empty.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Messages that were taken and end, at most 1,000.
+    #[prost(message, repeated, tag = "2")]
+    pub settle: ::prost::alloc::vec::Vec<MessageSettlement>,
+    /// Messages to publish, at most 1,000.
+    #[prost(message, repeated, tag = "3")]
+    pub publish: ::prost::alloc::vec::Vec<MessagePublish>,
+    /// Jobs to enqueue, each with its `queue`.
+    #[prost(message, repeated, tag = "4")]
+    pub enqueue: ::prost::alloc::vec::Vec<NewJob>,
+}
+/// A message that was taken, and how it ends.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MessageSettlement {
+    /// The queue that it was taken from.
+    #[prost(string, tag = "1")]
+    pub queue: ::prost::alloc::string::String,
+    /// Which.
+    #[prost(string, tag = "2")]
+    pub id: ::prost::alloc::string::String,
+    /// What it was taken with.
+    #[prost(string, tag = "3")]
+    pub token: ::prost::alloc::string::String,
+    /// `ack`, `requeue`, `reject`; `ack` where empty.
+    #[prost(string, tag = "4")]
+    pub verdict: ::prost::alloc::string::String,
+}
+/// A message to publish, and where.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MessagePublish {
+    /// The message.
+    #[prost(message, optional, tag = "3")]
+    pub message: ::core::option::Option<NewMessage>,
+    #[prost(oneof = "message_publish::To", tags = "1, 2")]
+    pub to: ::core::option::Option<message_publish::To>,
+}
+/// Nested message and enum types in `MessagePublish`.
+pub mod message_publish {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum To {
+        /// The exchange.
+        #[prost(string, tag = "1")]
+        Exchange(::prost::alloc::string::String),
+        /// The queue that it goes to directly, which is to be there.
+        #[prost(string, tag = "2")]
+        Queue(::prost::alloc::string::String),
+    }
+}
+/// A message as its producer describes it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NewMessage {
+    /// By what the exchange routes it; empty where it goes to a queue directly.
+    #[prost(string, tag = "1")]
+    pub routing_key: ::prost::alloc::string::String,
+    /// What it says.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub body: ::prost::bytes::Bytes,
+    /// Headers: a JSON object of texts, numbers, truth values and null; none where empty.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub headers: ::prost::bytes::Bytes,
+    /// A MIME type.
+    #[prost(string, tag = "4")]
+    pub content_type: ::prost::alloc::string::String,
+    /// The application's identity of it.
+    #[prost(string, tag = "5")]
+    pub message_id: ::prost::alloc::string::String,
+    /// Which request it answers.
+    #[prost(string, tag = "6")]
+    pub correlation_id: ::prost::alloc::string::String,
+    /// The queue for an answer.
+    #[prost(string, tag = "7")]
+    pub reply_to: ::prost::alloc::string::String,
+    /// The application's name of its type.
+    #[prost(string, tag = "8")]
+    pub r#type: ::prost::alloc::string::String,
+    /// What published it.
+    #[prost(string, tag = "9")]
+    pub app_id: ::prost::alloc::string::String,
+    /// 0 to 255, the highest first, where the queue has priorities.
+    #[prost(uint32, optional, tag = "10")]
+    pub priority: ::core::option::Option<u32>,
+    /// It ends with the server.
+    #[prost(bool, tag = "11")]
+    pub transient: bool,
+    /// How long it is worth to be delivered.
+    #[prost(uint64, optional, tag = "12")]
+    pub ttl_ms: ::core::option::Option<u64>,
+    /// How long it stays aside before it is routed.
+    #[prost(uint64, optional, tag = "13")]
+    pub delay_ms: ::core::option::Option<u64>,
+}
+/// What became of a transaction that is on disk.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TransactResponse {
+    /// Of each message that was published, in order.
+    #[prost(message, repeated, tag = "1")]
+    pub published: ::prost::alloc::vec::Vec<MessagePublished>,
+    /// Of each job, in order.
+    #[prost(message, repeated, tag = "2")]
+    pub enqueued: ::prost::alloc::vec::Vec<JobEnqueued>,
+}
+/// What became of a message.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MessagePublished {
+    /// How many queues have it.
+    #[prost(uint64, tag = "1")]
+    pub queues: u64,
+    /// It is kept, and routed when its time comes.
+    #[prost(bool, tag = "2")]
+    pub delayed: bool,
+}
+/// What became of a job.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct JobEnqueued {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// An earlier request had enqueued it.
+    #[prost(bool, tag = "2")]
+    pub replayed: bool,
+    /// What became of a unique one that met another: `existing`, `replaced`, `debounced`, `throttled`.
+    #[prost(string, tag = "3")]
+    pub unique: ::prost::alloc::string::String,
+}
+/// Generated client implementations.
+pub mod messages_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Publishing, settling and enqueueing together.
+    #[derive(Debug, Clone)]
+    pub struct MessagesClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl<T> MessagesClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> MessagesClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            MessagesClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Settles messages that were taken over HTTP, publishes messages and enqueues jobs: all of it in
+        /// one commit, or nothing.
+        pub async fn transact(
+            &mut self,
+            request: impl tonic::IntoRequest<super::TransactRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::TransactResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/longshore.v1.Messages/Transact",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("longshore.v1.Messages", "Transact"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod messages_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with MessagesServer.
+    #[async_trait]
+    pub trait Messages: std::marker::Send + std::marker::Sync + 'static {
+        /// Settles messages that were taken over HTTP, publishes messages and enqueues jobs: all of it in
+        /// one commit, or nothing.
+        async fn transact(
+            &self,
+            request: tonic::Request<super::TransactRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::TransactResponse>,
+            tonic::Status,
+        >;
+    }
+    /// Publishing, settling and enqueueing together.
+    #[derive(Debug)]
+    pub struct MessagesServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> MessagesServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for MessagesServer<T>
+    where
+        T: Messages,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/longshore.v1.Messages/Transact" => {
+                    #[allow(non_camel_case_types)]
+                    struct TransactSvc<T: Messages>(pub Arc<T>);
+                    impl<T: Messages> tonic::server::UnaryService<super::TransactRequest>
+                    for TransactSvc<T> {
+                        type Response = super::TransactResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::TransactRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Messages>::transact(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = TransactSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for MessagesServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "longshore.v1.Messages";
+    impl<T> tonic::server::NamedService for MessagesServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
 /// A schedule as its owner wants it.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ScheduleSettings {

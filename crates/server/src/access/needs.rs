@@ -5,8 +5,9 @@ use std::fmt;
 
 use longshore_engine::{
     Command, FollowUp, GateCommand, HoldCommand, JobId, JobTemplate, KindCommand, MessageCommand,
-    MessageSettings, NewJob, OperationKind, PublishMessage, QueuePattern, Role, SYSTEM_NAMESPACE,
-    ScheduleCommand, Settlement, SlaCommand, StreamCommand, TransactionAsk, Verdict,
+    MessageSettings, MoveTo, NewJob, OperationKind, PublishMessage, QueuePattern, Role,
+    SYSTEM_NAMESPACE, ScheduleCommand, Settlement, SlaCommand, StreamCommand, TransactionAsk,
+    Verdict,
 };
 
 use super::principal::EVERYWHERE;
@@ -219,7 +220,18 @@ pub(crate) fn needs_of(command: &Command) -> Vec<Need<'_>> {
         | Command::ListLimits
         | Command::GetOperation { .. }
         | Command::ListOperations => needs.push(Need::all(READ)),
-        Command::StartOperation(kind) => needs.push(of_operation(kind)),
+        Command::StartOperation(kind) => {
+            needs.push(of_operation(kind));
+            if let OperationKind::MoveMessages { moving } = kind {
+                needs.push(match &moving.to {
+                    // Where each of them came from.
+                    MoveTo::Origin => Need::all(PUBLISH),
+                    MoveTo::Queue { queue: to } | MoveTo::Exchange { exchange: to, .. } => {
+                        Need::named(PUBLISH, to)
+                    }
+                });
+            }
+        }
         Command::CancelOperation { .. } | Command::CreateNamespace | Command::DeleteNamespace => {
             needs.push(Need::all(ADMIN));
         }

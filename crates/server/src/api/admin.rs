@@ -194,7 +194,7 @@ pub struct OperationRecord {
     /// Its id; left out for a dry run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// `purge_queue`, `retry_dead`, `purge_dead` or `delete_queue`.
+    /// `purge_queue`, `retry_dead`, `purge_dead`, `delete_queue` or `move_messages`.
     pub operation: String,
     /// Only of this queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -216,6 +216,18 @@ pub struct OperationRecord {
     pub examined: u64,
     /// How many it changed; of a dry run, how many match.
     pub changed: u64,
+    /// The queue that messages are moved to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to_queue: Option<String>,
+    /// The exchange that messages are moved to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to_exchange: Option<String>,
+    /// Messages that were to be moved and stay where they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<u64>,
+    /// Why the first of them stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_why: Option<String>,
     /// From 0 to 1.
     pub progress: f64,
     /// When it started.

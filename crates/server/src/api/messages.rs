@@ -45,6 +45,10 @@ pub struct MessageSettingsBody {
     /// Their routing key then; the one that they have where left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dead_letter_routing_key: Option<String>,
+    /// The header whose value is a message's ordering key: of each key one message at a time is
+    /// with a consumer, in order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ordering_header: Option<String>,
 }
 
 /// What happens to one message too many.
@@ -75,6 +79,7 @@ impl Default for MessageSettingsBody {
             overflow: OverflowText::DropHead,
             dead_letter_exchange: None,
             dead_letter_routing_key: None,
+            ordering_header: None,
         }
     }
 }
@@ -458,6 +463,9 @@ pub struct MessageList {
     /// The messages, in the order in which they are handed out. Those that consumers of
     /// connections have are among them.
     pub messages: Vec<MessageRecord>,
+    /// How many were looked at, where only some are meant: a page may end before it is full.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub examined: Option<u64>,
     /// What to hand in as `cursor` for the next page; left out at the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,

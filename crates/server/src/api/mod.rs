@@ -14,6 +14,7 @@ mod instant;
 mod kind;
 mod limit;
 mod messages;
+mod moving;
 mod number;
 mod object;
 mod policy;
@@ -65,6 +66,7 @@ pub use messages::{
     PublishAnswer, PublishBody, PublishBulk, PublishBulkAnswer, RemovedAnswer,
     SettleMessagesAnswer, SettleMessagesRequest, SettledMessage, TakenMessageBody,
 };
+pub use moving::{MessageFilterBody, RedriveRequest};
 use object::misplaced;
 pub(crate) use object::{NoFields, Object};
 pub use policy::{PolicyBody, PolicyList, PolicyRecord, PolicyTargetText};

@@ -11,6 +11,7 @@ use longshore_proto::v1::admin_server::AdminServer;
 use longshore_proto::v1::blockers_server::BlockersServer;
 use longshore_proto::v1::jobs_server::JobsServer;
 use longshore_proto::v1::levels_server::LevelsServer;
+use longshore_proto::v1::messages_server::MessagesServer;
 use longshore_proto::v1::schedules_server::SchedulesServer;
 use longshore_proto::v1::workers_server::WorkersServer;
 use tonic::body::Body;
@@ -22,6 +23,7 @@ use super::arriving::{Arriving, InTime};
 use super::control::ControlFace;
 use super::jobs::JobsFace;
 use super::levels::LevelsFace;
+use super::messages::MessagesFace;
 use super::refusal::{coded, status_of};
 use super::schedules::SchedulesFace;
 use super::workers::WorkersFace;
@@ -35,7 +37,8 @@ use crate::http::text::quoted;
 
 /// Where HTTP says that there is nothing.
 const SERVICES: &str = "longshore.v1.Admin, longshore.v1.Blockers, longshore.v1.Jobs, \
-    longshore.v1.Levels, longshore.v1.Schedules, longshore.v1.Workers and gRPC server reflection";
+    longshore.v1.Levels, longshore.v1.Messages, longshore.v1.Schedules, longshore.v1.Workers and \
+    gRPC server reflection";
 
 /// Answers one request.
 pub(super) async fn answer(face: Arc<Face>, request: Request<Incoming>) -> Response<Body> {
@@ -48,7 +51,11 @@ pub(super) async fn answer(face: Arc<Face>, request: Request<Incoming>) -> Respo
     };
     let (service, method) = named(request.uri());
     let bytes_max = face.app.config.body_bytes_max as usize;
-    let class = if method.starts_with("Enqueue") { Class::Publish } else { Class::Settle };
+    let class = if method.starts_with("Enqueue") || method == "Transact" {
+        Class::Publish
+    } else {
+        Class::Settle
+    };
     let in_time = match method {
         "Work" | "EnqueueStream" => InTime::EachMessage,
         _ => InTime::TheOnlyMessage,
@@ -86,6 +93,12 @@ pub(super) async fn answer(face: Arc<Face>, request: Request<Incoming>) -> Respo
             let mut levels = levels.max_decoding_message_size(bytes_max);
             told(levels.call(request).await.unwrap_or_else(|never| match never {}))
         }
+        "longshore.v1.Messages" => {
+            let request = arriving(request);
+            let messages = MessagesServer::new(MessagesFace(face));
+            let mut messages = messages.max_decoding_message_size(bytes_max);
+            told(messages.call(request).await.unwrap_or_else(|never| match never {}))
+        }
         "longshore.v1.Workers" => {
             let request = arriving(request);
             let workers = WorkersServer::new(WorkersFace(face));
@@ -95,12 +108,15 @@ pub(super) async fn answer(face: Arc<Face>, request: Request<Incoming>) -> Respo
         "grpc.reflection.v1.ServerReflection" | "grpc.reflection.v1alpha.ServerReflection" => {
             Box::pin(reflect(service.ends_with("v1.ServerReflection"), request)).await
         }
-        other => {
-            let other = quoted(other);
-            let detail = format!("there is no service {other} here; there are {SERVICES}");
-            coded(Status::unimplemented(detail)).into_http()
-        }
+        other => no_service(other),
     }
+}
+
+/// There is no service of that name.
+fn no_service(named: &str) -> Response<Body> {
+    let named = quoted(named);
+    let detail = format!("there is no service {named} here; there are {SERVICES}");
+    coded(Status::unimplemented(detail)).into_http()
 }
 
 /// The service and the method that a path names.

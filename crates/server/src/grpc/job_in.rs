@@ -206,7 +206,7 @@ pub(super) fn new_jobs(
     if faults.is_empty() { Ok(taken) } else { Err(Refusal::of_jobs("jobs", faults)) }
 }
 
-fn entering(jobs: &[v1::NewJob], bounds: &Bounds) -> Result<Vec<FollowUp>, Refusal> {
+pub(super) fn entering(jobs: &[v1::NewJob], bounds: &Bounds) -> Result<Vec<FollowUp>, Refusal> {
     // Before each of them gets its several forms.
     if jobs.len() > bounds.bulk_jobs_max {
         let allowed = format!("at most {} jobs", bounds.bulk_jobs_max);

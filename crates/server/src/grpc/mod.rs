@@ -12,6 +12,7 @@ mod job_in;
 mod job_out;
 mod jobs;
 mod levels;
+mod messages;
 mod needs;
 mod outgoing;
 mod refusal;

@@ -40,6 +40,7 @@ fn asks(service: &str, method: &str) -> Option<&'static [Role]> {
         | ("Workers", "QuietWorker" | "TerminateWorker") => ADMIN,
         ("Jobs", "ListJobs") | ("Workers", "ListWorkers" | "GetWorker") => READ,
         ("Workers", "Work") => WORK,
+        ("Messages", "Transact") => &[Role::Publish, Role::Enqueue, Role::Consume],
         ("Admin" | "Blockers" | "Levels" | "Schedules", method) => {
             if READS.contains(&method) {
                 READ
@@ -68,11 +69,12 @@ pub(super) fn check(app: &App, service: &str, method: &str) -> Result<(), Refusa
 mod tests {
     use super::*;
 
-    const PROTOS: [&str; 6] = [
+    const PROTOS: [&str; 7] = [
         include_str!("../../../../proto/longshore/v1/admin.proto"),
         include_str!("../../../../proto/longshore/v1/control.proto"),
         include_str!("../../../../proto/longshore/v1/jobs.proto"),
         include_str!("../../../../proto/longshore/v1/levels.proto"),
+        include_str!("../../../../proto/longshore/v1/messages.proto"),
         include_str!("../../../../proto/longshore/v1/schedules.proto"),
         include_str!("../../../../proto/longshore/v1/workers.proto"),
     ];
@@ -89,6 +91,6 @@ mod tests {
                 count += 1;
             }
         }
-        assert!(count >= 60, "{count}");
+        assert!(count >= 61, "{count}");
     }
 }

@@ -78,6 +78,7 @@ pub(super) const fn asks(op: Op) -> Asks {
         | Op::ResumeQueue
         | Op::PurgeQueue
         | Op::RetryDead
+        | Op::Redrive
         | Op::PutLimit
         | Op::DeleteLimit
         | Op::PutSla

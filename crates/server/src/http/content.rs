@@ -37,6 +37,7 @@ pub(crate) fn settings_body(settings: &MessageSettings) -> MessageSettingsBody {
         overflow: overflow_text(settings.overflow),
         dead_letter_exchange: settings.dead_letter_exchange.clone(),
         dead_letter_routing_key: settings.dead_letter_routing_key.clone(),
+        ordering_header: settings.ordering_header.clone(),
     }
 }
 
@@ -93,6 +94,7 @@ pub(crate) fn settings_of(body: &MessageSettingsBody) -> MessageSettings {
         overflow: overflow_of(body.overflow),
         dead_letter_exchange: body.dead_letter_exchange.clone(),
         dead_letter_routing_key: body.dead_letter_routing_key.clone(),
+        ordering_header: body.ordering_header.clone(),
         ..MessageSettings::default()
     }
 }
@@ -242,7 +244,15 @@ pub(crate) fn message_of(
     body: &PublishBody<'_>,
     (exchange, routing_key): (&str, &str),
 ) -> Result<PublishMessage, Refusal> {
-    let (bytes, is_json) = body_of(body)?;
+    message_with(body, body_of(body)?, (exchange, routing_key))
+}
+
+/// A message to publish that says what is beside its body, and whether that is JSON.
+pub(crate) fn message_with(
+    body: &PublishBody<'_>,
+    (bytes, is_json): (Bytes, bool),
+    (exchange, routing_key): (&str, &str),
+) -> Result<PublishMessage, Refusal> {
     let json = "application/json".to_owned();
     let content_type = body.content_type.as_ref().or_else(|| is_json.then_some(&json));
     let persistent = body.persistent.unwrap_or(true);

@@ -11,6 +11,7 @@ mod jobs;
 mod kinds;
 mod limits;
 mod messages;
+mod moving;
 mod operations;
 mod policies;
 mod schedules;
@@ -25,6 +26,7 @@ pub(crate) use admin::{namespaces, queue_record, queues};
 pub(crate) use kinds::kinds;
 pub(crate) use operations::{check_no_limit, count};
 pub(crate) use schedules::{schedule_after, schedules, slots};
+pub(crate) use transactions::{check_transaction, settlement_of};
 
 use hyper::StatusCode;
 use longshore_engine::{Answer, Command, JobId};
@@ -68,6 +70,7 @@ pub(crate) async fn dispatch(op: Op, call: Call<'_>, held: Option<Held>) -> Resu
         Op::ResumeQueue => Box::pin(admin::pause(call, false)).await,
         Op::PurgeQueue => Box::pin(operations::purge(call)).await,
         Op::RetryDead => Box::pin(operations::retry_dead(call)).await,
+        Op::Redrive => Box::pin(moving::redrive(call)).await,
         Op::ListKinds => Box::pin(kinds::list(call)).await,
         Op::GetKind => Box::pin(kinds::get(call)).await,
         Op::PutKind => Box::pin(kinds::put(call)).await,

@@ -14,7 +14,8 @@ use http_body_util::{BodyExt, Either};
 use hyper::StatusCode;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, LOCATION};
 use longshore_engine::{
-    ANSWER_BYTES_MAX, Answer, Command, CommandKey, KeyedCommand, KindCommand, Render,
+    ANSWER_BYTES_MAX, Answer, Command, CommandKey, KeyedCommand, KindCommand, MessageCommand,
+    Render,
 };
 use sha2::{Digest, Sha256};
 
@@ -129,6 +130,7 @@ fn changes(command: &Command) -> bool {
             | Command::ListQueues { .. }
             | Command::GetNamespace
             | Command::GetOperation { .. }
+            | Command::Messages(MessageCommand::GetQueue { .. })
             | Command::Kinds(
                 KindCommand::List { .. } | KindCommand::Get { .. } | KindCommand::Unserved { .. }
             )

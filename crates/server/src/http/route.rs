@@ -96,6 +96,7 @@ pub(crate) enum Op {
     ResumeJob,
     ResumeQueue,
     ResumeSchedule,
+    Redrive,
     RetryDead,
     RetryJob,
     RunSchedule,

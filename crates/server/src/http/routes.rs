@@ -17,11 +17,11 @@ use crate::api::{
     LimitList, LimitRecord, LimitSettingsBody, MessageList, NamespaceList, NamespaceRecord, NewJob,
     NextRequest, OffsetsBody, OperationList, OperationRecord, PolicyBody, PolicyList,
     PublishAnswer, PublishBody, PublishBulk, PublishBulkAnswer, PurgeRequest, QueueList,
-    QueueRecord, QueueSettingsBody, RawJson, ReleaseRequest, RemovedAnswer, RescheduleRequest,
-    RetryDeadRequest, RetryRequest, ScheduleBody, ScheduleList, ScheduleRecord, SettleAnswer,
-    SettleMessagesAnswer, SettleMessagesRequest, SettleRequest, SlotList, SnoozeRequest,
-    StatusRecord, StreamBody, StreamList, StreamRecord, TransactionAnswer, TransactionRequest,
-    WorkerList, WorkerRecord,
+    QueueRecord, QueueSettingsBody, RawJson, RedriveRequest, ReleaseRequest, RemovedAnswer,
+    RescheduleRequest, RetryDeadRequest, RetryRequest, ScheduleBody, ScheduleList, ScheduleRecord,
+    SettleAnswer, SettleMessagesAnswer, SettleMessagesRequest, SettleRequest, SlotList,
+    SnoozeRequest, StatusRecord, StreamBody, StreamList, StreamRecord, TransactionAnswer,
+    TransactionRequest, WorkerList, WorkerRecord,
 };
 use crate::api::{BackupList, BackupRecord, BackupRequest};
 use crate::api::{
@@ -74,6 +74,22 @@ const FROM: Parameter = parameter(
     ParameterKind::Text,
     "Where to begin: `earliest`, `latest` or an instant; `earliest` where left out.",
 );
+/// Which messages of a queue are meant.
+const MEANT_MESSAGES: &[Parameter] = &[
+    CURSOR,
+    LIMIT,
+    parameter(
+        "routing_key",
+        ParameterKind::Text,
+        "Only those with this key; `*` is one word, `#` any number.",
+    ),
+    parameter("header", ParameterKind::Text, "Only those with this header: `NAME=VALUE`."),
+    parameter("text", ParameterKind::Text, "Only those whose body contains this."),
+    parameter("since", ParameterKind::Text, "Only those published at this instant or later."),
+    parameter("until", ParameterKind::Text, "Only those published before this instant."),
+    parameter("reason", ParameterKind::Text, "Only dead letters that ended last for this."),
+    parameter("died_in", ParameterKind::Text, "Only dead letters that ended last in this queue."),
+];
 const SCHEDULE: &[Outcome] =
     &[outcome(200, "The schedule as it is now.", &[of::<ScheduleRecord<'static>>])];
 const JOB: &[Outcome] = &[outcome(200, "The job as it is now.", &[of::<JobRecord<'static>>])];
@@ -317,6 +333,18 @@ pub(crate) const ROUTES: &[Route] = &[
         ..route("POST", "/queues/{}/retry-dead", Op::RetryDead, "Let dead jobs start again")
     },
     Route {
+        parameters: &[DRY_RUN],
+        bodies: &[of::<RedriveRequest>],
+        body_is_optional: true,
+        outcomes: OPERATION,
+        ..route(
+            "POST",
+            "/queues/{}/redrive",
+            Op::Redrive,
+            "Move messages back to the queues where they ended, or elsewhere",
+        )
+    },
+    Route {
         outcomes: &[outcome(200, "In the order of their names.", &[of::<LimitList>])],
         ..route("GET", "/limits", Op::ListLimits, "List limits at dispatch")
     },
@@ -411,13 +439,13 @@ pub(crate) const ROUTES: &[Route] = &[
         ..route("DELETE", "/holds/{}", Op::DeleteHold, "Let jobs with a tag start again")
     },
     Route {
-        parameters: &[CURSOR, LIMIT],
+        parameters: MEANT_MESSAGES,
         outcomes: &[outcome(200, "A page of messages.", &[of::<MessageList>])],
         ..route(
             "GET",
             "/queues/{}/messages",
             Op::PeekMessages,
-            "Look at messages without taking them",
+            "Look at messages without taking them, or for some of them",
         )
     },
     Route {

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use longshore_engine::{
     AttemptNote, BlockedBy, CancelReason, Cause, Checkpoint, DeadReason, End, EndKind, GateView,
     HoldView, Job, JobDefaults, JobError, JobState, JobView, LimitKeyView, LimitRule, LimitScope,
-    LimitView, NamespaceView, Operation, OperationKind, OperationState, Phase, QueueSettings,
-    QueueView, RetryPolicy, SkippedItem, TimeMs, UniqueLock, UniqueMet, UniqueUntil,
+    LimitView, MoveTo, NamespaceView, Operation, OperationKind, OperationState, Phase,
+    QueueSettings, QueueView, RetryPolicy, SkippedItem, TimeMs, UniqueLock, UniqueMet, UniqueUntil,
 };
 use longshore_engine::{
     JobId, JobLimit, JobTemplate, LastTick, Missed, Overlap, ScheduleView, Slot, Spec, TickOutcome,
@@ -518,6 +518,7 @@ pub(crate) fn queue(view: &QueueView) -> QueueRecord {
 /// An operation.
 pub(crate) fn operation(operation: &Operation) -> OperationRecord {
     let (name, queue, kind, before) = operation_words(&operation.kind);
+    let (to_queue, to_exchange) = moved_to(&operation.kind);
     let state = match operation.state {
         OperationState::Running => OperationStateText::Running,
         OperationState::Finished => OperationStateText::Finished,
@@ -544,6 +545,10 @@ pub(crate) fn operation(operation: &Operation) -> OperationRecord {
         candidates: operation.candidates,
         examined: operation.examined,
         changed: operation.changed,
+        to_queue,
+        to_exchange,
+        kept: Some(operation.kept).filter(|kept| *kept > 0),
+        kept_why: operation.kept_why.clone(),
         progress,
         started_at: Some(instant(operation.started_at)),
         ended_at: operation.ended_at.map(instant),
@@ -558,6 +563,7 @@ pub(crate) fn dry_run(
     matched: u64,
 ) -> OperationRecord {
     let (name, queue, only, before) = operation_words(kind);
+    let (to_queue, to_exchange) = moved_to(kind);
     OperationRecord {
         id: None,
         operation: name.to_owned(),
@@ -569,6 +575,10 @@ pub(crate) fn dry_run(
         candidates,
         examined,
         changed: matched,
+        to_queue,
+        to_exchange,
+        kept: None,
+        kept_why: None,
         progress: 0.0,
         started_at: None,
         ended_at: None,
@@ -589,6 +599,19 @@ fn operation_words(kind: &OperationKind) -> OperationWords {
             ("purge_dead", queue.clone(), kind.clone(), *before)
         }
         OperationKind::DeleteQueue { queue } => ("delete_queue", Some(queue.clone()), None, None),
+        OperationKind::MoveMessages { moving } => {
+            ("move_messages", Some(moving.queue.clone()), None, None)
+        }
+    }
+}
+
+/// The queue and the exchange that an operation moves messages to.
+fn moved_to(kind: &OperationKind) -> (Option<String>, Option<String>) {
+    let OperationKind::MoveMessages { moving } = kind else { return (None, None) };
+    match &moving.to {
+        MoveTo::Origin => (None, None),
+        MoveTo::Queue { queue } => (Some(queue.clone()), None),
+        MoveTo::Exchange { exchange, .. } => (None, Some(exchange.clone())),
     }
 }
 

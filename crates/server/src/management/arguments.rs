@@ -102,5 +102,6 @@ pub(super) fn of_queue(settings: &MessageSettings) -> Value {
     let limit = settings.delivery_limit.map_or_else(|| json!(-1), Value::from);
     add("x-delivery-limit", Some(limit));
     add("x-single-active-consumer", settings.single_active_consumer.then(|| true.into()));
+    add("x-ordering-header", settings.ordering_header.clone().map(Value::from));
     Value::Object(all)
 }

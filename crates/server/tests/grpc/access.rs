@@ -12,11 +12,12 @@ use tonic::{Code, Request, Status};
 
 use crate::harness::{Server, credit, hello, soon};
 
-const PROTOS: [&str; 6] = [
+const PROTOS: [&str; 7] = [
     include_str!("../../../../proto/longshore/v1/admin.proto"),
     include_str!("../../../../proto/longshore/v1/control.proto"),
     include_str!("../../../../proto/longshore/v1/jobs.proto"),
     include_str!("../../../../proto/longshore/v1/levels.proto"),
+    include_str!("../../../../proto/longshore/v1/messages.proto"),
     include_str!("../../../../proto/longshore/v1/schedules.proto"),
     include_str!("../../../../proto/longshore/v1/workers.proto"),
 ];
@@ -93,6 +94,7 @@ fn expected(service: &str, method: &str) -> &'static [&'static str] {
         ("Jobs", "Enqueue" | "EnqueueStream" | "CancelJob" | "RescheduleJob") => &["enqueue"],
         ("Jobs", "GetJob" | "AwaitJob" | "WatchJob") => &["read", "enqueue"],
         ("Workers", "Work") => &["work"],
+        ("Messages", "Transact") => &["publish", "enqueue", "consume"],
         (_, method) if method.starts_with("Get") || method.starts_with("List") => &["read"],
         _ => &[],
     }

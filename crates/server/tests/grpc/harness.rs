@@ -9,6 +9,7 @@ use longshore_proto::v1::admin_client::AdminClient;
 use longshore_proto::v1::blockers_client::BlockersClient;
 use longshore_proto::v1::jobs_client::JobsClient;
 use longshore_proto::v1::levels_client::LevelsClient;
+use longshore_proto::v1::messages_client::MessagesClient;
 use longshore_proto::v1::schedules_client::SchedulesClient;
 use longshore_proto::v1::server_message::Message as Told;
 use longshore_proto::v1::worker_message::Message as Tells;
@@ -118,6 +119,10 @@ impl Server {
 
     pub(crate) async fn schedules(&self) -> SchedulesClient<Channel> {
         SchedulesClient::new(self.channel().await)
+    }
+
+    pub(crate) async fn messages(&self) -> MessagesClient<Channel> {
+        MessagesClient::new(self.channel().await)
     }
 
     pub(crate) async fn levels(&self) -> LevelsClient<Channel> {

@@ -11,6 +11,7 @@ mod harness;
 mod jobs;
 mod levels;
 mod lying;
+mod messages;
 mod schedules;
 mod sessions;
 mod unread;

@@ -271,3 +271,121 @@ async fn acks_publishes_and_jobs_are_one_commit_or_nothing() {
         assert!((400..=422).contains(&refused.status), "{bad}");
     }
 }
+
+/// Two letters of one queue and one of another, in `graves`.
+async fn with_graves(client: &mut Client) {
+    queue(client, "graves").await;
+    for name in ["work", "other"] {
+        let settings = json!({"messages": {
+            "dead_letter_exchange": "", "dead_letter_routing_key": "graves"
+        }});
+        client.put(&format!("/v1/queues/{name}"), &settings.to_string()).await.expect(200);
+    }
+    for (name, body) in [("work", "m 1"), ("other", "m 2"), ("work", "m 3")] {
+        let message = json!({"body": body, "headers": {"tenant": "acme", "n": 7}});
+        publish(client, &format!("/v1/queues/{name}"), message).await;
+        let taken = client.post(&format!("/v1/queues/{name}/consume"), "{}").await.expect(200);
+        let message = &taken["messages"][0];
+        let settle = json!({"id": message["id"], "token": message["token"], "verdict": "reject"});
+        let settle = json!({"messages": [settle]}).to_string();
+        client.post(&format!("/v1/queues/{name}/settle"), &settle).await.expect(200);
+    }
+}
+
+fn bodies(page: &serde_json::Value) -> Vec<&str> {
+    let messages = page["messages"].as_array().unwrap();
+    messages.iter().map(|message| message["body"].as_str().unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_are_looked_for_by_what_they_are_like() {
+    let server = Server::start().await;
+    let client = &mut server.client().await;
+    with_graves(client).await;
+    let cases: &[(&str, &[&str])] = &[
+        ("", &["m 1", "m 2", "m 3"]),
+        ("text=m%202", &["m 2"]),
+        ("header=n%3D7", &["m 1", "m 2", "m 3"]),
+        ("header=n%3D8", &[]),
+        ("died_in=work", &["m 1", "m 3"]),
+        ("reason=rejected&died_in=other", &["m 2"]),
+        ("reason=expired", &[]),
+        ("routing_key=%23", &["m 1", "m 2", "m 3"]),
+        ("routing_key=work", &[]),
+        ("since=2000-01-01T00:00:00Z", &["m 1", "m 2", "m 3"]),
+        ("until=2000-01-01T00:00:00Z", &[]),
+    ];
+    for (parameters, wanted) in cases {
+        let page = client.get(&format!("/v1/queues/graves/messages?{parameters}")).await;
+        let page = page.expect(200);
+        assert_eq!(bodies(&page), *wanted, "{parameters}");
+        let examined = if parameters.is_empty() { json!(null) } else { json!(3) };
+        assert_eq!(page["examined"], examined, "{parameters}");
+    }
+    let first = client.get("/v1/queues/graves/messages?died_in=work&limit=1").await.expect(200);
+    let next = first["next"].as_str().unwrap();
+    let path = format!("/v1/queues/graves/messages?died_in=work&cursor={next}");
+    assert_eq!(bodies(&client.get(&path).await.expect(200)), ["m 3"]);
+    let other = format!("/v1/queues/graves/messages?cursor={next}");
+    client.get(&other).await.refused(400, "value_refused");
+    for parameters in ["reason=acked", "header=n", "since=yesterday"] {
+        let path = format!("/v1/queues/graves/messages?{parameters}");
+        client.get(&path).await.refused(400, "value_refused");
+    }
+    server.stop().await;
+}
+
+/// An operation at its end.
+async fn finished(client: &mut Client, begun: &serde_json::Value) -> serde_json::Value {
+    let path = format!("/v1/operations/{}", begun["id"].as_str().unwrap());
+    loop {
+        let told = client.get(&path).await.expect(200);
+        if told["state"] != "running" {
+            return told;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn letters_are_moved_back_or_elsewhere() {
+    let server = Server::start().await;
+    let client = &mut server.client().await;
+    with_graves(client).await;
+    let path = "/v1/queues/graves/redrive";
+    let only = json!({"filter": {"died_in": "work", "headers": {"n": 7}}}).to_string();
+    let would = client.post(&format!("{path}?dry_run=true"), &only).await.expect(200);
+    assert_eq!(
+        (&would["operation"], &would["state"], &would["changed"], &would["examined"]),
+        (&json!("move_messages"), &json!("dry_run"), &json!(2), &json!(3))
+    );
+    let begun = client.post(path, &only).await.expect(202);
+    let done = finished(client, &begun).await;
+    assert_eq!((&done["state"], &done["changed"]), (&json!("finished"), &json!(2)));
+    let back = client.get("/v1/queues/work/messages").await.expect(200);
+    assert_eq!(bodies(&back), ["m 1", "m 3"]);
+    assert_eq!(back["messages"][0]["routing_key"], "work");
+
+    let narrow = json!({"messages": {"max_length": 1}}).to_string();
+    client.put("/v1/queues/narrow", &narrow).await.expect(200);
+    publish(client, "/v1/queues/narrow", json!({"body": "first"})).await;
+    let begun = client.post(path, "{\"to_queue\":\"narrow\"}").await.expect(202);
+    let done = finished(client, &begun).await;
+    assert_eq!((&done["changed"], &done["kept"]), (&json!(0), &json!(1)));
+    assert!(done["kept_why"].as_str().unwrap().contains("narrow"), "{done}");
+    assert_eq!(done["to_queue"], "narrow");
+
+    for body in [
+        json!({"to_queue": "a", "to_exchange": "b"}),
+        json!({"routing_key": "k"}),
+        json!({"limit": 0}),
+        json!({"filter": {"reason": "purged"}}),
+        json!({"filter": {"headers": {"n": [1]}}}),
+        json!({"to_queue": "graves"}),
+    ] {
+        let refused = client.post(path, &body.to_string()).await;
+        assert_eq!(refused.status, 400, "{body}");
+    }
+    client.post(path, "{\"to_queue\":\"nowhere\"}").await.refused(404, "queue_unknown");
+    client.post("/v1/queues/nothing/redrive", "").await.refused(404, "queue_unknown");
+    server.stop().await;
+}

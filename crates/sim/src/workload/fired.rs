@@ -9,9 +9,9 @@ use longshore_engine::query::{body_of, group_offsets, peek_messages};
 use longshore_engine::{
     Answer, BindingSpec, Clock, Command, DeclareExchange, DeclareQueue, Delivery, EndKind,
     ExchangeKind, FireTrigger, JobId, JobView, LeaseJobs, MessageAnswer, MessageCommand,
-    MessageSettings, PublishMessage, QueuePattern, QueueSettings, Rejection, ReplyTo, Settlement,
-    StreamAnswer, StreamCommand, StreamSettings, Token, Trigger, TriggerCommand, TriggerEvent,
-    Verdict,
+    MessageFilter, MessageSettings, PublishMessage, QueuePattern, QueueSettings, Rejection,
+    ReplyTo, Settlement, StreamAnswer, StreamCommand, StreamSettings, Token, Trigger,
+    TriggerCommand, TriggerEvent, Verdict,
 };
 use longshore_streams::batch::BatchHeader;
 use longshore_streams::event::{Event, events_of};
@@ -311,7 +311,7 @@ impl Fired {
 
     /// The numbers of all messages.
     fn messages(&self, map: &SimTree) -> Result<BTreeSet<u64>, String> {
-        let page = peek_messages(map, NAMESPACE, LOG, None, ALL);
+        let page = peek_messages(map, (NAMESPACE, LOG), &MessageFilter::default(), None, ALL);
         let page = page.map_err(|error| format!("looking at queue {LOG}: {error}"))?;
         let mut found = BTreeSet::new();
         for it in page.messages {

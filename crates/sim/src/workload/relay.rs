@@ -9,8 +9,8 @@ use longshore_engine::query::{body_of, peek_messages};
 use longshore_engine::{
     Answer, BindingSpec, Clock, Command, DeclareExchange, DeclareQueue, EndKind, ExchangeKind,
     JobBinding, JobDefaults, JobError, JobId, JobView, LeaseJobs, MessageAnswer, MessageCommand,
-    MessageSettings, PublishMessage, QueuePattern, QueueSettings, ReplyTo, Settlement, Token,
-    Verdict,
+    MessageFilter, MessageSettings, PublishMessage, QueuePattern, QueueSettings, ReplyTo,
+    Settlement, Token, Verdict,
 };
 
 use super::messages::check::ALL;
@@ -226,11 +226,12 @@ impl Relay {
 
     /// What the messages of a queue say; nothing before it was declared.
     fn bodies(&self, map: &SimTree, queue: &str) -> Result<Vec<String>, String> {
-        let page = match peek_messages(map, NAMESPACE, queue, None, ALL) {
-            Ok(page) => page,
-            Err(_) if self.set_up < setup().len() => return Ok(Vec::new()),
-            Err(other) => return Err(format!("looking at queue {queue}: {other}")),
-        };
+        let page =
+            match peek_messages(map, (NAMESPACE, queue), &MessageFilter::default(), None, ALL) {
+                Ok(page) => page,
+                Err(_) if self.set_up < setup().len() => return Ok(Vec::new()),
+                Err(other) => return Err(format!("looking at queue {queue}: {other}")),
+            };
         Ok(page.messages.iter().map(|it| text(&it.message.body)).collect())
     }
 }

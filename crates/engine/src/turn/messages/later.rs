@@ -44,6 +44,17 @@ impl Turn {
         self.enforce_lengths(moment);
     }
 
+    /// Does the next slice of an operation; what it moves may make queues too long.
+    pub(in crate::turn) fn go_on_with_operation(&mut self, moment: Moment) {
+        let records = self.state.decide_slice(moment);
+        let entered = super::settle::entered(&records);
+        self.record_all(records);
+        if !entered.is_empty() {
+            self.note_lengths(&entered);
+            self.enforce_lengths(moment);
+        }
+    }
+
     /// A message was refused by queues that have it become a dead letter, `full` among them.
     pub(super) fn leave_refused_letters(
         &mut self,

@@ -4,6 +4,8 @@ mod bodies;
 mod bounds;
 mod jobs;
 mod later;
+mod moving;
+mod ordering;
 mod policies;
 mod slices;
 

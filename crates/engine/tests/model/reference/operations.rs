@@ -21,6 +21,7 @@ fn filter(kind: &OperationKind) -> (Option<&str>, Option<&str>, Option<TimeMs>) 
             (queue.as_deref(), kind.as_deref(), *before)
         }
         OperationKind::DeleteQueue { queue } => (Some(queue), None, None),
+        OperationKind::MoveMessages { moving } => (Some(&moving.queue), None, None),
     }
 }
 
@@ -56,6 +57,9 @@ impl Reference {
             cursor: None,
             started_at: self.now,
             ended_at: None,
+            kept: 0,
+            kept_why: None,
+            full: Vec::new(),
         };
         let candidates = (self.spots(&operation).len() as u64).min(most);
         let operation = Operation { candidates, ..operation };
@@ -121,6 +125,8 @@ impl Reference {
             OperationKind::PurgeQueue { .. } => (true, false),
             OperationKind::RetryDead { .. } | OperationKind::PurgeDead { .. } => (false, true),
             OperationKind::DeleteQueue { .. } => (true, true),
+            // The model has no messages.
+            OperationKind::MoveMessages { .. } => (false, false),
         };
         let Job { place, available_at, options, id, .. } = &job.job;
         match &job.job.phase {

@@ -6,6 +6,7 @@ use longshore_engine::{
     MessageAnswer, MessageCommand, MessageSettlement, Published, Reader, Rejection,
 };
 
+use super::moving::filter_of_query;
 use super::{ask, ok};
 use crate::api::{
     BindingBody, BindingList, ChangedAnswer, ConsumeAnswer, ConsumeRequest, ExchangeBody,
@@ -186,17 +187,22 @@ async fn settled(
 pub(super) async fn peek(call: Call<'_>) -> Result<Reply, Refusal> {
     check_path_name("queue", call.name)?;
     let limit = call.query.count("limit", PAGE_DEFAULT, PAGE_MAX)?;
-    let scope = cursor::scope("messages", call.namespace, &[Some(call.name)]);
+    let (filter, mut parts) = filter_of_query(&call.query)?;
+    let is_filtered = !filter.is_empty();
+    parts.truncate(if is_filtered { parts.len() } else { 0 });
+    parts.insert(0, Some(call.name));
+    let scope = cursor::scope("messages", call.namespace, &parts);
     let after = call.query.text("cursor").map(|text| cursor::decode(text, scope)).transpose()?;
     let (namespace, queue) = (call.namespace.to_owned(), call.name.to_owned());
     let look = move |reader: &dyn Reader, _| {
         let bounds = (limit, PAGE_BYTES_MAX);
-        query::peek_messages(reader, &namespace, &queue, after.as_ref(), bounds)
+        query::peek_messages(reader, (&namespace, &queue), &filter, after.as_ref(), bounds)
     };
     let page = call.app.node.read(call.namespace, look).await??;
     let messages = page.messages.iter().map(content::peeked).collect();
     let next = page.next.map(|key| cursor::encode(&key, scope));
-    Ok(ok(&MessageList { messages, next }).not_cached())
+    let examined = is_filtered.then_some(page.examined);
+    Ok(ok(&MessageList { messages, examined, next }).not_cached())
 }
 
 pub(super) async fn purge(call: Call<'_>) -> Result<Reply, Refusal> {

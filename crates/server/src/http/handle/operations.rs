@@ -96,7 +96,9 @@ pub(crate) async fn count(
         OperationKind::PurgeQueue { kind, before, .. } => (false, kind.clone(), *before),
         OperationKind::RetryDead { kind, before, .. }
         | OperationKind::PurgeDead { kind, before, .. } => (true, kind.clone(), *before),
-        OperationKind::DeleteQueue { .. } => (false, None, None),
+        OperationKind::DeleteQueue { .. } | OperationKind::MoveMessages { .. } => {
+            (false, None, None)
+        }
     };
     if wanted.is_none() && before.is_none() {
         return Ok(view::dry_run(&kind, candidates, 0, candidates));
@@ -143,6 +145,8 @@ async fn candidates(app: &App, ns: &str, kind: &OperationKind) -> Result<u64, Re
             OperationKind::DeleteQueue { .. } => {
                 waiting(&queue) + queue.dead + queue.held + queue.running
             }
+            // They are counted as messages are.
+            OperationKind::MoveMessages { .. } => 0,
         }),
         other => Err(unexpected(&other)),
     }

@@ -23,16 +23,8 @@ use crate::http::view;
 pub(super) async fn transact(call: Call<'_>, held: Option<Held>) -> Result<Reply, Refusal> {
     let request: TransactionRequest<'_> = read(text_of(&call.body)?)?;
     let TransactionRequest { settle, publish, enqueue } = request;
-    for (field, count) in [("settle", settle.len()), ("publish", publish.len())] {
-        if count > BULK_MAX {
-            let (value, allowed) = (format!("{count} messages"), format!("at most {BULK_MAX}"));
-            return Err(Refusal::value(field, value, allowed));
-        }
-    }
-    if settle.is_empty() && publish.is_empty() && enqueue.is_empty() {
-        return Err(missing("publish", "something to settle, publish or enqueue"));
-    }
-    let leased = settle.iter().map(settlement).collect::<Result<_, _>>()?;
+    check_transaction((settle.len(), publish.len(), enqueue.len()))?;
+    let leased = settle.iter().map(settlement_of).collect::<Result<_, _>>()?;
     let publishes = publish.iter().map(message).collect::<Result<_, _>>()?;
     let enqueues = if enqueue.is_empty() {
         Vec::new()
@@ -50,7 +42,25 @@ pub(super) async fn transact(call: Call<'_>, held: Option<Held>) -> Result<Reply
     Ok(ok(&TransactionAnswer { published: published.collect(), enqueued }))
 }
 
-fn settlement(body: &TransactionSettlement) -> Result<MessageSettlement, Refusal> {
+/// Refuses a transaction with too much of a sort, or with nothing: so many messages are settled and
+/// published, and jobs enqueued.
+pub(crate) fn check_transaction(
+    (settle, publish, enqueue): (usize, usize, usize),
+) -> Result<(), Refusal> {
+    for (field, count) in [("settle", settle), ("publish", publish)] {
+        if count > BULK_MAX {
+            let (value, allowed) = (format!("{count} messages"), format!("at most {BULK_MAX}"));
+            return Err(Refusal::value(field, value, allowed));
+        }
+    }
+    if settle + publish + enqueue == 0 {
+        return Err(missing("publish", "something to settle, publish or enqueue"));
+    }
+    Ok(())
+}
+
+/// How a message ends that was taken.
+pub(crate) fn settlement_of(body: &TransactionSettlement) -> Result<MessageSettlement, Refusal> {
     check_path_name("queue", &body.queue)?;
     let (message, token) = content::holding(&body.queue, &body.id, &body.token)?;
     Ok(MessageSettlement { message, token, verdict: content::verdict_of(body.verdict) })

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use longshore_engine::query::peek_messages;
-use longshore_engine::{Clock, PeekedMessage, Rejection, Turn};
+use longshore_engine::{Clock, MessageFilter, PeekedMessage, Rejection, Turn};
 
 use super::account::{Account, Of};
 use super::{QUEUES, leaves_letters};
@@ -20,7 +20,8 @@ pub(crate) const ALL: (usize, usize) = (100_000, 100_000_000);
 pub(crate) fn check(turn: &Turn, account: &Account, clock: Clock, all_came: bool) -> Check {
     let mut there = BTreeMap::new();
     for queue in QUEUES {
-        let messages = match peek_messages(turn.map(), NAMESPACES[0], queue, None, ALL) {
+        let (named, all) = ((NAMESPACES[0], queue), MessageFilter::default());
+        let messages = match peek_messages(turn.map(), named, &all, None, ALL) {
             Ok(page) => page.messages,
             Err(Rejection::QueueUnknown { .. } | Rejection::NamespaceUnknown { .. }) => continue,
             Err(other) => return Err(format!("looking at queue {queue}: {other}")),

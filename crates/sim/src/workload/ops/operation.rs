@@ -46,5 +46,7 @@ pub(crate) fn tried(shadow: &mut Shadow, namespace: usize, kind: &OperationKind)
             let all = queue.is_none().then_some(QUEUES).into_iter().flatten();
             queues.chain(all).for_each(|queue| shadow.note_purge(namespace, queue.to_owned()));
         }
+        // Of messages nothing is in this shadow.
+        OperationKind::MoveMessages { .. } => {}
     }
 }

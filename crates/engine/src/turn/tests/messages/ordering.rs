@@ -1,0 +1,235 @@
+//! Ordering keys: one message of a key at a time is with somebody, in order, whatever becomes of
+//! those before it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::*;
+use crate::message::MessageMove;
+use crate::operation::OperationKind;
+
+const KEY: &str = "customer";
+
+fn ordered() -> MessageSettings {
+    MessageSettings { ordering_header: Some(KEY.to_owned()), ..durable() }
+}
+
+/// Properties with one header that is a text: flags, then the table.
+fn with_header(value: &str) -> Bytes {
+    let mut table = vec![KEY.len() as u8];
+    table.extend_from_slice(KEY.as_bytes());
+    table.push(b'S');
+    table.extend_from_slice(&(value.len() as u32).to_be_bytes());
+    table.extend_from_slice(value.as_bytes());
+    let mut properties = (1_u16 << 13).to_be_bytes().to_vec();
+    properties.extend_from_slice(&(table.len() as u32).to_be_bytes());
+    properties.extend_from_slice(&table);
+    properties.into()
+}
+
+impl Shard {
+    fn publish_keyed(&mut self, key: Option<&str>, body: &str, priority: u8) {
+        let message = PublishMessage {
+            routing_key: "q".into(),
+            persistent: true,
+            priority,
+            properties: key.map(with_header).unwrap_or_default(),
+            body: Bytes::copy_from_slice(body.as_bytes()),
+            ..PublishMessage::default()
+        };
+        self.publish_one(message).unwrap();
+    }
+}
+
+#[test]
+fn of_a_key_one_message_at_a_time_is_with_somebody_and_in_order() {
+    let mut shard = Shard::new();
+    shard.declare("q", ordered()).unwrap();
+    for (key, body) in [("a", "a1"), ("a", "a2"), ("b", "b1"), ("a", "a3"), ("b", "b2")] {
+        shard.publish_keyed(Some(key), body, 0);
+    }
+    shard.publish_keyed(None, "free", 0);
+    let first = shard.take("q", 9);
+    assert_eq!(texts(&first), ["a1", "b1", "free"]);
+    assert_eq!(texts(&shard.take("q", 9)), [""; 0]);
+    // What comes back comes before those behind it, to whoever takes next.
+    shard.settle_taken(&first[..1], MessageVerdict::Requeue);
+    shard.consume(1, HERE, "q", 9);
+    let a1 = shard.messages.first().unwrap().1.tag;
+    assert_eq!(shard.got(), [got(1, "a1", true)]);
+    shard.settle_taken(&first[1..2], MessageVerdict::Ack);
+    assert_eq!(shard.got(), [got(1, "b2", false)]);
+    shard.settle_as(HERE, &[a1], MessageVerdict::Reject);
+    assert_eq!(shard.got(), [got(1, "a2", false)]);
+}
+
+#[test]
+fn what_is_held_for_a_time_keeps_its_key_across_a_restart() {
+    let mut shard = Shard::new();
+    shard.declare("q", ordered()).unwrap();
+    for body in ["a1", "a2", "a3"] {
+        shard.publish_keyed(Some("a"), body, 0);
+    }
+    let held = shard.take("q", 1);
+    assert_eq!(texts(&held), ["a1"]);
+    let mut shard = shard.restart();
+    assert_eq!(texts(&shard.take("q", 9)), [""; 0]);
+    shard.settle_taken(&held, MessageVerdict::Ack);
+    assert_eq!(texts(&shard.take("q", 9)), ["a2"]);
+    // Its time runs out, and it comes first again.
+    shard.advance(40_000);
+    assert_eq!(texts(&shard.take("q", 9)), ["a2"]);
+}
+
+#[test]
+fn what_stands_aside_may_go_and_a_declaration_has_its_header() {
+    let mut shard = Shard::new();
+    shard.declare("q", ordered()).unwrap();
+    shard.declare("other", durable()).unwrap();
+    for body in ["a1", "a2", "a3", "a4"] {
+        shard.publish_keyed(Some("a"), body, 0);
+    }
+    let held = shard.take("q", 9);
+    let moving = MessageMove {
+        queue: "q".into(),
+        to: crate::message::MoveTo::Queue { queue: "other".into() },
+        filter: crate::message::MessageFilter { text: Some("a2".into()), ..Default::default() },
+        limit: None,
+    };
+    let kind = OperationKind::MoveMessages { moving: Box::new(moving) };
+    shard.call(Command::StartOperation(kind));
+    shard.advance(1);
+    assert_eq!(texts(&shard.take("other", 9)), ["a2"]);
+    shard.settle_taken(&held, MessageVerdict::Ack);
+    assert_eq!(texts(&shard.take("q", 9)), ["a3"]);
+    let otherwise = shard.declare("q", durable()).unwrap_err();
+    assert!(matches!(otherwise, Rejection::DeclaredOtherwise { .. }));
+}
+
+/// A generator of numbers that follow from a seed.
+struct Draw(u64);
+
+impl Draw {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % bound
+    }
+}
+
+/// The key and the number that a body says.
+fn keyed(body: &str) -> (String, u64) {
+    let (key, number) = body.split_once('-').unwrap();
+    (key.to_owned(), number.parse().unwrap())
+}
+
+/// A life of a queue with ordering keys, and what its clients know.
+struct Life {
+    draw: Draw,
+    shard: Shard,
+    /// What has not ended, by key.
+    waits: BTreeMap<String, BTreeSet<u64>>,
+    /// What somebody has: a connection, or whoever took it for a time.
+    held: Vec<(MessageDelivery, Option<u64>)>,
+    published: u64,
+    consumers: u64,
+}
+
+impl Life {
+    fn new(seed: u64) -> Self {
+        let mut shard = Shard::new();
+        shard.declare("q", ordered()).unwrap();
+        let (waits, held) = (BTreeMap::new(), Vec::new());
+        Self { draw: Draw(seed), shard, waits, held, published: 0, consumers: 0 }
+    }
+
+    fn step(&mut self) {
+        match self.draw.below(12) {
+            0..5 => {
+                self.published += 1;
+                let key = ["a", "b", "c"][self.draw.below(3) as usize];
+                self.shard.publish_keyed(Some(key), &format!("{key}-{}", self.published), 0);
+                self.waits.entry(key.to_owned()).or_default().insert(self.published);
+            }
+            5 => {
+                let taken = self.shard.take("q", 1 + self.draw.below(3) as usize);
+                self.held.extend(taken.into_iter().map(|it| (it, None)));
+            }
+            6 => {
+                self.consumers += 1;
+                let (consumer, credit) = (self.consumers, 1 + self.draw.below(4));
+                self.shard.consume(consumer, ConnectionId(consumer), "q", credit);
+            }
+            7..11 if !self.held.is_empty() => {
+                let at = self.draw.below(self.held.len() as u64) as usize;
+                let requeue = self.draw.below(3) == 0;
+                let verdict = if requeue { MessageVerdict::Requeue } else { MessageVerdict::Ack };
+                self.settle(at, verdict);
+            }
+            _ if self.draw.below(4) == 0 => {
+                self.shard = self.shard.restart();
+                self.held.retain(|(_, by)| by.is_none());
+            }
+            _ if self.consumers > 0 => {
+                let connection = ConnectionId(1 + self.draw.below(self.consumers));
+                self.shard.send(Command::Messages(MessageCommand::CloseConnection { connection }));
+                self.held.retain(|(_, by)| *by != Some(connection.0));
+            }
+            _ => {}
+        }
+        self.shard.advance(0);
+        let came = std::mem::take(&mut self.shard.messages).into_iter();
+        self.held.extend(came.map(|(by, got)| (got, Some(by))));
+    }
+
+    fn settle(&mut self, at: usize, verdict: MessageVerdict) {
+        let (got, by) = self.held.swap_remove(at);
+        let settled = match by {
+            Some(by) => self.shard.settle_as(ConnectionId(by), &[got.tag], verdict),
+            None => self.shard.settle_taken(std::slice::from_ref(&got), verdict),
+        };
+        assert_eq!(settled, [Ok(())]);
+        if verdict == MessageVerdict::Ack {
+            let (key, number) = keyed(&text(&got));
+            self.waits.get_mut(&key).unwrap().remove(&number);
+        }
+    }
+
+    /// One message of a key at most is with somebody, and it is the first of these.
+    fn check(&self) {
+        let mut keys = BTreeSet::new();
+        for (got, _) in &self.held {
+            let (key, number) = keyed(&text(got));
+            assert!(keys.insert(key.clone()), "two have {key}");
+            assert_eq!(self.waits[&key].first(), Some(&number), "out of order");
+        }
+    }
+
+    /// Nothing is stuck: all that waits comes.
+    fn drain(mut self) {
+        while self.waits.values().any(|numbers| !numbers.is_empty()) {
+            let taken = self.shard.take("q", 5);
+            self.held.extend(taken.into_iter().map(|it| (it, None)));
+            let came = std::mem::take(&mut self.shard.messages).into_iter();
+            self.held.extend(came.map(|(by, got)| (got, Some(by))));
+            self.check();
+            assert!(!self.held.is_empty(), "{:?} are stuck", self.waits);
+            while !self.held.is_empty() {
+                self.settle(0, MessageVerdict::Ack);
+            }
+        }
+    }
+}
+
+/// Random publishes, takes, settlements, consumers that come and go, and restarts: nobody gets a
+/// message of a key that somebody else has, and none before an earlier one of its key has ended.
+#[test]
+fn no_two_holders_of_a_key_and_its_order_in_random_lives() {
+    for seed in 0..300 {
+        let mut life = Life::new(seed);
+        for _ in 0..150 {
+            life.step();
+            life.check();
+        }
+        life.drain();
+    }
+}
