@@ -1,5 +1,6 @@
-//! What waits and is handed out, whatever it is: where entries are filed, what blocks them,
-//! which of them comes next, and who has it. It knows no attempts, retries or outcomes: those are what a job adds.
+//! What waits and is handed out, whatever it is: where entries are filed, what blocks them, which
+//! of them comes next, and who has it. It knows no attempts, retries or outcomes: those are what a
+//! job adds.
 
 mod blockers;
 mod dispatch;

@@ -1,5 +1,5 @@
-//! Namespaces by number and by name, what each keeps of jobs that have ended, and which of them have
-//! something to forget. They live in memory whole; the limits bound them.
+//! Namespaces by number and by name, what each keeps of jobs that have ended, and which of them
+//! have something to forget. They live in memory whole; the limits bound them.
 
 mod forgetting;
 

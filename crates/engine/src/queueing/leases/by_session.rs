@@ -59,7 +59,8 @@ struct SessionLeases {
 /// The leases of all sessions of streaming workers, and how many of each queue have not started.
 #[derive(Debug, Default)]
 pub(crate) struct LeasesBySession {
-    /// The leases of each session. What is here is not [`AtWorker::Apart`], and the other way round.
+    /// The leases of each session. What is here is not [`AtWorker::Apart`], and the other way
+    /// round.
     sessions: BTreeMap<HolderKey, SessionLeases>,
     /// How many leases of each queue wait at their workers. Those that have none are not here.
     waiting: BTreeMap<QueueId, u64>,
