@@ -9,7 +9,7 @@ const STEPS: u64 = 1000;
 
 /// Which seed notices it, and how.
 fn caught(canary: Canary) -> Option<(u64, String)> {
-    let config = Config { canary: Some(canary), steps: STEPS };
+    let config = Config { canary: Some(canary), steps: STEPS, ..Config::default() };
     let (seed, what) =
         (0..SEEDS_MAX).find_map(|seed| Some((seed, run(seed, &config).err()?.what)))?;
     let sound = run(seed, &Config { canary: None, ..config }).map_err(|failure| failure.what);
