@@ -65,8 +65,7 @@ pub use messages::{
     PublishAnswer, PublishBody, PublishBulk, PublishBulkAnswer, RemovedAnswer,
     SettleMessagesAnswer, SettleMessagesRequest, SettledMessage, TakenMessageBody,
 };
-use object::misplaced;
-pub(crate) use object::{NoFields, Object};
+pub(crate) use object::{NoFields, Object, OwnFault};
 pub use policy::{PolicyBody, PolicyList, PolicyRecord, PolicyTargetText};
 pub use problem::{JobFault, Problem};
 pub use raw::RawJson;
