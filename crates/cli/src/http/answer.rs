@@ -284,7 +284,7 @@ mod tests {
             &endless,
         ] {
             for step in [1, usize::MAX] {
-                assert!(received(answer.as_bytes(), step).is_err(), "{:.80}", answer);
+                assert!(received(answer.as_bytes(), step).is_err(), "{answer:.80}");
             }
         }
     }

@@ -1,6 +1,6 @@
-//! What is wrong with a body, and where: a deserializer around that of serde_json whose error is
+//! What is wrong with a body, and where: a deserializer around the parser's whose error is
 //! ours. serde hands an error its parts, so the words of a refusal are those of this API, whatever
-//! serde and serde_json would say. It is the second pass, for bodies that are at fault.
+//! serde and the parser would say. It is the second pass, for bodies that are at fault.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -100,14 +100,13 @@ fn given(value: Unexpected<'_>) -> String {
         }
         Unexpected::Char(value) => value.to_string(),
         Unexpected::Str(value) => quoted(value),
-        Unexpected::Bytes(_) => "a string".to_owned(),
         Unexpected::Unit | Unexpected::Option => "null".to_owned(),
         Unexpected::Seq | Unexpected::TupleVariant => "an array".to_owned(),
         Unexpected::Map
         | Unexpected::NewtypeStruct
         | Unexpected::NewtypeVariant
         | Unexpected::StructVariant => "an object".to_owned(),
-        Unexpected::UnitVariant | Unexpected::Enum => "a string".to_owned(),
+        Unexpected::Bytes(_) | Unexpected::UnitVariant | Unexpected::Enum => "a string".to_owned(),
         Unexpected::Other(value) => value.to_owned(),
     }
 }
@@ -171,7 +170,7 @@ struct Trail {
     path: RefCell<String>,
     /// The text that was read last, cut.
     text: RefCell<String>,
-    /// What goes on its way through an error of serde_json's, which has no place for it.
+    /// What goes on its way through an error of the parser's, which has no place for it.
     fault: RefCell<Option<Fault>>,
 }
 
