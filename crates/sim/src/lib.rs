@@ -1,7 +1,7 @@
 //! The simulator: one shard of Longshore in a world where everything goes wrong that may, decided
 //! by a seed. The engine, its driver and the journal are those that ship; clock, disk, network,
-//! clients and threads are simulated. The same seed gives the same run, whether the state is kept in
-//! images of a map or, slower, by the tree that ships on real files.
+//! clients and threads are simulated. The same seed gives the same run, whether images of a map
+//! keep the state or, slower, the tree that ships on real files.
 //!
 //! Where to begin: [`run`] runs one seed; `simulation` chooses what happens next, `node` does for
 //! the driver what the server's threads do, `workload` holds the clients, what they were told, and

@@ -1,5 +1,5 @@
-//! An answer of HTTP/1.1 as it arrives: bytes in, status, fields and body out. It knows no socket, so
-//! the tests of processes (`tests`) and the benchmarks (`benches`) read answers with this same file.
+//! An answer of HTTP/1.1 as it arrives: bytes in, status, fields and body out. It knows no socket,
+//! so the tests of processes (`tests`) and the benchmarks (`benches`) read answers with this file.
 
 use std::io;
 
