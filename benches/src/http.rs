@@ -1,16 +1,18 @@
 //! HTTP/1.1 as lean as it gets: the load generator shares the cores with what it measures. Raw
-//! sockets, reused buffers, answers of a known length only.
+//! sockets and reused buffers. Answers are read as the command line reads them.
+
+#[path = "../../crates/cli/src/http/answer.rs"]
+#[cfg_attr(not(test), expect(dead_code, reason = "nobody asks for fields of the head here"))]
+mod answer;
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-const ROOM_BYTES: usize = 64 * 1024;
-/// More than any answer that is asked for here.
-const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+use self::answer::Answer;
 
 /// Writes a request with a JSON body to `out`, which it clears.
 pub(crate) fn post(out: &mut Vec<u8>, path: &str, body: &[u8]) {
@@ -46,6 +48,11 @@ pub(crate) struct Reply<'a> {
 }
 
 impl<'a> Reply<'a> {
+    fn of(answer: &'a Answer) -> Result<Self> {
+        ensure!(!answer.closes(), "the server closes the connection");
+        Ok(Self { status: answer.status(), body: answer.body() })
+    }
+
     /// The body, where the server did what it was asked.
     pub(crate) fn success(self) -> Result<&'a [u8]> {
         if !(200..300).contains(&self.status) {
@@ -55,94 +62,28 @@ impl<'a> Reply<'a> {
     }
 }
 
-/// What was received of one answer.
-#[derive(Debug)]
-struct Received {
-    bytes: Vec<u8>,
-    filled: usize,
-    head: Option<Head>,
-}
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-struct Head {
-    status: u16,
-    start: usize,
-    length: usize,
-}
-
-impl Received {
-    fn new() -> Self {
-        Self { bytes: vec![0; ROOM_BYTES], filled: 0, head: None }
-    }
-
-    fn clear(&mut self) {
-        self.filled = 0;
-        self.head = None;
-    }
-
-    fn room(&mut self) -> &mut [u8] {
-        &mut self.bytes[self.filled..]
-    }
-
-    /// Takes in `count` bytes that were read to the room; whether the answer is complete.
-    fn advance(&mut self, count: usize) -> Result<bool> {
-        ensure!(count > 0, "the server closed the connection");
-        self.filled += count;
-        if self.head.is_none() {
-            self.head = parse_head(&self.bytes[..self.filled])?;
-        }
-        let end = self.head.map(|head| head.start + head.length);
-        let wanted = end.unwrap_or(self.filled + 1);
-        ensure!(wanted <= ANSWER_BYTES_MAX, "an answer of {wanted} bytes");
-        if wanted > self.bytes.len() {
-            self.bytes.resize(wanted.next_power_of_two(), 0);
-        }
-        Ok(self.filled >= wanted)
-    }
-
-    fn reply(&self) -> Result<Reply<'_>> {
-        let head = self.head.context("no answer was received")?;
-        let body = &self.bytes[head.start..][..head.length];
-        Ok(Reply { status: head.status, body })
-    }
-}
-
-fn parse_head(bytes: &[u8]) -> Result<Option<Head>> {
-    let Some(end) = memchr::memmem::find(bytes, b"\r\n\r\n") else { return Ok(None) };
-    let text = std::str::from_utf8(&bytes[..end]).context("the head is no text")?;
-    let mut lines = text.split("\r\n");
-    let status = lines.next().and_then(|line| line.strip_prefix("HTTP/1.1 ")?.get(..3));
-    let status = status.and_then(|it| it.parse().ok()).context("no status line")?;
-    let body = lines.find_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().ok())?
-    });
-    let length = body.context("an answer without a length")?;
-    Ok(Some(Head { status, start: end + 4, length }))
-}
-
 /// A connection among many on one thread.
 #[derive(Debug)]
 pub(crate) struct Connection {
     stream: TcpStream,
-    received: Received,
+    answer: Answer,
 }
 
 impl Connection {
     pub(crate) async fn open(address: SocketAddr) -> Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, received: Received::new() })
+        Ok(Self { stream, answer: Answer::default() })
     }
 
     /// Sends a request and waits for its answer.
     pub(crate) async fn exchange(&mut self, request: &[u8]) -> Result<Reply<'_>> {
-        self.received.clear();
+        self.answer.begin(false);
         self.stream.write_all(request).await?;
         loop {
-            let count = self.stream.read(self.received.room()).await?;
-            if self.received.advance(count)? {
-                return self.received.reply();
+            let count = self.stream.read(self.answer.room()).await?;
+            if self.answer.advance(count)? {
+                return Reply::of(&self.answer);
             }
         }
     }
@@ -152,64 +93,25 @@ impl Connection {
 #[derive(Debug)]
 pub(crate) struct BlockingConnection {
     stream: std::net::TcpStream,
-    received: Received,
+    answer: Answer,
 }
 
 impl BlockingConnection {
     pub(crate) fn open(address: SocketAddr) -> Result<Self> {
         let stream = std::net::TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, received: Received::new() })
+        Ok(Self { stream, answer: Answer::default() })
     }
 
     /// Sends a request and waits for its answer.
     pub(crate) fn exchange(&mut self, request: &[u8]) -> Result<Reply<'_>> {
-        self.received.clear();
+        self.answer.begin(false);
         self.stream.write_all(request)?;
         loop {
-            let count = self.stream.read(self.received.room())?;
-            if self.received.advance(count)? {
-                return self.received.reply();
+            let count = self.stream.read(self.answer.room())?;
+            if self.answer.advance(count)? {
+                return Reply::of(&self.answer);
             }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn receive(answer: &[u8], step: usize) -> Result<(u16, Vec<u8>)> {
-        let mut received = Received::new();
-        for part in answer.chunks(step) {
-            received.room()[..part.len()].copy_from_slice(part);
-            if received.advance(part.len())? {
-                let reply = received.reply()?;
-                return Ok((reply.status, reply.body.to_vec()));
-            }
-        }
-        bail!("incomplete")
-    }
-
-    #[test]
-    fn answers_in_parts_of_any_size() {
-        let answer = b"HTTP/1.1 202 Accepted\r\nContent-Length: 5\r\ndate: x\r\n\r\nhello";
-        for step in 1..=answer.len() {
-            assert_eq!(receive(answer, step).unwrap(), (202, b"hello".to_vec()));
-        }
-    }
-
-    #[test]
-    fn long_answers() {
-        let mut answer = b"HTTP/1.1 200 OK\r\ncontent-length: 200000\r\n\r\n".to_vec();
-        answer.resize(answer.len() + 200_000, b'x');
-        assert_eq!(receive(&answer, 50_000).unwrap().1.len(), 200_000);
-    }
-
-    #[test]
-    fn what_is_no_answer() {
-        for answer in ["SSH-2.0\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 200 OK\r\n"] {
-            assert!(receive(answer.as_bytes(), 100).is_err(), "{answer}");
         }
     }
 }

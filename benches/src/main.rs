@@ -4,6 +4,7 @@
 mod amqp;
 mod args;
 mod bench;
+#[path = "../../crates/cli/src/bench/floor.rs"]
 mod floor;
 mod host;
 mod http;

@@ -1,7 +1,11 @@
 //! A tiny HTTP/1.1 client on a blocking socket. It tells what surely did not reach the server from
-//! what may have; that is all that a history needs.
+//! what may have; that is all that a history needs. It reads answers as the command line does.
 
-use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+#[path = "../../crates/cli/src/http/answer.rs"]
+#[cfg_attr(not(test), expect(dead_code, reason = "nobody asks for fields of the head here"))]
+mod answer;
+
+use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -55,7 +59,7 @@ impl std::error::Error for Trouble {}
 #[derive(Debug)]
 pub struct Client {
     address: String,
-    stream: Option<BufReader<TcpStream>>,
+    stream: Option<TcpStream>,
 }
 
 impl Client {
@@ -101,16 +105,16 @@ impl Client {
     }
 }
 
-fn connect(address: &str) -> io::Result<BufReader<TcpStream>> {
+fn connect(address: &str) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
-    Ok(BufReader::new(stream))
+    Ok(stream)
 }
 
 fn exchange(
-    stream: &mut BufReader<TcpStream>,
+    stream: &mut TcpStream,
     address: &str,
     method: &str,
     path: &str,
@@ -124,34 +128,13 @@ fn exchange(
     }
     request.push_str("\r\n");
     request.push_str(body.unwrap_or_default());
-    stream.get_mut().write_all(request.as_bytes())?;
-    let malformed = |what: &str| io::Error::new(ErrorKind::InvalidData, what.to_owned());
-    let mut line = read_line(stream)?;
-    let status = line.split(' ').nth(1).and_then(|status| status.parse().ok());
-    let status: u16 = status.ok_or_else(|| malformed(&line))?;
-    let (mut length, mut goes_on) = (0, true);
-    loop {
-        line = read_line(stream)?;
-        let Some((name, value)) = line.split_once(':') else { break };
-        match (name.to_ascii_lowercase().as_str(), value.trim()) {
-            ("content-length", value) => {
-                length = value.parse().map_err(|_| malformed(&line))?;
-            }
-            ("connection", "close") => goes_on = false,
-            ("transfer-encoding", _) => return Err(malformed("a body of unknown length")),
-            _ => {}
-        }
-    }
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body)?;
-    let body = serde_json::from_slice(&body).unwrap_or_default();
-    Ok((Answer { status, body }, goes_on))
-}
-
-fn read_line(stream: &mut BufReader<TcpStream>) -> io::Result<String> {
-    let mut line = String::new();
-    if stream.read_line(&mut line)? == 0 {
-        return Err(ErrorKind::UnexpectedEof.into());
-    }
-    Ok(line.trim_end().to_owned())
+    stream.write_all(request.as_bytes())?;
+    let mut answer = answer::Answer::default();
+    answer.begin(false);
+    while {
+        let count = stream.read(answer.room())?;
+        !answer.advance(count)?
+    } {}
+    let body = serde_json::from_slice(answer.body()).unwrap_or_default();
+    Ok((Answer { status: answer.status(), body }, !answer.closes()))
 }

@@ -94,6 +94,22 @@ const TABLE: &[Test] = &[
             "5000",
         ]),
     },
+    Test {
+        name: "simulator over the store on files",
+        tier: Tier::Full,
+        need: Need::Binary("longshore-sim"),
+        work: Work::Cargo(&[
+            "run",
+            "--release",
+            "--package",
+            "longshore-sim",
+            "--",
+            "--store",
+            "lsm",
+            "--seeds",
+            "500",
+        ]),
+    },
 ];
 
 /// Runs all tests of a tier.

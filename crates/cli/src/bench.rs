@@ -186,7 +186,11 @@ async fn measure_latency(args: &BenchArgs, target: &Target, results: &mut Result
     let rounds = 10;
     for _ in 0..rounds {
         let times = args.requests.div_ceil(rounds);
-        disk.measure(times, &mut write)?;
+        for _ in 0..times {
+            let start = std::time::Instant::now();
+            disk.write()?;
+            write.add(start.elapsed());
+        }
         target.round_trips(times, &mut trip).await?;
         target.enqueue_times(times, &mut enqueue).await?;
     }

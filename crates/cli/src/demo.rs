@@ -7,7 +7,7 @@ mod worker;
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -59,10 +59,10 @@ pub(crate) struct DemoArgs {
 
 /// A demo under way.
 struct Demo {
+    args: DemoArgs,
     /// Standard output is for the report alone.
     is_quiet: bool,
     folder: PathBuf,
-    out: PathBuf,
     files: Vec<SourceFile>,
     server: ServerProcess,
     client: Client,
@@ -74,10 +74,9 @@ struct Demo {
 
 pub(crate) async fn execute(args: DemoArgs, context: &Context) -> Result<ExitCode> {
     let mut signals = Signals::listen()?;
-    let is_quiet = context.format == Format::Json;
-    let mut demo = Demo::prepare(&args, is_quiet).await?;
+    let mut demo = Demo::prepare(args, context.format == Format::Json).await?;
     let outcome = tokio::select! {
-        outcome = demo.play(&args) => Some(outcome),
+        outcome = demo.play() => Some(outcome),
         () = signals.next() => None,
     };
     let Some(outcome) = outcome else {
@@ -92,29 +91,25 @@ pub(crate) async fn execute(args: DemoArgs, context: &Context) -> Result<ExitCod
     };
     demo.stop(Duration::from_secs(10)).await;
     outcome?;
-    if is_quiet {
-        output::json(&demo.report)?;
-    } else {
-        demo.report.print()?;
-    }
+    if demo.is_quiet { output::json(&demo.report) } else { demo.report.print() }?;
     Ok(if demo.report.sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 impl Demo {
     /// Finds the files, makes the folders, and starts the server.
-    async fn prepare(args: &DemoArgs, is_quiet: bool) -> Result<Self> {
+    async fn prepare(args: DemoArgs, is_quiet: bool) -> Result<Self> {
         if args.workers == 0 || args.workers > 64 {
             let why = format!("{} workers: 1 to 64 can be had", args.workers);
             return Err(Failure::usage(why).into());
         }
-        let (shown, out) = (args.folder.display(), args.out.clone());
+        let (shown, out) = (args.folder.display(), &args.out);
         let folder = args.folder.canonicalize();
         let folder = folder.map_err(|error| Failure::usage(format!("folder {shown}: {error}")))?;
         for path in [out.join("archive"), out.join("logs")] {
             fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
         }
-        let (files, skipped) =
-            archive::walk(&folder, &out).with_context(|| format!("cannot read {shown}"))?;
+        let found = archive::walk(&folder, out);
+        let (files, skipped) = found.with_context(|| format!("cannot read {shown}"))?;
         if let Some(path) = skipped.first() {
             let (path, number) = (path.display(), count(skipped.len() as u64, "file"));
             note(&format!(
@@ -124,12 +119,11 @@ impl Demo {
         if files.is_empty() {
             return Err(Failure::usage(format!("folder {shown} has no files to archive")).into());
         }
-        let log = out.join("logs/server.log");
-        let server = ServerProcess::start(&out.join("store"), "127.0.0.1:0", &log).await?;
+        let server = serve(out, "127.0.0.1:0").await?;
         let client = Client::new(&server.address, None)?;
-        let report = Report::new(files.len() as u64, &out);
+        let report = Report::new(files.len() as u64, out);
         let (workers, pace) = (Vec::new(), DurationText(0));
-        Ok(Self { is_quiet, folder, out, files, server, client, workers, pace, report })
+        Ok(Self { args, is_quiet, folder, files, server, client, workers, pace, report })
     }
 
     /// Tells the person who watches.
@@ -142,32 +136,23 @@ impl Demo {
     }
 
     /// Everything from the first job to the last check.
-    async fn play(&mut self, args: &DemoArgs) -> Result<()> {
-        let total = self.files.len() as u64;
+    async fn play(&mut self) -> Result<()> {
+        let (total, out) = (self.files.len() as u64, &self.args.out);
+        let (size, from) = (self.files.iter().map(|file| file.bytes).sum(), self.folder.display());
+        let (files, size, to) = (count(total, "file"), bytes(size), out.join("archive"));
+        self.say(&format!("Longshore demo: {files} ({size}) of {from} into {}", to.display()))?;
+        let (pid, at, store) = (self.server.process.pid, &self.server.address, out.join("store"));
+        let store = store.display();
         self.say(&format!(
-            "Longshore demo: {} ({}) of {} into {}",
-            count(total, "file"),
-            bytes(self.files.iter().map(|file| file.bytes).sum()),
-            self.folder.display(),
-            self.out.join("archive").display()
+            "  server   process {pid}, http://{at}, everything it knows is in {store}"
         ))?;
-        self.say(&format!(
-            "  server   process {}, http://{}, everything it knows is in {}",
-            self.server.process.pid,
-            self.server.address,
-            self.out.join("store").display()
-        ))?;
-        let all = self.files.clone();
-        self.report.new_jobs = self.enqueue(&all, "").await?;
-        self.say(&format!(
-            "  enqueued {} ({} new, {} known from before)",
-            count(total, "job"),
-            grouped(self.report.new_jobs),
-            grouped(total - self.report.new_jobs)
-        ))?;
+        let new = self.enqueue(&self.files, "").await?;
+        self.report.new_jobs = new;
+        let (jobs, known) = (count(total, "job"), grouped(total - new));
+        self.say(&format!("  enqueued {jobs} ({} new, {known} known from before)", grouped(new)))?;
         let pending = backlog(&self.queue().await?);
         if pending > 0 {
-            self.ride(args, pending).await?;
+            self.ride(pending).await?;
         }
         let mut missing = self.check().await?;
         if !missing.is_empty() {
@@ -175,7 +160,7 @@ impl Demo {
             let lost = count(missing.len() as u64, "file");
             self.say(&format!("  {lost} not in the archive: enqueued once more"))?;
             let again = self.enqueue(&missing, &uuid::Uuid::now_v7().to_string()).await?;
-            self.ride(args, again).await?;
+            self.ride(again).await?;
             missing = self.check().await?;
         }
         self.report.sound = missing.is_empty();
@@ -199,8 +184,7 @@ impl Demo {
             });
             let jobs = jobs.collect::<Result<Vec<_>>>()?;
             let body = self.client.post(&path, &EnqueueBulk { jobs }).await?;
-            let answer: EnqueueBulkAnswer = read(&body)?;
-            new += bulk.len() as u64 - answer.replayed.min(bulk.len() as u64);
+            new += (bulk.len() as u64).saturating_sub(read::<EnqueueBulkAnswer>(&body)?.replayed);
         }
         Ok(new)
     }
@@ -211,7 +195,7 @@ impl Demo {
 
     /// Reads the whole archive. Answers the files that are missing or wrong in it.
     async fn check(&mut self) -> Result<Vec<SourceFile>> {
-        let (archive, folder) = (self.out.join("archive"), self.folder.clone());
+        let (archive, folder) = (self.args.out.join("archive"), self.folder.clone());
         let files = self.files.clone();
         let check = move || archive::check(&archive, &folder, &files);
         let (bytes, missing) = tokio::task::spawn_blocking(check).await??;
@@ -221,15 +205,15 @@ impl Demo {
     }
 
     /// Works off `pending` jobs, killing and restarting on the way, the first time.
-    async fn ride(&mut self, args: &DemoArgs, pending: u64) -> Result<()> {
-        let hands = (args.workers * CONCURRENCY) as u64;
+    async fn ride(&mut self, pending: u64) -> Result<()> {
+        let hands = (self.args.workers * CONCURRENCY) as u64;
         let pace_ms = (WATCHABLE_MS * hands / pending.max(1)).min(1000);
-        self.pace = DurationText(if args.full_speed || pace_ms < 3 { 0 } else { pace_ms });
+        self.pace = DurationText(if self.args.full_speed || pace_ms < 3 { 0 } else { pace_ms });
         if self.pace.0 > 0 {
             let why = "so that there is something to watch; --full-speed takes none";
             self.say(&format!("  pace     each file takes {} at least, {why}", self.pace))?;
         }
-        for number in self.workers.len() + 1..=args.workers {
+        for number in self.workers.len() + 1..=self.args.workers {
             let worker = self.start_worker(number)?;
             self.workers.push(worker);
         }
@@ -253,7 +237,7 @@ impl Demo {
                 self.say(&format!("  {done} of {all} files, {rate:.0} files/s"))?;
             }
             if self.server.process.has_ended() {
-                let log = self.out.join("logs/server.log");
+                let log = self.args.out.join("logs/server.log");
                 anyhow::bail!("the server ended by itself; see {}", log.display());
             }
         }
@@ -267,32 +251,28 @@ impl Demo {
     /// Kills what is due to be killed, while it is at work, and starts it again.
     async fn disturb(&mut self, done: u64, pending: u64) -> Result<()> {
         let progress = format!("after {} of {}", grouped(done), grouped(pending));
-        let report = &self.report;
-        if report.worker_killed_after.is_none() && done >= pending * 3 / 10 {
+        let killed = (self.report.worker_killed_after, self.report.server_killed_after);
+        if killed.0.is_none() && done >= pending * 3 / 10 {
             // Whoever has a job loses it.
             let busy = self.jobs("&state=running", |_| true).await?;
-            let number = busy.iter().flatten().find_map(|name| name.strip_prefix("demo-"));
-            let number = number.and_then(|number| number.parse::<usize>().ok()).unwrap_or_default();
-            let Some(worker) = self.workers.get_mut(number.wrapping_sub(1)) else {
-                return Ok(());
-            };
+            let numbers = busy.iter().filter_map(|name| name.strip_prefix("demo-")?.parse().ok());
+            let known = |number: &usize| (1..=self.workers.len()).contains(number);
+            let Some(number) = numbers.into_iter().find(known) else { return Ok(()) };
+            let worker = &mut self.workers[number - 1];
             let pid = worker.pid;
             worker.kill().await?;
             self.report.worker_killed_after = Some(done);
             self.say(&format!("  SIGKILL  worker {number} (process {pid}), {progress}"))?;
             self.workers[number - 1] = self.start_worker(number)?;
-        } else if report.server_killed_after.is_none()
-            && report.worker_killed_after.is_some()
-            && done >= pending * 6 / 10
-            && done < pending
+        } else if let (Some(_), None) = killed
+            && (pending * 6 / 10..pending).contains(&done)
         {
             let pid = self.server.process.pid;
             self.server.process.kill().await?;
             self.report.server_killed_after = Some(done);
             self.say(&format!("  SIGKILL  the server (process {pid}), {progress}"))?;
-            let (start, log) = (Instant::now(), self.out.join("logs/server.log"));
-            let (store, address) = (self.out.join("store"), self.server.address.clone());
-            self.server = ServerProcess::start(&store, &address, &log).await?;
+            let start = Instant::now();
+            self.server = serve(&self.args.out, &self.server.address).await?;
             let (pid, ms) = (self.server.process.pid, start.elapsed().as_millis() as u64);
             self.report.server_away_ms = Some(ms);
             let what = format!("is ready after {ms} ms, and the workers go on");
@@ -301,50 +281,48 @@ impl Demo {
         Ok(())
     }
 
-    /// The workers of all jobs of the queue that `query` and `filter` pick.
+    /// The workers, if any, of all jobs of the queue that `query` and `filter` pick.
     async fn jobs(
         &self,
         query: &str,
         filter: impl Fn(&JobRecord<'_>) -> bool,
-    ) -> Result<Vec<Option<String>>> {
+    ) -> Result<Vec<String>> {
         let (mut found, mut cursor) = (Vec::new(), String::new());
         loop {
             let path = self.client.path(&format!("/jobs?queue={QUEUE}&limit=100{query}{cursor}"));
             let body = self.client.get(&path).await?;
             let page: JobList<'_> = read(&body)?;
-            let picked = page.jobs.iter().filter(|job| filter(job));
-            found.extend(picked.map(|job| Some(job.running.as_ref()?.worker.clone())));
+            let worker = |job: JobRecord<'_>| job.running.map(|run| run.worker).unwrap_or_default();
+            found.extend(page.jobs.into_iter().filter(&filter).map(worker));
             let Some(next) = page.next else { return Ok(found) };
             cursor = format!("&cursor={next}");
         }
     }
 
     fn start_worker(&self, number: usize) -> Result<Process> {
-        let log = self.out.join(format!("logs/worker-{number}.log"));
+        let out = &self.args.out;
+        let log = out.join(format!("logs/worker-{number}.log"));
         let log = File::options().create(true).append(true).open(log)?;
         let (name, pace) = (format!("demo-{number}"), self.pace.to_string());
-        let archive = self.out.join("archive");
-        let named: [(&str, &OsStr); 5] = [
-            ("--at", OsStr::new(&self.server.address)),
-            ("--folder", self.folder.as_os_str()),
-            ("--archive", archive.as_os_str()),
-            ("--pace", OsStr::new(&pace)),
-            ("--name", OsStr::new(&name)),
-        ];
-        let named = named.into_iter().flat_map(|(flag, value)| [OsStr::new(flag), value]);
-        let args: Vec<_> = std::iter::once(OsStr::new("demo-worker")).chain(named).collect();
-        Ok(Process::start(&args, log)?.0)
+        let at = ["demo-worker", &self.server.address, &name].map(OsStr::new);
+        let archive = out.join("archive");
+        let rest = [self.folder.as_os_str(), archive.as_os_str(), OsStr::new(&pace)];
+        Ok(Process::start(&[at, rest].concat(), log)?.0)
     }
 
     /// Stops the workers, then the server, all of them gracefully where they can.
     async fn stop(&mut self, patience: Duration) {
         self.workers.iter().for_each(Process::terminate);
-        for worker in &mut self.workers {
-            let _ = worker.wait(patience).await;
+        for process in self.workers.iter_mut().chain([&mut self.server.process]) {
+            process.terminate();
+            let _ = process.wait(patience).await;
         }
-        self.server.process.terminate();
-        let _ = self.server.process.wait(patience).await;
     }
+}
+
+/// The server on the store of the demo.
+async fn serve(out: &Path, listen: &str) -> Result<ServerProcess> {
+    ServerProcess::start(&out.join("store"), listen, &out.join("logs/server.log")).await
 }
 
 fn backlog(queue: &QueueRecord) -> u64 {

@@ -1,6 +1,8 @@
 //! One HTTP/1.1 connection to a server, kept alive: requests with a body, answers with a length
 //! or in chunks. It knows no API; it follows no redirect; it repeats nothing.
 
+mod answer;
+
 use std::fmt::Write as _;
 use std::io;
 
@@ -8,14 +10,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
+use self::answer::Answer;
 use crate::tls::Tls;
-
-/// The longest head of an answer.
-const HEAD_BYTES_MAX: usize = 64 << 10;
-/// The longest body of an answer.
-const BODY_BYTES_MAX: usize = 256 << 20;
-/// How much is read at once where the length is not known.
-const READ_BYTES: usize = 16 << 10;
 
 /// An answer.
 #[derive(Debug)]
@@ -36,8 +32,7 @@ pub(crate) struct Connection {
     host: String,
     /// `Authorization` of every request, where there is one.
     authorization: Option<String>,
-    /// What arrived and was not consumed.
-    inbox: Vec<u8>,
+    answer: Answer,
     outbox: Vec<u8>,
     /// The server, or an error, ended it.
     closed: bool,
@@ -66,20 +61,6 @@ enum Socket {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// How the body of an answer is delimited.
-enum Framing {
-    Length(usize),
-    Chunked,
-}
-
-struct Head {
-    status: u16,
-    framing: Framing,
-    close: bool,
-    retry_after_s: Option<u64>,
-    length: usize,
-}
-
 impl Connection {
     /// Connects to a server.
     pub(crate) async fn open(target: &Target) -> io::Result<Self> {
@@ -93,7 +74,7 @@ impl Connection {
             stream,
             host: target.host.clone(),
             authorization: None,
-            inbox: Vec::new(),
+            answer: Answer::default(),
             outbox: Vec::new(),
             closed: false,
         })
@@ -124,16 +105,11 @@ impl Connection {
         }
         self.closed = true;
         self.write_request(method, path, headers, body).await?;
-        let head = self.read_head().await?;
-        let no_body = method == "HEAD" || head.status == 204 || head.status == 304;
-        let body = match head.framing {
-            _ if no_body => Vec::new(),
-            Framing::Length(length) => self.take(length).await?,
-            Framing::Chunked => self.read_chunks().await?,
-        };
-        self.closed = head.close;
-        let Head { status, retry_after_s, .. } = head;
-        Ok(Reply { status, retry_after_s, body })
+        self.read_answer(method == "HEAD").await?;
+        let answer = &self.answer;
+        self.closed = answer.closes();
+        let retry_after_s = answer.field("retry-after").and_then(|value| value.parse().ok());
+        Ok(Reply { status: answer.status(), retry_after_s, body: answer.body().to_vec() })
     }
 
     async fn write_request(
@@ -172,130 +148,19 @@ impl Connection {
         }
     }
 
-    async fn read_head(&mut self) -> io::Result<Head> {
+    async fn read_answer(&mut self, is_bare: bool) -> io::Result<()> {
+        self.answer.begin(is_bare);
         loop {
-            match parse_head(&self.inbox)? {
-                // 1xx: the answer proper follows.
-                Some(head) if head.status < 200 => {
-                    self.inbox.drain(..head.length);
-                }
-                Some(head) => {
-                    self.inbox.drain(..head.length);
-                    return Ok(head);
-                }
-                None if self.inbox.len() > HEAD_BYTES_MAX => {
-                    return Err(invalid("the head of the answer is longer than 64 KiB"));
-                }
-                None => self.fill(READ_BYTES).await?,
-            }
-        }
-    }
-
-    async fn read_chunks(&mut self) -> io::Result<Vec<u8>> {
-        let mut body = Vec::new();
-        loop {
-            let length = loop {
-                match httparse::parse_chunk_size(&self.inbox) {
-                    Ok(httparse::Status::Complete((used, length))) => {
-                        self.inbox.drain(..used);
-                        break length as usize;
-                    }
-                    Ok(httparse::Status::Partial) if self.inbox.len() < 1024 => {
-                        self.fill(READ_BYTES).await?;
-                    }
-                    _ => return Err(invalid("the answer has a malformed chunk")),
-                }
+            let room = self.answer.room();
+            let count = match &mut self.stream {
+                Socket::Plain(stream) => stream.read(room).await?,
+                Socket::Tls(stream) => stream.read(room).await?,
             };
-            if length > BODY_BYTES_MAX - body.len() {
-                return Err(invalid("the answer is longer than 256 MiB"));
-            }
-            if length == 0 {
-                self.skip_trailers().await?;
-                return Ok(body);
-            }
-            body.extend_from_slice(&self.take(length).await?);
-            if self.take(2).await? != b"\r\n" {
-                return Err(invalid("the answer has a malformed chunk"));
+            if self.answer.advance(count)? {
+                return Ok(());
             }
         }
     }
-
-    async fn skip_trailers(&mut self) -> io::Result<()> {
-        loop {
-            if let Some(end) = self.inbox.windows(2).position(|pair| pair == b"\r\n") {
-                self.inbox.drain(..end + 2);
-                if end == 0 {
-                    return Ok(());
-                }
-            } else if self.inbox.len() > HEAD_BYTES_MAX {
-                return Err(invalid("the trailers of the answer are longer than 64 KiB"));
-            } else {
-                self.fill(READ_BYTES).await?;
-            }
-        }
-    }
-
-    /// The next `length` bytes. Memory grows with what arrives, not with what is announced.
-    async fn take(&mut self, length: usize) -> io::Result<Vec<u8>> {
-        while self.inbox.len() < length {
-            let missing = length - self.inbox.len();
-            self.fill(missing.clamp(READ_BYTES, 1 << 20)).await?;
-        }
-        let rest = self.inbox.split_off(length);
-        Ok(std::mem::replace(&mut self.inbox, rest))
-    }
-
-    async fn fill(&mut self, room: usize) -> io::Result<()> {
-        self.inbox.reserve(room);
-        let read = match &mut self.stream {
-            Socket::Plain(stream) => stream.read_buf(&mut self.inbox).await?,
-            Socket::Tls(stream) => stream.read_buf(&mut self.inbox).await?,
-        };
-        if read == 0 {
-            return Err(io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                "the server closed the connection before its answer was complete",
-            ));
-        }
-        Ok(())
-    }
-}
-
-fn parse_head(bytes: &[u8]) -> io::Result<Option<Head>> {
-    let mut headers = [httparse::EMPTY_HEADER; 64];
-    let mut response = httparse::Response::new(&mut headers);
-    let parsed = response
-        .parse(bytes)
-        .map_err(|error| invalid(&format!("the answer is not HTTP/1.1: {error}")))?;
-    let httparse::Status::Complete(length) = parsed else { return Ok(None) };
-    let mut head = Head {
-        status: response.code.unwrap_or_default(),
-        framing: Framing::Length(0),
-        close: response.version == Some(0),
-        retry_after_s: None,
-        length,
-    };
-    for header in response.headers.iter() {
-        let value = String::from_utf8_lossy(header.value).trim().to_owned();
-        if header.name.eq_ignore_ascii_case("content-length") {
-            let length = value.parse().ok().filter(|length| *length <= BODY_BYTES_MAX);
-            let length = length.ok_or_else(|| invalid("the answer is longer than 256 MiB"))?;
-            if !matches!(head.framing, Framing::Chunked) {
-                head.framing = Framing::Length(length);
-            }
-        } else if header.name.eq_ignore_ascii_case("transfer-encoding") {
-            head.framing = Framing::Chunked;
-        } else if header.name.eq_ignore_ascii_case("connection") {
-            head.close |= value.eq_ignore_ascii_case("close");
-        } else if header.name.eq_ignore_ascii_case("retry-after") {
-            head.retry_after_s = value.parse().ok();
-        }
-    }
-    Ok(Some(head))
-}
-
-fn invalid(message: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, message)
 }
 
 #[cfg(test)]
@@ -338,29 +203,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_in_chunks() {
-        let answer = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 503 x\r\nRetry-After: 3\r\n\
-            Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n";
-        for slow in [false, true] {
-            let (reply, connection) = answer_of(answer, slow).await.unwrap();
-            assert_eq!((reply.status, reply.body.as_slice()), (503, &b"abcde"[..]));
-            assert_eq!(reply.retry_after_s, Some(3));
-            assert!(!connection.is_usable());
-        }
-    }
-
-    #[tokio::test]
-    async fn broken_answers_are_errors() {
-        let answers: &[&'static [u8]] = &[
-            b"",
-            b"SSH-2.0-OpenSSH\r\n",
-            b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel",
-            b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999\r\n\r\n",
-            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfffffffff\r\n",
-            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n",
-        ];
-        for answer in answers {
-            assert!(answer_of(answer, false).await.is_err(), "{}", answer.escape_ascii());
-        }
+    async fn a_server_that_closes_is_not_asked_again() {
+        let answer = b"HTTP/1.1 503 x\r\nRetry-After: 3\r\nConnection: close\r\n\
+            Transfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n0\r\n\r\n";
+        let (reply, connection) = answer_of(answer, false).await.unwrap();
+        assert_eq!((reply.status, reply.body.as_slice()), (503, &b"abcde"[..]));
+        assert_eq!(reply.retry_after_s, Some(3));
+        assert!(!connection.is_usable());
+        assert!(answer_of(b"", false).await.is_err());
     }
 }

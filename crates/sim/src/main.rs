@@ -4,14 +4,16 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use longshore_sim::{Canary, Config, run};
+use longshore_sim::{Canary, Config, Keeper, run};
 
 const USAGE: &str =
-    "usage: longshore-sim [--seeds N] [--from S] [--seed S] [--steps N] [--canary NAME]
+    "usage: longshore-sim [--seeds N] [--from S] [--seed S] [--steps N] [--store NAME]
+                     [--canary NAME]
   --seeds N      run N seeds (default 1000)
   --from S       the first of them (default 0)
   --seed S       run one seed and show what happened
   --steps N      things that happen in a run (default 500)
+  --store NAME   what keeps the state: images (the default), or lsm, the tree on real files
   --canary NAME  put a fault in on purpose: a word of crates/sim/src/canary.rs";
 
 struct Options {
@@ -32,12 +34,22 @@ fn options() -> Result<Options, String> {
             "--from" => from = number()?,
             "--seed" => one = Some(number()?),
             "--steps" => config.steps = number()?,
+            "--store" => {
+                config.keeper = match value.as_str() {
+                    "images" => Keeper::Images,
+                    "lsm" => Keeper::Lsm,
+                    _ => return Err(format!("no store: {value}")),
+                };
+            }
             "--canary" => {
                 let canary = Canary::named(&value);
                 config.canary = Some(canary.ok_or_else(|| format!("no canary: {value}"))?);
             }
             _ => return Err(format!("unknown flag: {flag}")),
         }
+    }
+    if config.canary.is_some() && config.keeper == Keeper::Lsm {
+        return Err("canaries go with images only".to_owned());
     }
     let seeds = one.map_or(from..from + count, |seed| seed..seed + 1);
     Ok(Options { seeds, shown: one.is_some(), config })
@@ -48,6 +60,9 @@ fn again(seed: u64, config: &Config) -> String {
     // Writing to a string does not fail.
     if config.steps != Config::default().steps {
         let _ = write!(command, " --steps {}", config.steps);
+    }
+    if config.keeper == Keeper::Lsm {
+        command.push_str(" --store lsm");
     }
     if let Some(canary) = config.canary {
         let _ = write!(command, " --canary {}", canary.name());

@@ -123,8 +123,8 @@ impl Node {
         if canary == Some(Canary::TokenReuse) && tail == persisted {
             faults::forget_tokens(&mut image);
         }
-        let tree = SimTree::of(image);
-        let sealed = tree.sealed.clone();
+        let tree = store.tree(image);
+        let (sealed, flusher) = (tree.sealed.clone(), tree.flusher());
         let used = store.ledger.is_used();
         let faults = Injected::of(canary, random.next());
         let start = Start::begin(tree, (persisted, tail), used, limits.clone(), faults);
@@ -138,7 +138,8 @@ impl Node {
         for entry in entries {
             let (position, entry) = entry.map_err(violation)?;
             if start.replay(position, &entry).map_err(violation)? {
-                store.image = sealed.lock().pop_front().expect("it was sealed just now");
+                let image = sealed.lock().pop_front().expect("it was sealed just now");
+                store.flush(image, flusher.as_ref());
             }
             let replayed = streams.replay(position, start.take_stream_changes());
             replayed.map_err(|error| events_error(&error))?;
@@ -187,6 +188,7 @@ impl Node {
     /// The map with the whole state in it, of a shard that is at rest.
     pub(crate) fn complete_entries(&mut self) -> crate::map::Entries {
         self.driver.seal_tree();
+        self.driver.tree().check_shipped();
         self.driver.tree().entries.clone()
     }
 
@@ -477,7 +479,7 @@ impl Node {
                 _ => {}
             }
             flushed = Some(image.position);
-            store.image = image;
+            store.flush(image, self.driver.tree().flusher().as_ref());
         }
         let mut released = Vec::new();
         if std::mem::take(&mut self.flush_waits) {

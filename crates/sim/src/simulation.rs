@@ -16,6 +16,7 @@ use longshore_engine::{
 
 use crate::canary::Canary;
 use crate::clock::SimClock;
+use crate::folder::Keeper;
 use crate::network::{Arrival, Call, Network};
 use crate::node::{Exit, NAMESPACES, Node, Released};
 use crate::random::Random;
@@ -37,11 +38,13 @@ pub struct Config {
     pub steps: u64,
     /// A fault put in on purpose.
     pub canary: Option<Canary>,
+    /// What keeps the state. Canaries change images behind its back: they go with those alone.
+    pub keeper: Keeper,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { steps: 500, canary: None }
+        Self { steps: 500, canary: None, keeper: Keeper::Images }
     }
 }
 
@@ -127,7 +130,7 @@ pub(crate) struct Simulation {
 impl Simulation {
     fn new(seed: u64, config: &Config) -> Self {
         let mut random = Random::new(seed);
-        let store = Store::new(random.next());
+        let store = Store::new(random.next(), config.keeper);
         store.disk.ignore_syncs(config.canary == Some(Canary::NoFsync));
         let mut clients = crowd(&mut random);
         if seed % 10 == 7 {

@@ -2,9 +2,11 @@
 //! flush left.
 
 use longshore_journal::{Crash, SimDisk};
+use longshore_store::Flusher;
 
+use crate::folder::{Folder, Keeper};
 use crate::ledger::Ledger;
-use crate::map::Image;
+use crate::map::{Image, SimTree};
 
 #[derive(Debug)]
 pub(crate) struct Store {
@@ -12,6 +14,8 @@ pub(crate) struct Store {
     /// The folder with the events of streams.
     pub(crate) events: SimDisk,
     pub(crate) image: Image,
+    /// Where the tree that ships has the state of that image.
+    folder: Option<Folder>,
     pub(crate) ledger: Ledger,
     /// What a crash left that was met in the middle of something.
     crashed: Option<SimDisk>,
@@ -27,12 +31,13 @@ pub(crate) struct Store {
 impl Store {
     pub(crate) const RESERVE_BYTES: u64 = 2 << 10;
 
-    pub(crate) fn new(disk_seed: u64) -> Self {
+    pub(crate) fn new(disk_seed: u64, keeper: Keeper) -> Self {
         let (image, ledger) = (Image::default(), Ledger::default());
         Self {
             disk: SimDisk::new(disk_seed),
             events: SimDisk::new(disk_seed ^ 1),
             image,
+            folder: (keeper == Keeper::Lsm).then(Folder::new),
             ledger,
             crashed: None,
             crashed_events: None,
@@ -40,6 +45,20 @@ impl Store {
             refuses_tables: false,
             reserve: false,
         }
+    }
+
+    /// The state that the last flush left, or what `image` makes of it.
+    pub(crate) fn tree(&self, image: Image) -> SimTree {
+        let lsm = self.folder.as_ref().map(|folder| folder.open(image.position));
+        SimTree::of(image, lsm)
+    }
+
+    /// Flushes a state that was set aside.
+    pub(crate) fn flush(&mut self, image: Image, flusher: Option<&Flusher>) {
+        if let (Some(folder), Some(flusher)) = (&self.folder, flusher) {
+            folder.flush(flusher, image.position);
+        }
+        self.image = image;
     }
 
     /// Orders a crash before one of the next changes of the disk: of the journal's folder, or of
@@ -62,6 +81,9 @@ impl Store {
     pub(crate) fn crash(&mut self, crash: Crash) {
         self.disk = self.crashed.take().unwrap_or_else(|| self.disk.crash(crash));
         self.events = self.crashed_events.take().unwrap_or_else(|| self.events.crash(crash));
+        if let Some(folder) = &self.folder {
+            folder.crash(crash);
+        }
         self.limit();
     }
 

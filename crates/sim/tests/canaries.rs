@@ -14,7 +14,7 @@ const STEPS: u64 = 1000;
 const SEEDS: &str = "tests/canaries.txt";
 
 fn fails(seed: u64, canary: Canary) -> Option<(u64, String)> {
-    let config = Config { canary: Some(canary), steps: STEPS };
+    let config = Config { canary: Some(canary), steps: STEPS, ..Config::default() };
     Some((seed, run(seed, &config).err()?.what))
 }
 
@@ -22,7 +22,7 @@ fn fails(seed: u64, canary: Canary) -> Option<(u64, String)> {
 fn caught(canary: Canary, known: Option<u64>) -> Option<(u64, String)> {
     let known = known.filter(|seed| *seed < SEEDS_MAX).and_then(|seed| fails(seed, canary));
     let (seed, what) = known.or_else(|| (0..SEEDS_MAX).find_map(|seed| fails(seed, canary)))?;
-    let sound = run(seed, &Config { canary: None, steps: STEPS }).map_err(|failure| failure.what);
+    let sound = run(seed, &Config { steps: STEPS, ..Config::default() }).map_err(|it| it.what);
     assert!(sound.is_ok(), "seed {seed} fails without {} as well: {sound:?}", canary.name());
     Some((seed, what))
 }

@@ -1,6 +1,6 @@
 //! A sample of seeds, those that once failed, and that a seed decides everything.
 
-use longshore_sim::{Config, run};
+use longshore_sim::{Config, Keeper, run};
 
 /// Seeds that found something and their steps, each with what it was. They are run again for ever.
 const REGRESSIONS: &[(u64, u64)] = &[
@@ -12,6 +12,7 @@ const REGRESSIONS: &[(u64, u64)] = &[
 ];
 
 const SAMPLE: u64 = 150;
+const SAMPLE_ON_FILES: u64 = 6;
 
 fn check((seed, steps): (u64, u64)) {
     if let Err(failure) = run(seed, &Config { steps, ..Config::default() }) {
@@ -31,13 +32,26 @@ fn seeds_that_once_failed_break_no_promise() {
     REGRESSIONS.iter().copied().for_each(check);
 }
 
+fn trace(seed: u64, keeper: Keeper) -> String {
+    match run(seed, &Config { keeper, ..Config::default() }) {
+        Ok(summary) => summary.trace,
+        Err(failure) => format!("{}{}", failure.trace, failure.what),
+    }
+}
+
+#[test]
+fn the_tree_that_ships_changes_nothing_of_a_run() {
+    for seed in 0..SAMPLE_ON_FILES {
+        let (on_files, in_memory) = (trace(seed, Keeper::Lsm), trace(seed, Keeper::Images));
+        let same = on_files.lines().zip(in_memory.lines()).find(|(first, second)| first != second);
+        assert!(on_files == in_memory, "seed {seed} runs otherwise on real files: {same:?}");
+    }
+}
+
 #[test]
 fn the_same_seed_gives_the_same_run() {
     for seed in 0..20 {
-        let trace = || match run(seed, &Config::default()) {
-            Ok(summary) => summary.trace,
-            Err(failure) => failure.trace,
-        };
+        let trace = || trace(seed, Keeper::Images);
         let (first, second) = (trace(), trace());
         assert!(first.len() > 1000, "seed {seed} does something");
         assert!(first == second, "seed {seed} gave two different runs");

@@ -37,7 +37,7 @@ const LAYERS: &[Layer] = &[
     Layer { package: STORE, below: &[ENGINE], runtime: false },
     Layer { package: STREAMS, below: &[ENGINE, JOURNAL], runtime: false },
     Layer { package: KAFKA, below: &[], runtime: false },
-    Layer { package: SIM, below: &[ENGINE, JOURNAL, STREAMS], runtime: false },
+    Layer { package: SIM, below: &[ENGINE, JOURNAL, STORE, STREAMS], runtime: false },
     Layer { package: NODE, below: &[ENGINE, JOURNAL, STORE, STREAMS], runtime: true },
     Layer { package: BACKUP, below: &[ENGINE, JOURNAL, NODE, STORE, STREAMS], runtime: true },
     Layer {

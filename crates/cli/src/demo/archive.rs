@@ -2,31 +2,27 @@
 //! files go into it, and what it takes to check it. It knows no jobs, but for their ids.
 
 use std::fmt::Write as _;
-use std::fs::{self, File};
-use std::io::{self, BufReader, Read, Write};
+use std::fs::{self, DirEntry, File};
+use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use flate2::Compression;
-use flate2::read::MultiGzDecoder;
-use flate2::write::GzEncoder;
+use flate2::read::{GzEncoder, MultiGzDecoder};
 use sha2::{Digest, Sha256};
-use uuid::Uuid;
+use uuid::{Builder, Uuid};
 
-/// What the file of an archive is called after the path of its source.
-const ENDING: &str = ".gz";
-/// What it is called until it is whole, after a dot and the name.
-const DRAFT_ENDING: &str = ".tmp";
+/// What a file of the archive is called until it is whole, after a dot and its name.
+const DRAFT_ENDING: &str = "tmp";
 /// Folders that nobody misses in the archive.
 const SKIPPED: &[&str] = &["target", ".git", ".longshore", "longshore-demo", "node_modules"];
 
 /// A file to archive.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug)]
 pub(super) struct SourceFile {
     /// Relative to the folder, with `/`.
     pub(super) path: String,
     /// SHA-256 in hexadecimal.
-    pub(super) sha256: String,
-    /// Its size.
+    sha256: String,
     pub(super) bytes: u64,
 }
 
@@ -39,61 +35,46 @@ impl SourceFile {
             digest.update((part.len() as u64).to_be_bytes());
             digest.update(part);
         }
-        let mut bytes = [0; 16];
-        for (byte, digested) in bytes.iter_mut().zip(digest.finalize()) {
-            *byte = digested;
-        }
-        // Version 8: the meaning of the bits is the maker's.
-        bytes[6] = bytes[6] & 0x0f | 0x80;
-        bytes[8] = bytes[8] & 0x3f | 0x80;
-        Uuid::from_bytes(bytes)
+        let digested = digest.finalize();
+        let bytes = digested.first_chunk().expect("a digest is longer than an id");
+        Builder::from_custom_bytes(*bytes).into_uuid()
     }
 }
 
-/// Calls `visit` with the relative path of every file below `folder`. Links are not followed.
-fn walk_files(
-    folder: &Path,
-    mut visit: impl FnMut(&fs::DirEntry, &str) -> io::Result<bool>,
-) -> io::Result<()> {
-    let mut folders = vec![(folder.to_owned(), String::new())];
-    while let Some((folder, prefix)) = folders.pop() {
+/// Every regular file below `folder`, but for folders into which it is not to go.
+fn files_below(folder: &Path, enters: impl Fn(&DirEntry) -> bool) -> io::Result<Vec<PathBuf>> {
+    let (mut folders, mut found) = (vec![folder.to_owned()], Vec::new());
+    while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder)? {
             let entry = entry?;
-            let path = format!("{prefix}{}", entry.file_name().to_string_lossy());
-            if visit(&entry, &path)? {
-                folders.push((entry.path(), format!("{path}/")));
+            let kind = entry.file_type()?;
+            if kind.is_file() {
+                found.push(entry.path());
+            } else if kind.is_dir() && enters(&entry) {
+                folders.push(entry.path());
             }
         }
     }
-    Ok(())
+    found.sort();
+    Ok(found)
 }
 
-/// Every regular file below `folder`, sorted by path, without builds, version control and the
-/// folder `output`. Paths that are not UTF-8, and files that cannot be read, are named beside.
+/// What is to be archived, without builds, version control and the folder `output`. Paths that are
+/// not UTF-8, and files that cannot be read, are named beside.
 pub(super) fn walk(folder: &Path, output: &Path) -> io::Result<(Vec<SourceFile>, Vec<PathBuf>)> {
     let output = output.canonicalize().ok();
     let (mut found, mut skipped) = (Vec::new(), Vec::new());
-    walk_files(folder, |entry, path| {
-        let kind = entry.file_type()?;
-        let Ok(name) = entry.file_name().into_string() else {
-            skipped.push(entry.path());
-            return Ok(false);
-        };
-        if kind.is_dir() {
-            let ours = output.is_some() && entry.path().canonicalize().ok() == output;
-            return Ok(!ours && !SKIPPED.contains(&name.as_str()));
+    let files = files_below(folder, |entry| {
+        let ours = output.is_some() && entry.path().canonicalize().ok() == output;
+        !ours && !SKIPPED.iter().any(|name| entry.file_name() == *name)
+    });
+    for file in files? {
+        let path = file.strip_prefix(folder).ok().and_then(Path::to_str).map(str::to_owned);
+        match (path, File::open(&file).and_then(digest)) {
+            (Some(path), Ok((sha256, bytes))) => found.push(SourceFile { path, sha256, bytes }),
+            _ => skipped.push(file),
         }
-        if kind.is_file() {
-            match digest(File::open(entry.path())) {
-                Ok((sha256, bytes)) => {
-                    found.push(SourceFile { path: path.to_owned(), sha256, bytes });
-                }
-                Err(_) => skipped.push(entry.path()),
-            }
-        }
-        Ok(false)
-    })?;
-    found.sort_by(|a, b| a.path.cmp(&b.path));
+    }
     Ok((found, skipped))
 }
 
@@ -108,9 +89,10 @@ pub(super) fn check(
     let (mut bytes, mut missing) = (0, Vec::new());
     for file in files {
         let target = place(archive, &file.path);
-        let archived = digest_archived(&target).map(|(sha256, _)| sha256).unwrap_or_default();
+        let archived = archived(&target).unwrap_or_default();
+        let now = File::open(folder.join(&file.path)).and_then(digest);
         let is_sound = archived == file.sha256
-            || match digest(File::open(folder.join(&file.path))) {
+            || match now {
                 Ok((now, _)) => archived == now,
                 Err(error) => error.kind() == io::ErrorKind::NotFound,
             };
@@ -120,112 +102,90 @@ pub(super) fn check(
             missing.push(file.clone());
         }
     }
-    walk_files(archive, |entry, _| {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if name.starts_with('.') && name.ends_with(DRAFT_ENDING) {
-            fs::remove_file(entry.path())?;
+    for file in files_below(archive, |_| true)? {
+        if file.extension().is_some_and(|ending| ending == DRAFT_ENDING) {
+            fs::remove_file(file)?;
         }
-        Ok(entry.file_type().is_ok_and(|kind| kind.is_dir()))
-    })?;
+    }
     Ok((bytes, missing))
-}
-
-/// What was put into the archive.
-#[derive(Clone, Debug, Eq, PartialEq, serde::Serialize)]
-pub(super) struct Stored {
-    /// SHA-256 of the source, in hexadecimal.
-    sha256: String,
-    /// Bytes of the source, and in the archive.
-    bytes: u64,
-    compressed: u64,
-    /// The archive held it already.
-    unchanged: bool,
 }
 
 /// Where the archive keeps the source of this relative path.
 fn place(archive: &Path, path: &str) -> PathBuf {
-    archive.join(format!("{path}{ENDING}"))
+    archive.join(format!("{path}.gz"))
 }
 
 /// Compresses `source` into the archive under `path`. Doing it again changes nothing; being
 /// killed at any moment leaves the archive without it or with all of it.
-pub(super) fn store(archive: &Path, path: &str, source: &Path) -> io::Result<Stored> {
+pub(super) fn store(archive: &Path, path: &str, source: &Path) -> io::Result<()> {
     let target = place(archive, path);
-    let (sha256, bytes) = digest(File::open(source))?;
-    if let Ok((archived, _)) = digest_archived(&target)
-        && archived == sha256
-    {
-        let compressed = fs::metadata(&target)?.len();
-        return Ok(Stored { sha256, bytes, compressed, unchanged: true });
+    let (sha256, _) = digest(File::open(source)?)?;
+    if archived(&target).is_ok_and(|archived| archived == sha256) {
+        return Ok(());
     }
     let folder = target.parent().unwrap_or(archive);
     fs::create_dir_all(folder)?;
     // Named after the process, so that a zombie and its successor never write the same file.
     let name = target.file_name().unwrap_or_default().to_string_lossy();
-    let draft = folder.join(format!(".{name}.{}{DRAFT_ENDING}", std::process::id()));
-    let stored = write_draft(source, &draft).and_then(|stored| {
-        fs::rename(&draft, &target)?;
-        Ok(stored)
-    });
-    if stored.is_err() {
+    let draft = folder.join(format!(".{name}.{}.{DRAFT_ENDING}", std::process::id()));
+    let written = compress(source, &draft).and_then(|()| fs::rename(&draft, &target));
+    if written.is_err() {
         let _ = fs::remove_file(&draft);
     }
-    stored
+    written
 }
 
-fn write_draft(source: &Path, draft: &Path) -> io::Result<Stored> {
-    let mut encoder = GzEncoder::new(File::create(draft)?, Compression::default());
-    let (sha256, bytes) = copy(File::open(source)?, &mut encoder)?;
-    let output = encoder.finish()?;
-    output.sync_data()?;
-    let compressed = output.metadata()?.len();
-    Ok(Stored { sha256, bytes, compressed, unchanged: false })
+fn compress(source: &Path, draft: &Path) -> io::Result<()> {
+    let mut output = File::create(draft)?;
+    io::copy(&mut GzEncoder::new(File::open(source)?, Compression::default()), &mut output)?;
+    output.sync_data()
 }
 
-/// SHA-256 and size of what the archive holds, decompressed.
-fn digest_archived(target: &Path) -> io::Result<(String, u64)> {
-    copy(MultiGzDecoder::new(BufReader::new(File::open(target)?)), io::sink())
+/// SHA-256 of what the archive holds, decompressed.
+fn archived(target: &Path) -> io::Result<String> {
+    Ok(digest(MultiGzDecoder::new(BufReader::new(File::open(target)?)))?.0)
 }
 
-/// SHA-256 and size of a file.
-fn digest(file: io::Result<File>) -> io::Result<(String, u64)> {
-    copy(file?, io::sink())
-}
-
-/// Copies, and answers SHA-256 and size.
-fn copy(mut input: impl Read, mut output: impl Write) -> io::Result<(String, u64)> {
-    let (mut digest, mut buffer, mut bytes) = (Sha256::new(), vec![0; 64 << 10], 0);
+/// SHA-256 and size.
+fn digest(mut input: impl Read) -> io::Result<(String, u64)> {
+    let (mut digest, mut buffer, mut bytes, mut text) =
+        (Sha256::new(), vec![0; 64 << 10], 0, String::new());
     loop {
         let length = input.read(&mut buffer)?;
         if length == 0 {
-            let digested = digest.finalize();
-            let text = digested.iter().fold(String::new(), |mut text, byte| {
-                let _ = write!(text, "{byte:02x}");
-                text
-            });
-            return Ok((text, bytes));
+            break;
         }
         digest.update(&buffer[..length]);
-        output.write_all(&buffer[..length])?;
         bytes += length as u64;
     }
+    for byte in digest.finalize() {
+        // Writing to a string does not fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    Ok((text, bytes))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// Whether the archive holds the source, after it was stored as `path`.
+    fn holds(archive: &Path, path: &str, source: &Path) -> bool {
+        store(archive, path, source).unwrap();
+        archived(&place(archive, path)).unwrap() == digest(File::open(source).unwrap()).unwrap().0
+    }
+
     #[test]
     fn storing_twice_changes_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let (source, archive) = (folder.path().join("a.txt"), folder.path().join("archive"));
         fs::write(&source, "to be kept ".repeat(1000)).unwrap();
-        let first = store(&archive, "deep/er/a.txt", &source).unwrap();
-        assert!(!first.unchanged && first.compressed < first.bytes);
-        let again = store(&archive, "deep/er/a.txt", &source).unwrap();
-        assert_eq!(again, Stored { unchanged: true, ..first.clone() });
-        let target = place(&archive, "deep/er/a.txt");
-        assert_eq!(digest_archived(&target).unwrap(), (first.sha256, first.bytes));
+        assert!(holds(&archive, "deep/er/a.txt", &source));
+        let first = fs::metadata(place(&archive, "deep/er/a.txt")).unwrap();
+        assert!(first.len() < 1000, "{} bytes", first.len());
+        assert!(holds(&archive, "deep/er/a.txt", &source));
+        let again = fs::metadata(place(&archive, "deep/er/a.txt")).unwrap();
+        assert_eq!(first.modified().unwrap(), again.modified().unwrap());
     }
 
     #[test]
@@ -233,15 +193,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (source, archive) = (folder.path().join("a"), folder.path().join("archive"));
         fs::write(&source, "one").unwrap();
-        store(&archive, "a", &source).unwrap();
+        assert!(holds(&archive, "a", &source));
         fs::write(&source, "two").unwrap();
-        assert!(!store(&archive, "a", &source).unwrap().unchanged);
+        assert!(holds(&archive, "a", &source));
         fs::write(place(&archive, "a"), "no gzip").unwrap();
-        assert!(!store(&archive, "a", &source).unwrap().unchanged);
-        assert_eq!(
-            digest_archived(&place(&archive, "a")).unwrap(),
-            digest(File::open(&source)).unwrap()
-        );
+        assert!(holds(&archive, "a", &source));
     }
 
     #[test]

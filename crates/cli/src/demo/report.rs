@@ -68,29 +68,24 @@ impl Report {
     }
 
     fn facts(&self) -> Vec<(&'static str, Option<String>)> {
-        let archived = format!(
-            "{} of {}, decompressed and compared by SHA-256; {} in {}",
-            grouped(self.archived),
-            grouped(self.files),
-            bytes(self.archive_bytes),
-            self.archive.display()
-        );
-        let again = format!(
-            "{} (handed over more than once, archived once)",
-            count(self.delivered_again, "job")
-        );
-        let pace = if self.paced { ", paced to be watchable" } else { "" };
-        let rate = format!(
-            "{:.0} jobs/s ({} in {:.1} s, outages included{pace})",
-            self.jobs_done as f64 / self.seconds.max(0.001),
-            count(self.jobs_done, "job"),
-            self.seconds
-        );
         let ran = |text: String| (self.jobs_done > 0).then_some(text);
+        let (archived, files) = (grouped(self.archived), grouped(self.files));
+        let (size, archive) = (bytes(self.archive_bytes), self.archive.display());
+        let (again, done) = (count(self.delivered_again, "job"), count(self.jobs_done, "job"));
+        let rate = self.jobs_done as f64 / self.seconds.max(0.001);
+        let (seconds, pace) =
+            (self.seconds, if self.paced { ", paced to be watchable" } else { "" });
+        let compared = format!(
+            "{archived} of {files}, decompressed and compared by SHA-256; {size} in {archive}"
+        );
+        let rate = format!("{rate:.0} jobs/s ({done} in {seconds:.1} s, outages included{pace})");
         vec![
-            ("archive", Some(archived)),
+            ("archive", Some(compared)),
             ("new jobs", Some(grouped(self.new_jobs))),
-            ("delivered again", ran(again)),
+            (
+                "delivered again",
+                ran(format!("{again} (handed over more than once, archived once)")),
+            ),
             ("rate", ran(rate)),
             ("killed", ran(self.killed())),
             ("dead jobs", (self.dead_jobs > 0).then(|| grouped(self.dead_jobs))),
@@ -105,9 +100,9 @@ impl Report {
         let server = self.server_killed_after.zip(self.server_away_ms).map(|(at, ms)| {
             format!("the server after {}, ready again in {ms} ms", count(at, "job"))
         });
-        let killed: Vec<_> = worker.into_iter().chain(server).collect();
-        let none = "nothing: all was done before it came to that".to_owned();
-        if killed.is_empty() { none } else { killed.join("; ") }
+        let killed = worker.into_iter().chain(server).collect::<Vec<_>>().join("; ");
+        let none = "nothing: all was done before it came to that";
+        if killed.is_empty() { none.to_owned() } else { killed }
     }
 }
 

@@ -1,12 +1,13 @@
 //! `longshore demo-worker`: one of the demo's worker processes. It archives one file per job.
 
+use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use longshore_server::api::{DurationText, RawJson};
+use longshore_server::api::DurationText;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -17,23 +18,14 @@ use crate::launch;
 use crate::signals::stop_on_signal;
 use crate::work::{Assignment, News, Runner, Settings, Stop, Verdict, run};
 
-#[derive(Args, Debug)]
+/// The server, the worker's name, the folder, its archive, and the least time for each file.
+#[derive(Args, Clone, Debug)]
 pub(crate) struct DemoWorkerArgs {
-    /// The demo's server
-    #[arg(long)]
     at: String,
-    /// Where the files are
-    #[arg(long)]
-    folder: PathBuf,
-    /// Where they go
-    #[arg(long)]
-    archive: PathBuf,
-    /// The least time for each
-    #[arg(long)]
-    pace: DurationText,
-    /// The worker's name
-    #[arg(long)]
     name: String,
+    folder: PathBuf,
+    archive: PathBuf,
+    pace: DurationText,
 }
 
 /// The args of a job.
@@ -55,40 +47,26 @@ pub(crate) async fn execute_worker(args: DemoWorkerArgs) -> anyhow::Result<ExitC
         weights: std::collections::BTreeMap::new(),
         lease: Some(LEASE),
         grace: Duration::from_secs(5),
-        name: args.name,
+        name: args.name.clone(),
     };
-    let pace = Duration::from_millis(args.pace.0);
-    let archiver = Archiver { folder: args.folder, archive: args.archive, pace };
-    run(&client, settings, Arc::new(archiver), stop_on_signal()?).await?;
+    run(&client, settings, Arc::new(args), stop_on_signal()?).await?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Archives files of one folder.
-struct Archiver {
-    folder: PathBuf,
-    archive: PathBuf,
-    /// The least time for each file.
-    pace: Duration,
-}
-
-impl Runner for Archiver {
+impl Runner for DemoWorkerArgs {
     async fn run(&self, job: Assignment, _stop: watch::Receiver<Stop>) -> Verdict {
-        let until = Instant::now() + self.pace;
-        let Ok(ArchiveArgs { path }) = serde_json::from_str(&job.args) else {
+        let until = Instant::now() + Duration::from_millis(self.pace.0);
+        let args = serde_json::from_str(&job.args).ok();
+        let Some(ArchiveArgs { path }) = args.filter(|args: &ArchiveArgs| is_below(&args.path))
+        else {
             return Verdict::Discard(None);
         };
-        if !is_below(&path) {
-            return Verdict::Discard(None);
-        }
         let (archive, source) = (self.archive.clone(), self.folder.join(&path));
         let stored = tokio::task::spawn_blocking(move || archive::store(&archive, &path, &source));
-        let verdict = match stored.await {
-            Ok(Ok(stored)) => Verdict::Ack(RawJson::of(&stored).ok()),
+        let verdict = match stored.await.map_err(std::io::Error::other).flatten() {
+            Ok(()) => Verdict::Ack(None),
             // There is nothing to archive any more.
-            Ok(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => {
-                Verdict::Discard(None)
-            }
-            Ok(Err(error)) => Verdict::failed("archive", error.to_string()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Verdict::Discard(None),
             Err(error) => Verdict::failed("archive", error.to_string()),
         };
         tokio::time::sleep_until(until).await;
@@ -101,8 +79,8 @@ impl Runner for Archiver {
 
 /// Whether a path stays below the folder that it is relative to.
 fn is_below(path: &str) -> bool {
-    !path.is_empty()
-        && Path::new(path).components().all(|part| matches!(part, Component::Normal(_)))
+    let mut parts = Path::new(path).components().peekable();
+    parts.peek().is_some() && parts.all(|part| matches!(part, Component::Normal(_)))
 }
 
 #[cfg(test)]

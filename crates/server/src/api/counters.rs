@@ -11,6 +11,7 @@ use utoipa::openapi::schema::{
 };
 use utoipa::openapi::{Object, RefOr};
 
+use super::OwnFault;
 use super::shown::ShownText;
 
 /// The most counters that are read. The engine keeps fewer; this one keeps a body full of them
@@ -119,7 +120,7 @@ impl<'de> Deserialize<'de> for Counters {
                 let mut counters: Vec<(String, i64)> = Vec::new();
                 while let Some(name) = map.next_key::<String>()? {
                     if counters.iter().any(|(known, _)| *known == name) {
-                        return Err(de::Error::custom(format_args!("duplicate field `{name}`")));
+                        return Err(OwnFault::Repeated { field: name }.error());
                     }
                     if counters.len() == COUNTERS_MAX {
                         return Err(de::Error::invalid_length(COUNTERS_MAX + 1, &self));

@@ -85,7 +85,7 @@ impl<'de> Deserialize<'de> for DurationText {
                 known.ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
             }
         }
-        deserializer.deserialize_str(Visitor)
+        deserializer.deserialize_any(Visitor)
     }
 }
 

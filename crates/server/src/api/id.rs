@@ -147,7 +147,7 @@ macro_rules! text {
                         known.ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
                     }
                 }
-                deserializer.deserialize_str(Visitor)
+                deserializer.deserialize_any(Visitor)
             }
         }
     };

@@ -156,7 +156,7 @@ impl<'de> Deserialize<'de> for InstantText {
                 parse(text).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
             }
         }
-        deserializer.deserialize_str(Visitor)
+        deserializer.deserialize_any(Visitor)
     }
 }
 

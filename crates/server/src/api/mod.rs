@@ -67,8 +67,7 @@ pub use messages::{
     SettleMessagesAnswer, SettleMessagesRequest, SettledMessage, TakenMessageBody,
 };
 pub use moving::{MessageFilterBody, RedriveRequest};
-use object::misplaced;
-pub(crate) use object::{NoFields, Object};
+pub(crate) use object::{NoFields, Object, OwnFault};
 pub use policy::{PolicyBody, PolicyList, PolicyRecord, PolicyTargetText};
 pub use problem::{JobFault, Problem};
 pub use raw::RawJson;

@@ -44,10 +44,46 @@ impl<'de, T: Deserialize<'de>> de::Visitor<'de> for Object<T> {
 #[serde(deny_unknown_fields)]
 pub(crate) struct NoFields {}
 
-/// The error about a field that goes with another word than the one that is given beside it.
-pub(super) fn misplaced<E: de::Error>(field: &str, with: &str, of: &str) -> E {
-    E::custom(format_args!("misplaced field `{field}` with {with}, expected {of}"))
+/// What types of this API find wrong that serde has no error for. An error of serde's is made of a
+/// text, so that is what it goes through.
+#[derive(Debug, PartialEq)]
+pub(crate) enum OwnFault {
+    /// The field stands twice.
+    Repeated { field: String },
+    /// The field goes with another word, `of`, than the one that is given beside it.
+    Misplaced { field: String, with: String, of: String },
+    /// Anything else, in words.
+    Other(String),
 }
+
+impl OwnFault {
+    /// The error of it.
+    pub(super) fn error<E: de::Error>(self) -> E {
+        match self {
+            Self::Repeated { field } => E::custom(format_args!("{REPEATED}{field}")),
+            Self::Misplaced { field, with, of } => {
+                E::custom(format_args!("{MISPLACED}{field}{MISPLACED}{with}{MISPLACED}{of}"))
+            }
+            Self::Other(what) => E::custom(what),
+        }
+    }
+
+    /// What such an error's text is of.
+    pub(crate) fn of(text: &str) -> Self {
+        if let Some(field) = text.strip_prefix(REPEATED) {
+            return Self::Repeated { field: field.to_owned() };
+        }
+        let mut parts = text.split(MISPLACED).map(str::to_owned);
+        match (parts.next(), parts.next(), parts.next(), parts.next()) {
+            (_, Some(field), Some(with), Some(of)) => Self::Misplaced { field, with, of },
+            _ => Self::Other(text.to_owned()),
+        }
+    }
+}
+
+/// How the text begins, and its parts where it has several. Other texts of ours have neither.
+const REPEATED: char = '\u{1}';
+const MISPLACED: char = '\u{2}';
 
 /// Reads a field that is an object.
 pub(super) fn required<'de, T, D>(deserializer: D) -> Result<T, D::Error>
@@ -105,7 +141,7 @@ where
             Ok(items)
         }
     }
-    deserializer.deserialize_seq(Visitor(PhantomData))
+    deserializer.deserialize_any(Visitor(PhantomData))
 }
 
 /// The most objects that a short list is read with; what it may really have is checked where it is
@@ -175,7 +211,7 @@ impl<'de> de::Visitor<'de> for Names {
 
 /// Reads a field that is a list of names.
 pub(super) fn names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    deserializer.deserialize_seq(Names).map(Option::unwrap_or_default)
+    deserializer.deserialize_any(Names).map(Option::unwrap_or_default)
 }
 
 /// Reads a field that is a list of names or `null`.

@@ -6,7 +6,7 @@ use serde::de;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
-use super::DurationText;
+use super::{DurationText, OwnFault};
 
 /// How long a failed job waits for its next attempt.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
@@ -91,7 +91,7 @@ impl<'de> Deserialize<'de> for Policy {
                     .ok_or_else(|| E::unknown_variant(word, Policy::WORDS))
             }
         }
-        deserializer.deserialize_str(Visitor)
+        deserializer.deserialize_any(Visitor)
     }
 }
 
@@ -114,7 +114,8 @@ impl<'de> Deserialize<'de> for RetryText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let fields = Fields::deserialize(deserializer)?;
         if let Some((field, of)) = fields.misplaced() {
-            return Err(super::misplaced(field, fields.policy.as_str(), of.as_str()));
+            let (with, of) = (fields.policy.as_str().to_owned(), of.as_str().to_owned());
+            return Err(OwnFault::Misplaced { field: field.to_owned(), with, of }.error());
         }
         let missing = |field| de::Error::missing_field(field);
         match fields.policy {

@@ -76,7 +76,7 @@ impl<'de> Deserialize<'de> for MissedText {
                 text.parse().map_err(malformed)
             }
         }
-        deserializer.deserialize_str(Visitor)
+        deserializer.deserialize_any(Visitor)
     }
 }
 

@@ -123,7 +123,7 @@ impl<'de> Deserialize<'de> for VerdictText {
                 known.ok_or_else(|| E::unknown_variant(word, WORDS))
             }
         }
-        deserializer.deserialize_str(Visitor)
+        deserializer.deserialize_any(Visitor)
     }
 }
 

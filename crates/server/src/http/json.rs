@@ -8,12 +8,10 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::{self, DeserializeOwned, DeserializeSeed, Deserializer, MapAccess};
 use serde_json::error::Category;
-use serde_path_to_error::Segment;
 
 use super::code::Code;
 use super::refusal::Refusal;
-use super::text::{closest, quoted, shorten};
-use super::words;
+use super::{fault, words};
 use crate::api::{NoFields, Object, RawJson};
 
 /// How deep the JSON may be nested that is carried and not read.
@@ -60,49 +58,31 @@ pub(crate) fn check_empty(body: &Bytes) -> Result<(), Refusal> {
 }
 
 fn refusal_of<'a, T: Deserialize<'a>>(text: &'a str, error: serde_json::Error) -> Refusal {
-    let message = message_of(&error);
     match error.classify() {
-        Category::Syntax if message.starts_with("recursion limit") => too_deep(THE_BODY),
+        // The parser's own bound, which does not hold for what is carried.
+        Category::Syntax if depths(before(text, &error)).last() >= Some(DEPTH_MAX) => {
+            too_deep(THE_BODY)
+        }
         Category::Syntax | Category::Eof | Category::Io => {
             let (line, column) = (error.line(), error.column());
-            let message = words::syntax(&message);
+            let message = words::syntax(&message_of(&error));
             let detail = format!("{message}, at line {line}, column {column}");
             Refusal::new(Code::BodyMalformed, detail).field(THE_BODY).allowed(AN_OBJECT)
         }
         Category::Data => {
             // It repeats what is wrong, which may be as long as the body.
             drop(error);
-            let mut deserializer = serde_json::Deserializer::from_str(text);
-            let mut track = serde_path_to_error::Track::new();
-            let tracked = serde_path_to_error::Deserializer::new(&mut deserializer, &mut track);
-            // The same error again, and on the way to it the path.
-            drop(Object::<T>::new().deserialize(tracked));
-            data_refusal(&path_of(&track.path()), &message)
+            fault::find(text, Object::<T>::new())
         }
     }
 }
 
-/// Where in the body it is. Names are the client's: each is cut.
-fn path_of(path: &serde_path_to_error::Path) -> String {
-    let mut text = String::new();
-    for segment in path {
-        let name = match segment {
-            Segment::Seq { index } => {
-                text.push('[');
-                text.push_str(&index.to_string());
-                text.push(']');
-                continue;
-            }
-            Segment::Map { key } => shorten(key),
-            Segment::Enum { variant } => shorten(variant),
-            Segment::Unknown => "?".to_owned(),
-        };
-        if !text.is_empty() {
-            text.push('.');
-        }
-        text.push_str(&name);
-    }
-    text
+/// The text up to where an error was met.
+fn before<'a>(text: &'a str, error: &serde_json::Error) -> &'a [u8] {
+    let lines = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
+    let start = std::iter::once(0).chain(lines).nth(error.line().saturating_sub(1));
+    let end = start.unwrap_or_default() + error.column();
+    text.as_bytes().get(..end).unwrap_or(text.as_bytes())
 }
 
 /// What the parser says, without the place, which only helps in syntax.
@@ -116,45 +96,6 @@ fn message_of(error: &serde_json::Error) -> String {
     message
 }
 
-/// Turns what serde says of a value into a refusal. Its words are: "unknown field `x`, expected
-/// ...", "missing field `x`", "duplicate field `x`", "unknown variant `x`, expected ...", and
-/// "invalid type|value|length: ..., expected ..."; ours is "misplaced field `x` with y, expected z".
-fn data_refusal(path: &str, message: &str) -> Refusal {
-    let at = |name: &str| match path {
-        "" => name.to_owned(),
-        path if path == name || path.ends_with(&format!(".{name}")) => path.to_owned(),
-        path => format!("{path}.{name}"),
-    };
-    let (said, expected) = split_at_last(message, ", expected ");
-    let named = |prefix: &str| said.strip_prefix(prefix)?.strip_prefix('`')?.strip_suffix('`');
-    if let Some(rest) = message.strip_prefix("unknown field `")
-        && let Some(name) = rest.strip_suffix("`, there are no fields")
-    {
-        return unknown(Code::FieldUnknown, &at(&shorten(name)), name, "");
-    }
-    if let Some(name) = named("unknown field ") {
-        return unknown(Code::FieldUnknown, &at(&shorten(name)), name, expected);
-    }
-    if let Some(name) = named("missing field ") {
-        return missing(&at(name), words::needed(name));
-    }
-    if let Some(name) = named("duplicate field ") {
-        return repeated(&at(&shorten(name)), &at(&shorten(name)));
-    }
-    if let Some(rest) = said.strip_prefix("misplaced field `")
-        && let Some((name, with)) = rest.split_once("` with ")
-    {
-        let value = format!("given with \"{with}\"");
-        return Refusal::value(&at(name), value, format!("{name} goes with \"{expected}\" only"));
-    }
-    let field = if path.is_empty() { THE_BODY } else { path };
-    if let Some(name) = named("unknown variant ") {
-        return unknown(Code::ValueRefused, field, name, expected);
-    }
-    let value = said.split_once(": ").map_or(said, |(_, value)| value);
-    Refusal::value(field, words::given(value), words::allowed(expected))
-}
-
 /// The refusal of a body that lacks a field.
 pub(crate) fn missing(field: &str, needed: &str) -> Refusal {
     let detail = format!("{field} is missing; it has to be {needed}");
@@ -166,20 +107,6 @@ pub(crate) fn repeated(field: &str, shown: &str) -> Refusal {
     let detail = format!("{shown} stands twice");
     let (value, allowed) = ("given twice".to_owned(), "given once".to_owned());
     Refusal::new(Code::FieldRepeated, detail).about(field, value, allowed)
-}
-
-/// A word that is not known, with the one that is probably meant.
-fn unknown(code: Code, field: &str, word: &str, expected: &str) -> Refusal {
-    let known = || expected.split('`').skip(1).step_by(2);
-    let allowed = known().collect::<Vec<_>>().join(", ");
-    let meant = closest(word, known());
-    let hint = meant.map(|meant| format!("; did you mean \"{meant}\"?")).unwrap_or_default();
-    let detail = match code {
-        Code::FieldUnknown => format!("{field} is not known{hint}"),
-        _ => format!("{field} is {}; allowed: {allowed}{hint}", quoted(word)),
-    };
-    let allowed = if allowed.is_empty() { "no fields".to_owned() } else { allowed };
-    Refusal::new(code, detail).about(field, quoted(word), allowed)
 }
 
 /// A request has fewer members than this.
@@ -209,11 +136,6 @@ pub(crate) fn members(text: &str) -> Option<Vec<(String, RawJson<'_>)>> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let members = deserializer.deserialize_map(Members).ok()?;
     deserializer.end().ok().map(|()| members)
-}
-
-fn split_at_last<'a>(text: &'a str, separator: &str) -> (&'a str, &'a str) {
-    // What is expected is never the client's text; what was given may hold the separator.
-    text.rsplit_once(separator).unwrap_or((text, ""))
 }
 
 /// The refusal of what is nested too deeply.
@@ -259,23 +181,23 @@ fn is_deeper_than(json: &[u8], depth_max: usize) -> bool {
     if opening <= depth_max {
         return false;
     }
+    depths(json).any(|depth| depth > depth_max)
+}
+
+/// How deep JSON is nested after each of its bytes.
+fn depths(json: &[u8]) -> impl Iterator<Item = usize> {
     let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);
-    for byte in json {
+    json.iter().map(move |byte| {
         match byte {
             _ if escaped => escaped = false,
             b'\\' if quoted => escaped = true,
             b'"' => quoted = !quoted,
-            b'{' | b'[' if !quoted => {
-                depth += 1;
-                if depth > depth_max {
-                    return true;
-                }
-            }
+            b'{' | b'[' if !quoted => depth += 1,
             b'}' | b']' if !quoted => depth = depth.saturating_sub(1),
             _ => {}
         }
-    }
-    false
+        depth
+    })
 }
 
 /// Appends a JSON string.

@@ -13,6 +13,7 @@ mod copy_metrics;
 pub(crate) mod cursor;
 mod descriptors;
 mod events;
+mod fault;
 mod figures;
 pub mod fuzz;
 pub(crate) mod guard;

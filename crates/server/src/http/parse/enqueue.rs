@@ -353,7 +353,7 @@ fn first_values<'de, D: Deserializer<'de>>(
             Ok(values)
         }
     }
-    deserializer.deserialize_seq(Visitor)
+    deserializer.deserialize_any(Visitor)
 }
 
 /// Where the jobs of a bulk go as they are read.
@@ -401,7 +401,7 @@ impl<'de> DeserializeSeed<'de> for JobsSeed<'_, '_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_seq(self)
+        deserializer.deserialize_any(self)
     }
 }
 
