@@ -10,6 +10,7 @@ use longshore_tests::faults::{EXIT_JOURNAL_FAILED, check_nothing_is_lost, enqueu
 use longshore_tests::random::Random;
 use longshore_tests::server::{Server, add_arguments, binary, describe};
 use longshore_tests::tier;
+use serde_json::json;
 
 /// The server under `strace`, which makes calls fail from number `from` of each thread on.
 fn traced(data: &Path, call: &str, error: &str, from: u64) -> Result<Command> {
@@ -31,15 +32,22 @@ fn check_failing(call: &str, error: &str) -> Result<()> {
         let folder = tempfile::tempdir()?;
         let data = folder.path().join("data");
         // A store that was in use before: making one needs those calls, too.
-        Server::start_ready(&data)?.terminate()?;
+        let before = used_before(&data)?;
         let from = 15 + random.below(60);
         let command = traced(&data, call, error, from)?;
         let log = folder.path().join("log");
         let started = Server::start_as(command, &log);
-        let Ok(mut server) = started.and_then(|mut server| server.wait_ready().map(|()| server))
-        else {
-            // The fault came while it started: it said so and served nothing.
-            continue;
+        let started = started.and_then(|mut server| server.wait_ready().map(|()| server));
+        let mut server = match started {
+            Ok(server) => server,
+            // The fault came while it started.
+            Err(why) => {
+                let checked =
+                    check_start_refused(&why).and_then(|()| check_nothing_is_lost(&data, &before));
+                let round = || format!("round {round}, {error} of {call} from {from}: {why:#}");
+                checked.with_context(round)?;
+                continue;
+            }
         };
         let answers = enqueue_until_trouble(&server, 200);
         if !answers.broke {
@@ -50,13 +58,35 @@ fn check_failing(call: &str, error: &str) -> Result<()> {
             bail!("round {round}: {}\n{}", describe(status), server.log_text());
         }
         failed_while_serving += u64::from(!answers.accepted.is_empty());
-        let lost = check_nothing_is_lost(&data, &answers.accepted);
+        let lost = check_nothing_is_lost(&data, &[before, answers.accepted].concat());
         lost.with_context(|| format!("round {round}, {error} of {call} from {from}"))?;
     }
     if failed_while_serving == 0 {
         bail!("the fault never came while it served");
     }
     Ok(())
+}
+
+/// Uses a store and stops. Answers the jobs that are in it.
+fn used_before(data: &Path) -> Result<Vec<String>> {
+    let mut server = Server::start_ready(data)?;
+    let body = json!({ "jobs": vec![json!({ "kind": "k" }); 3] });
+    let answer = server.client().post("/v1/queues/q/jobs", &body)?;
+    let ids = answer.body["ids"].as_array().context("no ids")?;
+    let ids = ids.iter().filter_map(|id| id.as_str().map(str::to_owned)).collect();
+    server.terminate()?;
+    Ok(ids)
+}
+
+/// A server that does not come up ends by itself and says why, or tells which shard does not serve.
+fn check_start_refused(why: &anyhow::Error) -> Result<()> {
+    let said = format!("{why:#}");
+    let ended = said.contains("the server ended") && said.contains("exit");
+    let told = ["Input/output error", "No space left on device"].iter().any(|it| said.contains(it));
+    if (ended && told) || said.contains("a shard has stopped") {
+        return Ok(());
+    }
+    bail!("it did not say why it does not start")
 }
 
 #[test]

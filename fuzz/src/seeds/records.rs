@@ -12,7 +12,7 @@ use longshore_engine::{
     Overflow, Overlap, PartitionId, Phase, Place, Policy, Queue, QueueCounts, QueueId,
     QueueSettings, Record, RetryPolicy, Saved, Schedule, ScheduleId, SkippedItem, Slot, Spec,
     StreamId, StreamSettings, Subject, TenantWeight, TickOutcome, TimeMs, Token, UniqueLock,
-    UniqueUntil,
+    UniqueUntil, Upkeep,
 };
 use longshore_engine::{Sla, SlaGoal, SlaSettings, SlaTarget, Trigger};
 
@@ -60,6 +60,7 @@ fn job(phase: Phase) -> Job {
             traceparent: Some(format!("00-{}-{}-01", "4b".repeat(16), "0f".repeat(8))),
             unique: Some(UniqueLock { key: [9; 16], until: UniqueUntil::Started, since: Some(AT) }),
             limit: Some(JobLimit { name: "api".to_owned(), key: "acme".to_owned() }),
+            limits: vec![JobLimit { name: "shop".to_owned(), key: "eu".to_owned() }],
             gates: vec!["bank".to_owned()],
             tenant: Some("acme".to_owned()),
             hops: 1,
@@ -317,11 +318,14 @@ fn records_of_limits() -> Vec<(&'static str, Record)> {
     let settings = LimitSettings { scope: LimitScope::Key, rule };
     let refill = LimitRefill { at: AT, namespace, name: name.clone(), key };
     let (args, available_at) = (Some(Bytes::from_static(b"[7]")), Some(AT));
+    let (keys, next) = (vec!["eu".to_owned()], Some((1, Some("eu".to_owned()))));
+    let settled = Upkeep::LimitKeysSettled { namespace, name: name.clone(), keys, next };
     vec![
         ("job-replaced", Record::JobReplaced { namespace, id: ID, args, available_at }),
         ("limit-put", Record::LimitPut { namespace, name: name.clone(), settings }),
         ("limit-deleted", Record::LimitDeleted { namespace, name }),
         ("limits-refilled", Record::LimitsRefilled { refills: vec![refill] }),
+        ("upkeep", Record::Upkeep { fact: Box::new(settled) }),
     ]
 }
 

@@ -100,9 +100,13 @@ impl Leases {
         self.ends.first().copied()
     }
 
-    /// All leases by the instants after which they run out.
+    /// All leases by the instants after which they run out. What is known of one in several places
+    /// agrees.
     #[cfg(test)]
     pub(crate) fn ends(&self) -> BTreeSet<(MonoMs, NamespaceId, JobId)> {
+        let ends = self.live.iter().map(|((ns, id), live)| (live.expires, *ns, *id));
+        assert_eq!(self.ends, ends.collect(), "where ends are filed");
+        self.by_session.check(self.live.iter().map(|((ns, _), live)| (*ns, &**live)));
         self.ends.clone()
     }
 

@@ -151,7 +151,7 @@ fn lease() -> LeaseJobs {
         lease_ms: None,
         worker: "breaches".to_owned(),
         session: String::new(),
-        turn: None,
+        ask: None,
         seen: None,
         settle: Vec::new(),
         prefetch: false,

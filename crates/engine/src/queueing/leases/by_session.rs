@@ -126,6 +126,26 @@ impl LeasesBySession {
         self.recount(queue, live.waits(), false);
     }
 
+    /// What is here is what the leases say.
+    #[cfg(test)]
+    pub(super) fn check<'l>(&self, all: impl Iterator<Item = (NamespaceId, &'l LiveLease)>) {
+        let mut sessions: BTreeMap<HolderKey, Vec<Token>> = BTreeMap::new();
+        let mut waiting = 0;
+        for (ns, live) in all.filter(|(_, live)| live.at_worker != AtWorker::Apart) {
+            sessions.entry(key_of(ns, live)).or_default().push(live.lease.token);
+            waiting += u64::from(live.waits());
+        }
+        sessions.values_mut().for_each(|tokens| tokens.sort_unstable());
+        let known = self.sessions.iter();
+        let known = known.map(|(key, it)| (key.clone(), it.leases.keys().copied().collect()));
+        assert_eq!(sessions, known.collect(), "the leases of sessions");
+        assert_eq!(
+            waiting,
+            self.waiting.values().sum::<u64>(),
+            "leases that wait at their workers"
+        );
+    }
+
     /// One lease of the queue waited and does not any more, or the other way round.
     fn recount(&mut self, queue: QueueId, waited: bool, waits: bool) {
         let count = self.waiting.entry(queue).or_default();

@@ -56,10 +56,16 @@ impl Run {
         let worker = self.below(WORKERS);
         let session = format!("s{}", self.lives[worker as usize]);
         let (worker, max) = (format!("w{worker}"), 1 + self.below(3) as usize);
-        let wish =
-            LeaseJobs { worker, session, max, lease_ms: Some(1_000 + self.below(2_000)), ..wish() };
+        let (lease_ms, prefetch) = (Some(1_000 + self.below(2_000)), self.chance(50));
+        let wish = LeaseJobs { worker, session, max, lease_ms, prefetch, ..wish() };
         match self.shard.call(Command::LeaseJobs(Box::new(wish))) {
-            Answer::Leased { jobs, .. } => self.held.extend(jobs),
+            Answer::Leased { jobs, .. } => {
+                let begun: Vec<_> = jobs.iter().map(|job| (job.id, job.token)).collect();
+                if self.chance(50) {
+                    self.shard.call(Command::StartJobs(begun));
+                }
+                self.held.extend(jobs);
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -141,6 +147,7 @@ fn check_that_nothing_leaks(jobs: u64, restarts_every: u64) {
     let mut run = Run { shard, random: 7, held: Vec::new(), lives: [0; WORKERS as usize] };
     for n in 0..jobs {
         run.step(n);
+        run.shard.turn.state.leases.ends();
         if n % restarts_every == restarts_every - 1 {
             run.shard = run.shard.restart();
         }
@@ -178,6 +185,7 @@ fn check_that_nothing_leaks(jobs: u64, restarts_every: u64) {
     ];
     assert_eq!(left(&shard, &firsts), [], "keys that are left, by their first byte");
     assert!(shard.turn.state.limiting.counts_nothing(), "slots are counted without leases");
+    assert!(shard.turn.state.leases.ends().is_empty(), "leases without jobs");
 }
 
 #[test]

@@ -159,7 +159,7 @@ fn a_limit_that_is_deleted_and_comes_again_has_counted_nothing() {
 fn what_limits_are_told_of_is_bounded_by_what_is_looked_at() {
     let (shard, _) = busy(at_once(1));
     let state = &shard.turn.state;
-    let ns = *state.namespace_names.get("default").unwrap();
+    let ns = state.namespaces.named("default").unwrap();
     let told = |looks: usize| {
         let looks = &mut crate::looks::Looks::new(looks);
         let views = state.limit_views(ns, 9, looks);

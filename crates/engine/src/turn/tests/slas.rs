@@ -387,7 +387,7 @@ fn a_level_is_told_of_within_what_may_be_looked_at() {
     }
     shard.advance(60_000);
     let state = &shard.turn.state;
-    let ns = *state.namespace_names.get("default").unwrap();
+    let ns = state.namespaces.named("default").unwrap();
     let late = |looks: usize| {
         let looks = &mut crate::looks::Looks::new(looks);
         state.sla_views(ns, 9, shard.clock.wall, looks)[0].late
