@@ -12,7 +12,8 @@
 /// | 3 | fields behind tags; one number everywhere |
 /// | 4 | schedules, unique keys, limits, gates, holds, messages, streams; bodies of several |
 /// | 5 | transactions, policies, triggers, compaction, accounts; versions of kinds |
-pub const LEVEL: u8 = 5;
+/// | 6 | several limits of a job, limits that change in slices; moves of messages |
+pub const LEVEL: u8 = 6;
 
 /// Says which levels are at odds, and what to do about it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

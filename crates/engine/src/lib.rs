@@ -117,7 +117,7 @@ pub use stream::{
     TransactionCommand, TransactionMark, TransactionRefusal, TransactionStamp, TransactionView,
     Trigger, TriggerCommand, TriggerEvent, appends_of, partition_of,
 };
-pub use tenant::{TenantWeight, TenantsView};
+pub use tenant::{TenantTotals, TenantWeight};
 pub use timer::Subject;
 pub use turn::{QueueStats, Recovery, ReplayFault, SealedGroup, ShardStats, StatsCursor, Turn};
 pub use unique::{

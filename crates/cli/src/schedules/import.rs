@@ -124,11 +124,14 @@ pub(super) async fn execute(
     format: Format,
 ) -> anyhow::Result<ExitCode> {
     let text = text_of(&args.file)?;
-    let known = all(client).await?;
+    let found = found_in(args, &text);
+    // Refused lines are told without a server, too.
+    let is_sound = found.iter().all(Result::is_ok);
+    let known = if is_sound { all(client).await? } else { Known::new() };
     let file_name = args.file.file_name().and_then(|it| it.to_str()).unwrap_or("import");
     let source = args.source.as_deref().unwrap_or(file_name);
     let (mut wanted, mut refused) = (Vec::new(), 0);
-    for one in found_in(args, &text) {
+    for one in found {
         match one {
             Ok(Read::Passed(line, why)) => say(line, &why),
             Err(fault) => {
@@ -207,10 +210,9 @@ async fn apply(
     if wanted.is_empty() && !gone.is_empty() {
         let all = count(gone.len() as u64, "schedule");
         let shown = args.file.display();
-        let message =
-            format!("{shown} has no schedules: nothing is changed, {all} of {source} kept");
+        let message = format!("{shown} has no schedules: nothing is changed");
         return Err(Failure::new(Kind::Refused, message)
-            .hint("where that is meant: longshore schedules delete NAME")
+            .hint(format!("to remove the {all} of {source}: longshore schedules delete NAME"))
             .into());
     }
     let will = if args.dry_run { "would" } else { "will" };

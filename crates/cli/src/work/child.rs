@@ -2,8 +2,9 @@
 //! that is kept, and its end. It knows no job and no server.
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, DirBuilder};
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -162,7 +163,12 @@ struct Flag<'a>(Option<&'a Path>);
 impl Flag<'_> {
     /// Whether it stands there. Where it could not be made, the next heartbeat asks again.
     fn raise(&self) -> bool {
-        self.0.is_none_or(|path| fs::write(path, b"").is_ok())
+        let Some(path) = self.0 else { return true };
+        // Folders of temporary files are cleaned of what was not used for days.
+        if let Some(folder) = path.parent().filter(|folder| !folder.exists()) {
+            let _ = DirBuilder::new().mode(0o700).create(folder);
+        }
+        fs::write(path, b"").is_ok()
     }
 }
 

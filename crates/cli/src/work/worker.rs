@@ -83,10 +83,21 @@ struct InHand {
     beating: bool,
     /// The lease is not ours any more: the end of the run does not count.
     lost: bool,
+    /// Where it went on from.
+    cursor: Option<String>,
     /// Why it is to be interrupted.
     interrupt: Option<String>,
     /// It has ended, and where another one goes on is being saved.
     saving: bool,
+}
+
+impl InHand {
+    /// Whether it would begin again at once, at the same place, for ever.
+    fn stands_still(&self, verdict: &Verdict) -> bool {
+        let Verdict::Interrupt(cursor) = verdict else { return false };
+        let moved = cursor.as_ref().is_some_and(|it| Some(it.get()) != self.cursor.as_deref());
+        self.interrupt.is_none() && !self.saving && !moved
+    }
 }
 
 enum Event {
@@ -126,6 +137,8 @@ struct Worker<R> {
     /// When running jobs are to be stopped; the worker takes no more.
     drain_until: Option<Instant>,
     away: bool,
+    /// The time to drain has passed once.
+    overdue: bool,
     /// Runs could not be begun lately.
     short: Option<Shortage>,
     events: UnboundedSender<Event>,
@@ -156,6 +169,7 @@ pub(crate) async fn run<R: Runner>(
         settling: None,
         drain_until: None,
         away: false,
+        overdue: false,
         short: None,
         events: sender,
     };
@@ -397,6 +411,7 @@ impl<R: Runner> Worker<R> {
             next_beat: Instant::now() + beat_after(job.lease),
             beating: false,
             lost: false,
+            cursor: job.cursor.clone(),
             interrupt: None,
             saving: false,
         };
@@ -411,7 +426,11 @@ impl<R: Runner> Worker<R> {
         });
     }
 
-    fn on_ran(&mut self, key: Key, verdict: Verdict) {
+    fn on_ran(&mut self, key: Key, mut verdict: Verdict) {
+        if self.in_hand.get(&key).is_some_and(|in_hand| in_hand.stands_still(&verdict)) {
+            let why = "it ended as interrupted, but nobody asked, and it came no further";
+            verdict = Verdict::failed("interrupted", why);
+        }
         if let Verdict::Interrupt(Some(cursor)) = &verdict
             && let Some(in_hand) = self.in_hand.get_mut(&key).filter(|in_hand| !in_hand.lost)
         {
@@ -498,8 +517,10 @@ impl<R: Runner> Worker<R> {
             for in_hand in self.in_hand.values() {
                 in_hand.stop.send_replace(Stop::Gently(KILL_AFTER));
             }
-            // The server is away: these go on from where they were saved last.
-            let saving = self.in_hand.iter().filter(|(_, in_hand)| in_hand.saving);
+            // Where the server is away, or stays silent: these go on from where they were saved
+            // last.
+            let over = self.away || std::mem::replace(&mut self.overdue, true);
+            let saving = self.in_hand.iter().filter(|(_, in_hand)| over && in_hand.saving);
             for key in saving.map(|(key, _)| *key).collect::<Vec<_>>() {
                 self.on_ran(key, Verdict::Interrupt(None));
             }

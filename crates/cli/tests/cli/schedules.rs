@@ -112,7 +112,10 @@ fn what_another_source_put_is_not_pruned() {
     let list = server.run(&["schedules", "list"]).good();
     assert!(list.contains("cancel_orders") && !list.contains("digest"), "{list}");
     let empty = import("mail-2", "# to be filled in\n", &mail).bad(4);
-    assert!(empty.contains("no schedules") && empty.contains("1 schedule of mail kept"), "{empty}");
+    assert!(
+        empty.contains("nothing is changed") && empty.contains("the 1 schedule of mail"),
+        "{empty}"
+    );
     assert!(server.run(&["schedules", "list"]).good().contains("report"));
 }
 

@@ -10,6 +10,7 @@ use crate::level::LEVEL;
 use crate::message::FIRST_EXCHANGE;
 use crate::queue::GoneTotals;
 use crate::schedule::ScheduleTotals;
+use crate::tenant::TenantTotals;
 use crate::wire::wire_struct;
 
 const FIRST_STREAM: StreamId = StreamId(1);
@@ -58,6 +59,8 @@ wire_struct! {
         pub(crate) last_answer: u64 = 92,
         /// Answers up to this one are kept no longer.
         pub(crate) answers_forgotten: u64 = 93,
+        /// Its tenants.
+        pub(crate) tenants: TenantTotals = 170,
         /// The next stream's number.
         pub(crate) next_stream: StreamId = 200 default FIRST_STREAM,
         /// The next partition's number.
@@ -89,6 +92,7 @@ impl Meta {
         audit_forgotten: 0,
         last_answer: 0,
         answers_forgotten: 0,
+        tenants: TenantTotals::NONE,
         next_stream: FIRST_STREAM,
         next_partition: FIRST_PARTITION,
         next_producer: 1,

@@ -90,6 +90,9 @@ impl State {
         let of = (queue, job.urgency());
         let mut turn = self.tenant_turn(ns, of, tenant);
         turn.jobs += 1;
+        let totals = &mut self.meta_mut().tenants;
+        totals.jobs += 1;
+        totals.tenants += u64::from(turn.jobs == 1);
         self.put(&keys::tenant(ns, of, tenant), &turn);
     }
 
@@ -99,6 +102,9 @@ impl State {
         let of = (self.queue_of(ns, job), job.urgency());
         let mut turn = self.tenant_turn(ns, of, tenant);
         count::take(&mut turn.jobs, 1, "jobs of a tenant");
+        let totals = &mut self.meta_mut().tenants;
+        count::take(&mut totals.jobs, 1, "jobs of tenants");
+        count::take(&mut totals.tenants, u64::from(turn.jobs == 0), "tenants");
         let key = keys::tenant(ns, of, tenant);
         if turn.jobs == 0 {
             self.remove(&key);

@@ -5,10 +5,8 @@
 //! job costs one (Shreedhar and Varghese 1995), whose list of tenants is the lane itself.
 
 mod line;
-mod told;
 mod weight;
 
-pub use told::TenantsView;
 pub(crate) use weight::check_weights;
 
 use crate::ids::TimeMs;
@@ -22,6 +20,21 @@ pub(crate) const WEIGHT_MAX: u32 = 1000;
 
 /// The first of all places that turns have: those of jobs are below.
 const TURNS: u64 = 1 << 63;
+
+wire_struct! {
+    /// The tenants of a shard.
+    #[derive(Copy, Default)]
+    pub struct TenantTotals {
+        /// Tenants with jobs that have not ended, each once per queue and urgency.
+        pub tenants: u64,
+        /// Their jobs.
+        pub jobs: u64,
+    }
+}
+
+impl TenantTotals {
+    pub(crate) const NONE: Self = Self { tenants: 0, jobs: 0 };
+}
 
 wire_struct! {
     /// How many jobs of a tenant start in one of its turns.

@@ -45,11 +45,6 @@ pub(crate) fn check_weights(limits: &Limits, weights: &[TenantWeight]) -> Result
     Ok(())
 }
 
-/// Whether a queue names the tenant.
-pub(super) fn is_weighted(weights: &[TenantWeight], tenant: &str) -> bool {
-    weights.binary_search_by(|it| it.tenant.as_str().cmp(tenant)).is_ok()
-}
-
 /// The weight of a tenant.
 pub(super) fn weight_of(weights: &[TenantWeight], tenant: &str) -> u32 {
     let found = weights.binary_search_by(|it| it.tenant.as_str().cmp(tenant));

@@ -12,7 +12,7 @@ use crate::queue::GoneTotals;
 use crate::schedule::ScheduleTotals;
 use crate::sla::{SLA_LOOKS, SlaView};
 use crate::state::{Namespace, NamespaceSlot};
-use crate::tenant::TenantsView;
+use crate::tenant::TenantTotals;
 use crate::unique::UniqueConflicts;
 
 /// Limits, and service levels, of which figures are told.
@@ -57,7 +57,7 @@ pub struct ShardStats {
     /// Limits with their namespaces, some of very many; none where a part is told that follows.
     pub limits: Vec<(String, LimitView)>,
     /// Tenants by their namespaces, likewise.
-    pub tenants: Vec<(String, TenantsView)>,
+    pub tenants: TenantTotals,
     /// Jobs with a tenant that were handed out, since the start.
     pub tenanted_started: u64,
     /// What requests met whose jobs had another one's key, since the start.
@@ -110,7 +110,7 @@ impl Turn {
             gates: self.state.gating.totals(),
             holds: self.state.holds.total(),
             limits: Vec::new(),
-            tenants: Vec::new(),
+            tenants: self.state.meta.tenants,
             tenanted_started: self.tenanted_started,
             conflicts: self.conflicts,
             slas: Vec::new(),
@@ -132,7 +132,6 @@ impl Turn {
             None => {
                 self.tell_named(&mut stats, now);
                 stats.kinds = self.kinds_at_work();
-                stats.tenants = self.state.tenant_views();
                 self.tell_namespaces(&mut stats, None, limit);
                 None
             }

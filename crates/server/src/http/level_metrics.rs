@@ -8,7 +8,6 @@ use longshore_engine::{KindView, LimitRule, LimitView, ShardStats, SlaView};
 use longshore_node::Unavailable;
 
 use super::metrics::Page;
-use super::series::OTHER;
 use super::sla_view::sla;
 use crate::api::SlaWindowRecord;
 
@@ -122,30 +121,31 @@ fn conflicts(page: &mut Page, stats: Stats<'_>) {
     }
 }
 
-/// Tenants: how many, and the jobs of those that their queues give a weight.
+/// Tenants: how many there are, and their jobs.
 fn tenants(page: &mut Page, stats: Stats<'_>) {
-    let all = || stats.iter().flatten().flat_map(|shard| &shard.tenants);
-    if all().next().is_some() {
-        let name = "longshore_tenants";
-        page.head(name, "gauge", "Tenants with jobs that have not ended, up to 1000.");
-        for (namespace, view) in all() {
-            page.sample(name, &[("namespace", namespace)], view.count);
-        }
-        let name = "longshore_tenant_jobs";
-        let about = "Jobs that have not ended of a tenant with a weight, and of all others.";
-        page.head(name, "gauge", about);
-        for (namespace, view) in all() {
-            let weighted = view.weighted.iter().map(|(tenant, jobs)| (tenant.as_str(), *jobs));
-            for (tenant, jobs) in weighted.chain([(OTHER, view.others)]) {
-                page.sample(name, &[("namespace", namespace), ("tenant", tenant)], jobs);
+    let metrics: [(&str, &str, &str, fn(&ShardStats) -> u64); 3] = [
+        (
+            "longshore_tenants",
+            "gauge",
+            "Tenants with jobs that have not ended, each once per queue and priority.",
+            |shard| shard.tenants.tenants,
+        ),
+        ("longshore_tenant_jobs", "gauge", "Jobs of tenants that have not ended.", |shard| {
+            shard.tenants.jobs
+        }),
+        (
+            "longshore_tenant_jobs_started_total",
+            "counter",
+            "Jobs with a tenant that were handed out, since the start.",
+            |shard| shard.tenanted_started,
+        ),
+    ];
+    for (name, sort, about, value) in metrics {
+        page.head(name, sort, about);
+        for (index, shard) in stats.iter().enumerate() {
+            if let Ok(shard) = shard {
+                page.sample(name, &[("shard", &index.to_string())], value(shard));
             }
-        }
-    }
-    let name = "longshore_tenant_jobs_started_total";
-    page.head(name, "counter", "Jobs with a tenant that were handed out, since the start.");
-    for (index, shard) in stats.iter().enumerate() {
-        if let Ok(shard) = shard {
-            page.sample(name, &[("shard", &index.to_string())], shard.tenanted_started);
         }
     }
 }
