@@ -396,7 +396,7 @@ async fn letters_are_moved_back_or_elsewhere() {
         (json!({"to_queue": "nowhere"}), 404, "queue_unknown"),
         (json!({"to_queue": "jobs"}), 409, "queue_type_refused"),
         (json!({"to_exchange": "nowhere"}), 404, "exchange_unknown"),
-        (json!({"to_exchange": "inner"}), 409, "exchange_internal"),
+        (json!({"to_exchange": "inner"}), 403, "exchange_internal"),
     ] {
         for path in [path, &format!("{path}?dry_run=true")] {
             client.post(path, &body.to_string()).await.refused(status, code);
