@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 use anyhow::{Context, Result};
-use longshore_amqp::codec::methods::{BasicPublish, ConfirmSelect, QueueDeclare};
+use longshore_amqp::codec::methods::{BasicPublish, ConfirmSelect, QueueDeclare, QueueDelete};
 use longshore_amqp::codec::{
     Method, Properties, Short, Table, Value, write_body, write_header, write_method,
 };
@@ -15,6 +15,7 @@ use longshore_tests::amqp::Connection;
 use longshore_tests::server::{Server, binary};
 use longshore_tests::skip::skip;
 use longshore_tests::wait;
+use rustix::process::Signal;
 
 /// Where Debian puts its programs.
 const RABBITMQ: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
@@ -75,7 +76,12 @@ fn said(output: &Output) -> String {
 }
 
 fn start(folder: &Path, name: &str) -> Result<(Server, String)> {
-    let server = Server::start_with(&folder.join(name), &["--amqp", "127.0.0.1:0"])?;
+    start_with(folder, name, &[])
+}
+
+fn start_with(folder: &Path, name: &str, more: &[&str]) -> Result<(Server, String)> {
+    let server =
+        Server::start_with(&folder.join(name), &[&["--amqp", "127.0.0.1:0"], more].concat())?;
     let amqp = server.next_address("amqp")?;
     Ok((server, amqp))
 }
@@ -141,6 +147,191 @@ fn another_longshore_is_moved_over() {
     let folder = tempfile::tempdir().unwrap();
     let (_from, amqp) = start(folder.path(), "from").unwrap();
     moves_all(folder.path(), &amqp).unwrap();
+}
+
+/// A message with that body and with a header of so many bytes.
+fn publish(client: &mut Connection, queue: &str, body: &str, header_bytes: usize) -> Result<()> {
+    let headers = Table::of([("own", Value::text(&"h".repeat(header_bytes)))]);
+    let properties = Properties { headers: Some(headers), ..Properties::default() };
+    let mut out = Vec::new();
+    let publish = BasicPublish { routing_key: Short::cut(queue), ..BasicPublish::default() };
+    write_method(&mut out, 1, &publish.into());
+    write_header(&mut out, 1, body.len() as u64, &properties.to_bytes());
+    write_body(&mut out, 1, 131_072, body.as_bytes());
+    client.send(&out)
+}
+
+/// What a command says that ends well.
+fn longshore(server: &Server, words: &[&str]) -> String {
+    let mut command = Command::new(binary().unwrap());
+    let output = command.args(words).args(["--server", &server.address]).output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    said(&output)
+}
+
+/// How many messages are left in a queue once nobody has any of them.
+fn left(server: &Server, queue: &str) -> Result<usize> {
+    wait::until("what was not acked is back", || {
+        let told = server.client().get(&format!("/v1/queues/{queue}"));
+        let told = told.map_err(|trouble| anyhow::anyhow!("{trouble:?}"))?.body;
+        let messages = &told["messages"];
+        let unsettled = messages["unsettled"].as_u64().context("no unsettled")?;
+        let ready = messages["ready"].as_u64().context("no ready")?;
+        Ok((unsettled == 0).then_some(ready as usize))
+    })
+}
+
+/// What was confirmed is acked there, also where a queue is full in the end.
+#[test]
+fn a_full_queue_ends_it_and_nothing_comes_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let (from, from_amqp) = start(folder.path(), "from").unwrap();
+    let (to, amqp) = start(folder.path(), "to").unwrap();
+    fill(&from_amqp, "mails", 300).unwrap();
+    let arguments = Table::of([
+        ("x-max-length", Value::I32(50)),
+        ("x-overflow", Value::text("reject-publish")),
+    ]);
+    let narrow = QueueDeclare { arguments, ..durable("mails") };
+    Connection::with_channel(&amqp).unwrap().declare(narrow).unwrap();
+    let output = shovel(&from_amqp, &to, &amqp, &["--queue", "mails"]).unwrap().output().unwrap();
+    assert_eq!(output.status.code(), Some(4), "{}", said(&output));
+    assert!(said(&output).contains("it is full"), "{}", said(&output));
+    assert_eq!(numbers(&to, "mails").unwrap().1, 50, "{}", said(&output));
+    assert_eq!(left(&from, "mails").unwrap(), 250, "{}", said(&output));
+}
+
+/// One queue that fails ends the others in order, and so does a signal.
+#[test]
+fn a_stop_acks_what_was_confirmed() {
+    const MESSAGES: usize = 5000;
+    let folder = tempfile::tempdir().unwrap();
+    let (from, from_amqp) = start(folder.path(), "from").unwrap();
+    let (to, amqp) = start(folder.path(), "to").unwrap();
+    for queue in ["mails", "others"] {
+        fill(&from_amqp, queue, MESSAGES).unwrap();
+        Connection::with_channel(&amqp).unwrap().declare(durable(queue)).unwrap();
+    }
+    let some_came = |queue: &str, more: usize| {
+        wait::until("some messages come", || Ok((numbers(&to, queue)?.1 > more).then_some(())))
+    };
+    let begin = |queues: &[&str]| {
+        let more = [&["--follow", "--ahead", "50"], queues].concat();
+        shovel(&from_amqp, &to, &amqp, &more).unwrap().spawn().unwrap()
+    };
+    let mut moving = begin(&["--queue", "mails"]);
+    some_came("mails", 0).unwrap();
+    longshore_tests::server::signal(moving.id(), Signal::TERM).unwrap();
+    assert!(moving.wait().unwrap().success());
+    let (found, all) = numbers(&to, "mails").unwrap();
+    assert_eq!((found.len(), all + left(&from, "mails").unwrap()), (all, MESSAGES));
+
+    let moving = begin(&["--queue", "others", "--queue", "mails"]);
+    some_came("others", 0).unwrap();
+    let mut gone = Connection::with_channel(&amqp).unwrap();
+    let delete = QueueDelete { queue: Short::cut("mails"), ..QueueDelete::default() };
+    gone.say(1, delete).unwrap();
+    gone.wait_for(|method| matches!(method, Method::QueueDeleteOk(_))).unwrap();
+    // Where all of it had been moved already, the queue is missed with the next message.
+    fill(&from_amqp, "mails", 1).unwrap();
+    let output = moving.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(4), "{}", said(&output));
+    let (found, all) = numbers(&to, "others").unwrap();
+    assert_eq!((found.len(), all + left(&from, "others").unwrap()), (all, MESSAGES));
+}
+
+/// Messages that do not fit stay, more of them than may be on their way; the others are moved.
+#[test]
+fn what_does_not_fit_stays_and_does_not_block_its_queue() {
+    let folder = tempfile::tempdir().unwrap();
+    let (from, from_amqp) = start(folder.path(), "from").unwrap();
+    let bounds = ["--set", "amqp.message_bytes_max=64KiB", "--set", "amqp.frame_bytes_max=4KiB"];
+    let (to, amqp) = start_with(folder.path(), "to", &bounds).unwrap();
+    let mut there = Connection::with_channel(&from_amqp).unwrap();
+    there.declare(durable("mails")).unwrap();
+    for _ in 0..5 {
+        publish(&mut there, "mails", &"b".repeat(70_000), 0).unwrap();
+        publish(&mut there, "mails", "0", 5000).unwrap();
+    }
+    // It fits without the headers that are added.
+    publish(&mut there, "mails", "1", 4000).unwrap();
+    for number in 2..10 {
+        publish(&mut there, "mails", &number.to_string(), 0).unwrap();
+    }
+    // It is answered behind what was published.
+    there.declare(durable("mails")).unwrap();
+    longshore(&to, &["queues", "set", "mails", "{\"messages\":{}}"]);
+    let more = ["--queue", "mails", "--ahead", "2"];
+    let output = shovel(&from_amqp, &to, &amqp, &more).unwrap().output().unwrap();
+    assert_eq!(output.status.code(), Some(4), "{}", said(&output));
+    for part in ["10 messages stayed", "70,000 bytes with routing key \"mails\"", "65536 bytes"] {
+        assert!(said(&output).contains(part), "{part}: {}", said(&output));
+    }
+    assert_eq!(numbers(&to, "mails").unwrap(), ((1..10).collect(), 9));
+    assert_eq!(left(&from, "mails").unwrap(), 10);
+}
+
+/// A proxy is another name of a server that no comparison of addresses sees through.
+fn proxy(to: &str) -> Result<String> {
+    let (listener, to) = (TcpListener::bind("127.0.0.1:0")?, to.to_owned());
+    let address = listener.local_addr()?.to_string();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (near, far) = (stream?, std::net::TcpStream::connect(&to)?);
+            for (mut from, mut to) in [(near.try_clone()?, far.try_clone()?), (far, near)] {
+                std::thread::spawn(move || {
+                    let _ = std::io::copy(&mut from, &mut to);
+                    let _ = to.shutdown(std::net::Shutdown::Write);
+                });
+            }
+        }
+        Ok::<_, std::io::Error>(())
+    });
+    Ok(address)
+}
+
+#[test]
+fn a_server_is_not_moved_into_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let (server, amqp) = start(folder.path(), "both").unwrap();
+    fill(&amqp, "mails", 30).unwrap();
+    let by_name = amqp.replace("127.0.0.1", "localhost");
+    let more = ["--queue", "mails", "--follow"];
+    let output = shovel(&by_name, &server, &amqp, &more).unwrap().output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    let by_proxy = proxy(&amqp).unwrap();
+    let output = shovel(&by_proxy, &server, &amqp, &more).unwrap().output().unwrap();
+    assert_eq!(output.status.code(), Some(4), "{}", said(&output));
+    assert!(said(&output).contains("came back"), "{}", said(&output));
+    assert_eq!(left(&server, "mails").unwrap(), 30);
+}
+
+/// The queues of the namespace of `--to` are looked for; what is refused is told as it is.
+#[test]
+fn queues_are_looked_for_where_messages_go() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_from, from_amqp) = start(folder.path(), "from").unwrap();
+    let (to, amqp) = start(folder.path(), "to").unwrap();
+    fill(&from_amqp, "mails", 3).unwrap();
+    let mut owner = Connection::with_channel(&from_amqp).unwrap();
+    owner.declare(QueueDeclare { exclusive: true, ..durable("own") }).unwrap();
+    longshore(&to, &["namespaces", "create", "shop"]);
+    for queue in ["mails", "own"] {
+        longshore(&to, &["-n", "shop", "queues", "set", queue, "{\"messages\":{}}"]);
+    }
+    let output = shovel(&from_amqp, &to, &format!("{amqp}/shop"), &[]).unwrap().output().unwrap();
+    assert!(said(&output).contains("mails: 3 messages"), "{}", said(&output));
+    assert!(said(&output).contains("own is left out"), "{}", said(&output));
+    assert!(said(&output).contains("RESOURCE_LOCKED"), "{}", said(&output));
+    assert!(said(&output).contains("AMQP does not list queues"), "{}", said(&output));
+    assert_eq!(output.status.code(), Some(4), "{}", said(&output));
+    assert!(longshore(&to, &["-n", "shop", "queues", "show", "mails"]).contains('3'));
+
+    let mut owner = Connection::with_channel(&amqp).unwrap();
+    owner.declare(QueueDeclare { exclusive: true, ..durable("mails") }).unwrap();
+    let more = ["--queue", "mails"];
+    let output = shovel(&from_amqp, &to, &amqp, &more).unwrap().output().unwrap();
+    assert!(said(&output).contains("RESOURCE_LOCKED"), "{}", said(&output));
 }
 
 /// Debian's `RabbitMQ`. Ended when it is dropped.

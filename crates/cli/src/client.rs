@@ -73,6 +73,13 @@ impl Client {
         Self { target, namespace: None, authorization: None, idle: Mutex::new(None) }
     }
 
+    /// The same in another namespace.
+    #[must_use]
+    pub(crate) fn within(self, namespace: &str) -> Self {
+        let namespace = Some(namespace).filter(|name| *name != "default").map(str::to_owned);
+        Self { namespace, ..self }
+    }
+
     /// The same with a token, where there is one.
     #[must_use]
     pub(crate) fn with_token(self, token: Option<&str>) -> Self {

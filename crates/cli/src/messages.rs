@@ -462,18 +462,16 @@ pub(crate) async fn consume(args: ConsumeArgs, context: &Context) -> anyhow::Res
 pub(crate) async fn peek(args: PeekArgs, context: &Context) -> anyhow::Result<ExitCode> {
     let client = context.client()?;
     let mut table = Table::new(&["id", "exchange", "key", "published", "body"]);
-    let (mut left, mut examined, mut cursor) = (args.limit.max(1), 0, None);
+    let mut all = MessageList { messages: Vec::new(), examined: None, next: None };
+    let mut left = args.limit.max(1);
     loop {
         let limit = left.to_string();
         let mut parameters = args.meant.parameters();
-        parameters.extend([("limit", Some(limit)), ("cursor", cursor)]);
+        parameters.extend([("limit", Some(limit)), ("cursor", all.next.take())]);
         let given: Vec<_> = parameters.iter().map(|(name, it)| (*name, it.as_deref())).collect();
         let path = format!("/messages{}", query(&given));
         let body = client.get(&queue_path(&client, &args.queue, &path)).await?;
         let page: MessageList = read(&body)?;
-        if context.format == Format::Json {
-            output::json_text(&body)?;
-        }
         for message in &page.messages {
             table.row(&[
                 message.id.clone(),
@@ -484,16 +482,20 @@ pub(crate) async fn peek(args: PeekArgs, context: &Context) -> anyhow::Result<Ex
             ]);
         }
         left = left.saturating_sub(page.messages.len());
-        examined += page.examined.unwrap_or(0);
-        cursor = page.next;
+        all.examined = page.examined.map(|more| more + all.examined.unwrap_or(0));
+        all.messages.extend(page.messages);
+        all.next = page.next;
         // A page may end before it is full.
-        if cursor.is_none() || left == 0 {
+        if all.next.is_none() || left == 0 {
             break;
         }
     }
     if context.format == Format::Json {
+        // One document, whatever the number of pages.
+        output::json_text(&serde_json::to_vec(&all)?)?;
         return Ok(ExitCode::SUCCESS);
     }
+    let examined = all.examined.unwrap_or(0);
     if table.is_empty() && examined > 0 {
         note(&format!("none of {} is so", count(examined, "message")));
     } else if table.is_empty() {

@@ -39,12 +39,16 @@ impl Session {
             ]
             .map(capability),
         );
+        let message_bytes_max = self.settings.message_bytes_max;
+        let message_bytes_max = i64::try_from(message_bytes_max).unwrap_or(i64::MAX);
         let server_properties = Table::of([
             ("capabilities", Value::Table(capabilities)),
             ("cluster_name", Value::text("longshore")),
             ("copyright", Value::text("The Longshore authors")),
             ("information", Value::text("Licensed under the Apache License 2.0.")),
             ("longshore_version", Value::text(self.settings.version)),
+            // What is larger is refused: `longshore shovel` leaves it where it is.
+            ("message_bytes_max", Value::I64(message_bytes_max)),
             ("platform", Value::text("Rust")),
             ("product", Value::text("Longshore")),
             ("version", Value::text(RABBITMQ_VERSION)),

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use longshore_amqp::codec::methods::{
     ChannelClose, ConnectionClose, ConnectionStartOk, ConnectionTuneOk,
 };
-use longshore_amqp::codec::{FrameKind, Method, PROTOCOL_HEADER, Table};
+use longshore_amqp::codec::{FrameKind, Method, PROTOCOL_HEADER, Table, Value};
 use longshore_amqp::{Ask, End, Unanswered};
 use longshore_engine::{MessageAnswer, MessageCommand, Rejection};
 
@@ -23,6 +23,9 @@ fn a_client_is_greeted_and_told_what_the_server_can() {
     for name in ["capabilities", "product", "version", "longshore_version", "platform"] {
         assert!(start.server_properties.get(name).is_some(), "{name}");
     }
+    // `longshore shovel` goes by it.
+    let bytes = start.server_properties.get("message_bytes_max");
+    assert_eq!(bytes, Some(Value::I64(1 << 20)));
 }
 
 #[test]

@@ -46,6 +46,9 @@ impl FromStr for Address {
         let has_port = host.rsplit_once(':').is_some_and(|(_, port)| {
             !port.is_empty() && port.bytes().all(|it| it.is_ascii_digit())
         });
+        if !has_port && host.contains(':') && !host.ends_with(']') {
+            return Err(format!("the port of \"{host}\" is not a number"));
+        }
         let host = if has_port { host.to_owned() } else { format!("{host}:5672") };
         let vhost = if vhost.is_empty() { "/".to_owned() } else { decoded(vhost)? };
         Ok(Self { host, user: decoded(user)?, password: decoded(password)?, vhost })

@@ -30,8 +30,18 @@ const FRAME_MAX: u32 = 131_072;
 /// Between two signs of life; twice that without any is the end.
 const HEARTBEAT_S: u16 = 30;
 
-/// For an answer while a connection is opened.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Bytes of a body that is sent, where the other end does not say what it takes: the most that
+/// `RabbitMQ` takes unless it is told otherwise.
+const BODY_BYTES_MAX: u64 = 128 << 20;
+
+/// Where a Longshore says it.
+const BODY_BYTES_PROPERTY: &str = "message_bytes_max";
+
+/// The reply code of what is not there.
+const NOT_FOUND: u16 = 404;
+
+/// For an answer while a connection is opened or closed.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What comes.
 #[derive(Debug)]
@@ -56,6 +66,17 @@ pub(super) struct Outgoing {
 pub(super) struct Peer {
     pub(super) incoming: Incoming,
     pub(super) outgoing: Outgoing,
+    /// Bytes of a body that it takes.
+    pub(super) body_bytes_max: u64,
+}
+
+/// What there is of a queue.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Found {
+    There,
+    NotThere,
+    /// Nobody knows, for it may not be asked: what was said to that.
+    Refused(String),
 }
 
 impl Incoming {
@@ -139,8 +160,14 @@ impl Peer {
         let frame_max = FRAME_MAX as usize;
         let incoming = Incoming { address: address.clone(), read, bytes, frame_max, heard };
         let outgoing = Outgoing { address: address.clone(), write, out: PROTOCOL_HEADER.to_vec() };
-        let mut peer = Self { incoming, outgoing };
-        peer.until(|method| matches!(method, Method::ConnectionStart(_))).await?;
+        let mut peer = Self { incoming, outgoing, body_bytes_max: BODY_BYTES_MAX };
+        let start = peer.until(|method| matches!(method, Method::ConnectionStart(_))).await?;
+        if let Method::ConnectionStart(start) = start
+            && let Some(bytes) = start.server_properties.get(BODY_BYTES_PROPERTY)
+            && let Some(bytes) = bytes.as_int().and_then(|it| u64::try_from(it).ok())
+        {
+            peer.body_bytes_max = bytes.min(BODY_BYTES_MAX);
+        }
         let able = ["publisher_confirms", "consumer_cancel_notify", "basic.nack"];
         let able = Table::of(able.map(|name| (name, Value::Bool(true))));
         let properties =
@@ -192,32 +219,46 @@ impl Peer {
         }
     }
 
-    /// Ends the connection once the other end has heard all.
-    pub(super) async fn close(mut self) -> Result<(), Failure> {
+    /// Ends the connection once the other end has heard all, which may take so long.
+    pub(super) async fn close(mut self, patience: Duration) -> Result<(), Failure> {
         self.outgoing.say(0, ConnectionClose { reply_code: 200, ..ConnectionClose::default() });
         let address = self.incoming.address.clone();
         let ended = self.until(|method| matches!(method, Method::ConnectionCloseOk(_)));
-        let ended = timeout(PATIENCE, ended).await;
+        let ended = timeout(patience, ended).await;
         ended.map_err(|_| broken(&address, "it does not answer"))?.map(drop)
     }
 
-    /// Whether a queue is there that this account may look at. The channel is open afterwards.
-    pub(super) async fn has_queue(&mut self, queue: &str) -> Result<bool, Failure> {
+    /// Looks for a queue. The channel is open afterwards.
+    pub(super) async fn find(&mut self, queue: &str) -> Result<Found, Failure> {
+        let address = self.incoming.address.clone();
+        let found = timeout(PATIENCE, self.find_whole(queue)).await;
+        found.map_err(|_| broken(&address, "it does not answer"))?
+    }
+
+    async fn find_whole(&mut self, queue: &str) -> Result<Found, Failure> {
         self.outgoing.say(CHANNEL, passive(queue));
         while !self.outgoing.out.is_empty() {
             self.outgoing.send_some().await?;
         }
         loop {
             while let Some(frame) = self.incoming.next()? {
-                if frame.kind != FrameKind::Method || frame.channel != CHANNEL {
+                // A method of the connection that ends it is an error.
+                if frame.channel != CHANNEL {
+                    self.incoming.method(frame)?;
+                    continue;
+                }
+                if frame.kind != FrameKind::Method {
                     continue;
                 }
                 match Method::read(frame.payload) {
-                    Ok(Method::QueueDeclareOk(_)) => return Ok(true),
-                    Ok(Method::ChannelClose(_)) => {
+                    Ok(Method::QueueDeclareOk(_)) => return Ok(Found::There),
+                    Ok(Method::ChannelClose(close)) => {
                         self.outgoing.say(CHANNEL, ChannelCloseOk {});
                         self.open_channel().await?;
-                        return Ok(false);
+                        return Ok(match close.reply_code {
+                            NOT_FOUND => Found::NotThere,
+                            _ => Found::Refused(text(&close.reply_text).to_owned()),
+                        });
                     }
                     _ => {}
                 }

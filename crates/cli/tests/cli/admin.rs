@@ -99,7 +99,7 @@ fn dead_jobs_are_counted_retried_and_purged() {
 #[test]
 fn messages_are_looked_for_and_moved() {
     let server = Server::start();
-    for queue in ["graves", "work"] {
+    for queue in ["graves", "work", "big"] {
         server.run(&["queues", "set", queue, "{\"messages\": {}}"]).good();
     }
     for (body, tenant) in [("one", "tenant=acme"), ("two", "tenant=acme"), ("three", "tenant=b")] {
@@ -109,6 +109,13 @@ fn messages_are_looked_for_and_moved() {
     assert!(said.contains("two") && !said.contains("three"), "{said}");
     let said = server.run(&["peek", "graves", "--match", "four"]);
     assert_eq!((said.code, said.err.trim()), (0, "none of 3 messages is so"));
+    // Two pages, and one document.
+    let big = "x".repeat(250_000);
+    for _ in 0..6 {
+        server.run_with(&["publish", "--queue", "big"], &big).good();
+    }
+    let shown = server.run(&["peek", "big", "-o", "json"]).json();
+    assert_eq!(shown["messages"].as_array().unwrap().len(), 6);
     let redrive = |more: &[&str]| {
         let words = ["queues", "redrive", "graves", "--header", "tenant=acme", "--to", "work"];
         server.run(&[&words[..], more].concat())

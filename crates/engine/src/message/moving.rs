@@ -110,6 +110,23 @@ struct Slice<'a> {
     recorded: usize,
 }
 
+impl MessageMove {
+    /// Refuses what no move can be, whatever there is.
+    pub fn check(&self) -> Result<(), Rejection> {
+        self.filter.check()?;
+        match &self.to {
+            MoveTo::Queue { queue } if *queue == self.queue => {
+                let (value, allowed) = (queue.clone(), "another queue".to_owned());
+                Err(Rejection::ValueRefused { field: "to_queue", value, allowed })
+            }
+            MoveTo::Exchange { routing_key: Some(key), .. } => {
+                super::declare::check_routing_key(key)
+            }
+            MoveTo::Origin | MoveTo::Queue { .. } | MoveTo::Exchange { .. } => Ok(()),
+        }
+    }
+}
+
 impl State {
     /// Refuses a move that cannot be.
     pub(crate) fn check_move(
@@ -121,23 +138,18 @@ impl State {
         if settings.exclusive {
             return Err(Rejection::QueueExclusive { queue: moving.queue.clone() });
         }
-        moving.filter.check()?;
+        moving.check()?;
         match &moving.to {
             MoveTo::Origin => {}
             MoveTo::Queue { queue } => {
                 self.message_queue(ns, queue)?;
-                if *queue == moving.queue {
-                    let (value, allowed) = (queue.clone(), "another queue".to_owned());
-                    return Err(Rejection::ValueRefused { field: "to_queue", value, allowed });
-                }
             }
-            MoveTo::Exchange { exchange, routing_key } => {
+            MoveTo::Exchange { exchange, .. } => {
                 let exchange = self.exchange(ns, exchange)?;
                 if exchange.internal {
                     let exchange = exchange.name.clone();
                     return Err(Rejection::ExchangeInternal { exchange });
                 }
-                routing_key.iter().try_for_each(|key| super::declare::check_routing_key(key))?;
             }
         }
         Ok(())

@@ -381,11 +381,27 @@ async fn letters_are_moved_back_or_elsewhere() {
         json!({"filter": {"reason": "purged"}}),
         json!({"filter": {"headers": {"n": [1]}}}),
         json!({"to_queue": "graves"}),
+        json!({"to_exchange": "amq.topic", "routing_key": "k".repeat(256)}),
     ] {
-        let refused = client.post(path, &body.to_string()).await;
-        assert_eq!(refused.status, 400, "{body}");
+        // Who only asks what would happen hears the same.
+        for path in [path, &format!("{path}?dry_run=true")] {
+            let refused = client.post(path, &body.to_string()).await;
+            assert_eq!(refused.status, 400, "{path} {body}");
+        }
     }
-    client.post(path, "{\"to_queue\":\"nowhere\"}").await.refused(404, "queue_unknown");
+    let internal = json!({"type": "fanout", "internal": true}).to_string();
+    client.put("/v1/exchanges/inner", &internal).await.expect(200);
+    client.put("/v1/queues/jobs", "{}").await.expect(200);
+    for (body, status, code) in [
+        (json!({"to_queue": "nowhere"}), 404, "queue_unknown"),
+        (json!({"to_queue": "jobs"}), 409, "queue_type_refused"),
+        (json!({"to_exchange": "nowhere"}), 404, "exchange_unknown"),
+        (json!({"to_exchange": "inner"}), 403, "exchange_internal"),
+    ] {
+        for path in [path, &format!("{path}?dry_run=true")] {
+            client.post(path, &body.to_string()).await.refused(status, code);
+        }
+    }
     client.post("/v1/queues/nothing/redrive", "").await.refused(404, "queue_unknown");
     server.stop().await;
 }

@@ -2,13 +2,13 @@
 
 use longshore_engine::query;
 use longshore_engine::{
-    MessageAnswer, MessageCommand, MessageEnd, MessageFilter, MessageMove, MoveTo, OperationKind,
-    Reader, TimeMs,
+    Answer, Command, MessageAnswer, MessageCommand, MessageEnd, MessageFilter, MessageMove, MoveTo,
+    OperationKind, Reader, Rejection, TimeMs,
 };
 
 use super::messages::{ask_messages, odd};
 use super::{ok, operations};
-use crate::access::of_operation;
+use crate::access::needs_of;
 use crate::api::{InstantText, MessageFilterBody, RedriveRequest};
 use crate::http::app::Call;
 use crate::http::json::{read_or_default, repeated};
@@ -122,6 +122,30 @@ pub(super) fn filter_of_query<'q>(
     Ok((filter, texts))
 }
 
+/// Refuses as the move would that was only asked about. Nobody is told of the destination more than
+/// that it may be one, so no right is needed beyond those of the move.
+async fn check_destination(call: &Call<'_>, moving: &MessageMove) -> Result<(), Refusal> {
+    moving.check()?;
+    let look = match &moving.to {
+        MoveTo::Origin => return Ok(()),
+        MoveTo::Queue { queue } => {
+            MessageCommand::GetQueue { queue: queue.clone(), connection: None }
+        }
+        MoveTo::Exchange { exchange, .. } => {
+            MessageCommand::GetExchange { exchange: exchange.clone() }
+        }
+    };
+    match call.app.node.call(call.namespace, Command::Messages(look)).await? {
+        Answer::Messages(MessageAnswer::Exchange(view, _)) if view.exchange.internal => {
+            Err(Rejection::ExchangeInternal { exchange: view.exchange.name }.into())
+        }
+        // It may be moved to all the same.
+        Answer::Rejected(Rejection::QueueExclusive { .. }) => Ok(()),
+        Answer::Rejected(rejection) => Err(rejection.into()),
+        _ => Ok(()),
+    }
+}
+
 /// How many messages would be moved, as far as the filter says: exact up to a bound.
 async fn count(call: &Call<'_>, moving: MessageMove) -> Result<Reply, Refusal> {
     let (queue, connection) = (moving.queue.clone(), None);
@@ -131,7 +155,10 @@ async fn count(call: &Call<'_>, moving: MessageMove) -> Result<Reply, Refusal> {
     };
     let most = moving.limit.unwrap_or(u64::MAX);
     let kind = OperationKind::MoveMessages { moving: Box::new(moving.clone()) };
-    call.app.who.demand(call.namespace, &of_operation(&kind))?;
+    for need in needs_of(&Command::StartOperation(kind.clone())) {
+        call.app.who.demand(call.namespace, &need)?;
+    }
+    check_destination(call, &moving).await?;
     let namespace = call.namespace.to_owned();
     let look = move |reader: &dyn Reader, _| {
         let (queue, filter) = (&moving.queue, &moving.filter);
