@@ -200,6 +200,7 @@ pub(crate) fn of_rejection(rejection: &Rejection, vhost: &str) -> Failure {
         | Rejection::TooManyHolds { .. }
         | Rejection::TooManyGates { .. }
         | Rejection::TooManyGateSets { .. }
+        | Rejection::LimitChanging { .. }
         | Rejection::TooManyLimits { .. } => (InternalError, rejection.to_string()),
     };
     Failure::new(code, text)

@@ -267,6 +267,14 @@ pub enum Rejection {
         /// Its name.
         name: String,
     },
+    /// Keys of the limit are yet to be brought up to date with changes before this one.
+    #[error("limit \"{name}\" still changes: {why}")]
+    LimitChanging {
+        /// Its name.
+        name: String,
+        /// What has to come to its end first.
+        why: &'static str,
+    },
     /// Too many limits.
     #[error("the namespace has {limit} limits, as many as it may")]
     TooManyLimits {
@@ -484,6 +492,7 @@ impl Rejection {
             Self::TooManySchedules { .. } => "too_many_schedules",
             Self::ScheduleStateRefused { .. } => "schedule_state_refused",
             Self::LimitUnknown { .. } => "limit_unknown",
+            Self::LimitChanging { .. } => "limit_changing",
             Self::TooManyLimits { .. } => "too_many_limits",
             Self::AccountUnknown { .. } => "account_unknown",
             Self::TokenUnknown { .. } => "token_unknown",

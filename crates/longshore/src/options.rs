@@ -295,6 +295,15 @@ impl JobOptions {
                 gates.push(gate);
             }
         }
+        // One name counts a job once: what is said of it, as the limit or as a further one, stands.
+        let said: Vec<_> = self.limit.iter().chain(&self.limits).map(|(name, _)| name).collect();
+        let is_new = |(name, _): &(String, String)| !said.contains(&name);
+        let default_limit = defaults.limit.filter(is_new);
+        let limits = if self.limits.is_empty() {
+            defaults.limits.into_iter().filter(is_new).collect()
+        } else {
+            self.limits.clone()
+        };
         Self {
             id: self.id.or(defaults.id),
             queue: self.queue.or(defaults.queue),
@@ -316,8 +325,8 @@ impl JobOptions {
             traceparent: self.traceparent.or(defaults.traceparent),
             cursor: self.cursor.or(defaults.cursor),
             unique: self.unique.or(defaults.unique),
-            limit: self.limit.or(defaults.limit),
-            limits: if self.limits.is_empty() { defaults.limits } else { self.limits },
+            limit: self.limit.or(default_limit),
+            limits,
             gates,
             tenant: self.tenant.or(defaults.tenant),
             version: self.version.or(defaults.version),
@@ -430,6 +439,22 @@ mod tests {
         assert_eq!((both.run_at, both.delay), (Some(at), None));
         assert_eq!(both.max_attempts, Some(4));
         assert_eq!(both.tags, ["a", "b"]);
+    }
+
+    #[test]
+    fn a_limit_that_is_said_stands_over_a_default_of_its_name() {
+        let of = |name: &str, key: &str| (name.to_owned(), key.to_owned());
+        let defaults = JobOptions {
+            limit: Some(of("api", "default")),
+            limits: vec![of("db", "default"), of("mail", "default")],
+            ..JobOptions::default()
+        };
+        let said = JobOptions { limits: vec![of("api", "own")], ..JobOptions::default() };
+        let both = said.over(defaults.clone());
+        assert_eq!((both.limit, both.limits), (None, vec![of("api", "own")]));
+        let said = JobOptions { limit: Some(of("db", "own")), ..JobOptions::default() };
+        let both = said.over(defaults);
+        assert_eq!((both.limit, both.limits), (Some(of("db", "own")), vec![of("mail", "default")]));
     }
 
     #[test]

@@ -13,6 +13,10 @@ use crate::record::{Grant, Record};
 use crate::sla::SlaEvent;
 use crate::state::State;
 
+/// Grants of one step of jobs with a key and a tenant: each may move the lines of its tenant, and
+/// what that cost is known after the step.
+const MOVING_MAX: usize = 16;
+
 /// What one step of a lease decides.
 #[derive(Debug, Default)]
 pub(crate) struct LeaseStep {
@@ -62,6 +66,7 @@ impl State {
         let mut step = LeaseStep::default();
         let mut grants = Vec::with_capacity(candidates.len());
         let mut taken = Taken::new();
+        let mut moving = 0;
         for id in candidates {
             step.examined += 1;
             let job = self.job(namespace, id).expect("a lane names jobs that exist");
@@ -112,6 +117,10 @@ impl State {
             step.tenanted += u64::from(job.options.tenant.is_some());
             if alone {
                 step.exhausted = true;
+                break;
+            }
+            moving += usize::from(job.turns_of().is_some() && !job.options.limits.is_empty());
+            if moving >= MOVING_MAX {
                 break;
             }
         }

@@ -2,7 +2,7 @@
 //! asked about; what was kept of the others, and what stands behind them, is brought up to date in
 //! a round over them, a slice at a time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::ops::ControlFlow;
 
@@ -70,28 +70,39 @@ impl LimitChange {
 
 /// The changes that are known of, by the names of their limits.
 #[derive(Debug, Default)]
-pub(crate) struct Changes(BTreeMap<NamespaceId, BTreeMap<String, LimitChange>>);
+pub(crate) struct Changes {
+    of: BTreeMap<NamespaceId, BTreeMap<String, LimitChange>>,
+    /// The limits whose keys are yet to be looked through.
+    under_way: BTreeSet<(NamespaceId, String)>,
+    /// The one that had a slice last: they take turns.
+    last: Option<(NamespaceId, String)>,
+}
 
 impl Changes {
     pub(super) fn of(&self, ns: NamespaceId, name: &str) -> Option<&LimitChange> {
-        self.0.get(&ns)?.get(name)
+        self.of.get(&ns)?.get(name)
     }
 
-    /// A limit whose keys are yet to be looked through.
-    fn under_way(&self) -> Option<(NamespaceId, &String, &LimitChange)> {
-        let all = self.0.iter().flat_map(|(ns, all)| all.iter().map(|(name, it)| (*ns, name, it)));
-        let mut all = all.filter(|(.., change)| change.next.is_some());
-        all.next()
+    /// The limit whose keys are looked through next.
+    fn next_under_way(&self) -> Option<&(NamespaceId, String)> {
+        let from = self.last.as_ref().map_or(Unbounded, Excluded);
+        self.under_way.range((from, Unbounded)).next().or_else(|| self.under_way.first())
     }
 
     fn keep(&mut self, ns: NamespaceId, name: &str, change: Option<LimitChange>) {
-        let all = self.0.entry(ns).or_default();
+        let named = (ns, name.to_owned());
+        if change.as_ref().is_some_and(|change| change.next.is_some()) {
+            self.under_way.insert(named);
+        } else {
+            self.under_way.remove(&named);
+        }
+        let all = self.of.entry(ns).or_default();
         match change {
             Some(change) => all.insert(name.to_owned(), change),
             None => all.remove(name),
         };
         if all.is_empty() {
-            self.0.remove(&ns);
+            self.of.remove(&ns);
         }
     }
 }
@@ -99,7 +110,7 @@ impl Changes {
 impl State {
     /// Whether keys of a limit are yet to be looked through.
     pub(crate) fn limits_go_on(&self) -> bool {
-        self.limiting.changes.under_way().is_some()
+        !self.limiting.changes.under_way.is_empty()
     }
 
     /// What is left of a key, by the rule that holds.
@@ -177,12 +188,18 @@ impl State {
         }
     }
 
-    /// The record of a slice of a round.
+    /// The record of a slice of a round: limits take turns.
     pub(crate) fn decide_limit_round(&self) -> Option<Record> {
-        let (namespace, name, change) = self.limiting.changes.under_way()?;
+        let (namespace, name) = self.limiting.changes.next_under_way()?;
+        self.decide_limit_slice(*namespace, name)
+    }
+
+    /// The record of a slice of the round of one limit; none where there is nothing left to do.
+    pub(crate) fn decide_limit_slice(&self, namespace: NamespaceId, name: &str) -> Option<Record> {
+        let from = self.limiting.changes.of(namespace, name)?.next.clone()?;
         let most = self.limits.slice_items_max;
-        let (keys, next) = self.slice_of_keys(namespace, name, change.next.clone()?, most);
-        let name = name.clone();
+        let (keys, next) = self.slice_of_keys(namespace, name, from, most);
+        let name = name.to_owned();
         let fact = Upkeep::LimitKeysSettled { namespace, name, keys, next };
         Some(Record::Upkeep { fact: Box::new(fact) })
     }
@@ -245,6 +262,7 @@ impl State {
         for key in keys {
             self.settle_key(&LimitKey { ns, name: name.to_owned(), key });
         }
+        self.limiting.changes.last = Some((ns, name.to_owned()));
         let Some(mut change) = self.limiting.changes.of(ns, name).cloned() else { return };
         change.next = next;
         if change.next.is_none() {

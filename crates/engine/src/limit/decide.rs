@@ -108,18 +108,16 @@ impl State {
     ) -> Result<(), Rejection> {
         let change = self.limiting.changes.of(ns, name).filter(|change| change.next.is_some());
         let Some(change) = change else { return Ok(()) };
+        let changing = |why| Err(Rejection::LimitChanging { name: name.to_owned(), why });
         let sort = |scope: &LimitScope| std::mem::discriminant(scope);
         let others = sort(&change.scope) != sort(&settings.scope);
         if others && self.limiting.of(ns, name).is_none() {
-            let value = "another one than that of the limit that was deleted".to_owned();
-            let allowed =
-                "that one until all of its keys are forgotten; or another name".to_owned();
-            return Err(Rejection::ValueRefused { field: "scope", value, allowed });
+            return changing(
+                "keys of the one of another scope that was deleted are forgotten first",
+            );
         }
         if change.before.len() >= CHANGES_MAX {
-            let value = format!("changed {CHANGES_MAX} times in short succession");
-            let allowed = "the next change once all keys are as the last one says".to_owned();
-            return Err(Rejection::ValueRefused { field: "limit", value, allowed });
+            return changing("it was changed eight times, and its keys follow first");
         }
         Ok(())
     }

@@ -18,8 +18,15 @@ use crate::record::{Record, Upkeep};
 use crate::state::{State, keys};
 use crate::wire::wire_struct;
 
-/// Lines of a tenant that move at the end of its turn; those beyond keep their places.
+/// Lines of a tenant that move at the end of its turn: those that stand foremost. Those beyond keep
+/// their places, and are the foremost at the end of its next turn.
 const LINES_MOVED_MAX: usize = 64;
+
+/// Lines of a tenant among which the foremost are found.
+const LINES_SEEN_MAX: usize = 512;
+
+/// How many lines that are looked at cost as much as one that moves.
+const SEEN_PER_MOVE: usize = 16;
 
 wire_struct! {
     /// Where a line stands.
@@ -136,34 +143,60 @@ impl State {
         let (ns, lane, stands) = (line.ns, line.lane, at.stands);
         let of = line.under(at);
         self.put(&line.key(), at);
-        if line.tenant.is_some() {
-            self.put_bytes(&keys::tenant_first(ns, lane.queue, at.first), &[]);
-        }
         let before = self.first_under(&of, lane);
         self.put(&keys::line_under(&of, lane, stands), &at.id);
         if self.is_spent_key(&of) || before.is_some_and(|(slot, _)| slot < stands) {
             return;
         }
-        if let Some((slot, _)) = before {
-            self.remove_from_lane(ns, lane, slot);
+        if let Some(before) = before {
+            self.take_line(ns, lane, before);
+        }
+        if line.tenant.is_some() {
+            self.put_bytes(&keys::tenant_first(ns, lane.queue, at.first), &[]);
         }
         self.put_in_lane(ns, lane, stands, at.id);
+    }
+
+    /// A line stands in its lane from now on, and where it has a tenant, its first job tells the age
+    /// of what waits in the queue.
+    fn put_line(&mut self, ns: NamespaceId, lane: LaneId, (stands, id): (Slot, JobId)) {
+        if let Some(first) = self.tenanted_slot(ns, lane, id) {
+            self.put_bytes(&keys::tenant_first(ns, lane.queue, first), &[]);
+        }
+        self.put_in_lane(ns, lane, stands, id);
+    }
+
+    /// The opposite of [`State::put_line`].
+    fn take_line(&mut self, ns: NamespaceId, lane: LaneId, (stands, id): (Slot, JobId)) {
+        if let Some(first) = self.tenanted_slot(ns, lane, id) {
+            self.remove(&keys::tenant_first(ns, lane.queue, first));
+        }
+        self.remove_from_lane(ns, lane, stands);
+    }
+
+    /// The own slot of the first job of a line, where that has a tenant.
+    fn tenanted_slot(&self, ns: NamespaceId, lane: LaneId, id: JobId) -> Option<Slot> {
+        if !lane.part.is_tenanted() {
+            return None;
+        }
+        let job = self.job(ns, id).expect("a line has a first job");
+        Some((job.available_at, job.place))
     }
 
     /// The opposite of [`State::join_line`], but for what is kept of the line itself.
     fn part_line(&mut self, line: &Several<'_>, at: &LineAt) {
         let (ns, lane, of) = (line.ns, line.lane, line.under(at));
-        if line.tenant.is_some() {
-            self.remove(&keys::tenant_first(ns, lane.queue, at.first));
-        }
         let first = self.first_under(&of, lane);
         self.remove(&keys::line_under(&of, lane, at.stands));
         if self.is_spent_key(&of) || first.is_none_or(|(slot, _)| slot != at.stands) {
             return;
         }
+        if line.tenant.is_some() {
+            self.remove(&keys::tenant_first(ns, lane.queue, at.first));
+        }
         self.remove_from_lane(ns, lane, at.stands);
-        if let Some((slot, id)) = self.first_under(&of, lane) {
-            self.put_in_lane(ns, lane, slot, id);
+        if let Some(next) = self.first_under(&of, lane) {
+            self.put_line(ns, lane, next);
             self.note_fresh([lane.queue]);
         }
     }
@@ -180,12 +213,12 @@ impl State {
     /// under it goes into the lane or out of it.
     pub(super) fn turn_several(&mut self, of: &LimitKey, open: bool) {
         for lane in self.lanes_under(of) {
-            let Some((slot, id)) = self.first_under(of, lane) else { continue };
+            let Some(first) = self.first_under(of, lane) else { continue };
             if open {
-                self.put_in_lane(of.ns, lane, slot, id);
+                self.put_line(of.ns, lane, first);
                 self.note_fresh([lane.queue]);
             } else {
-                self.remove_from_lane(of.ns, lane, slot);
+                self.take_line(of.ns, lane, first);
             }
         }
     }
@@ -223,14 +256,19 @@ impl State {
         moves: impl Fn(&Self, LaneId) -> bool,
     ) {
         let prefix = keys::lines_of(ns, (lane.queue, lane.urgency), tenant);
-        let mut firsts = Vec::new();
+        let mut firsts: Vec<LineAt> = Vec::new();
         self.scan(&prefix, &keys::after_prefix(&prefix), &mut |_, value| {
             let at: LineAt = crate::wire::Wire::from_bytes(value).expect("encoded by this engine");
             firsts.push(at);
-            let enough = firsts.len() >= LINES_MOVED_MAX;
+            let enough = firsts.len() >= LINES_SEEN_MAX;
             if enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
+        firsts.sort_by_key(|at| at.stands);
+        let (seen, mut moved) = (firsts.len(), 0);
         for at in firsts {
+            if moved >= LINES_MOVED_MAX {
+                break;
+            }
             let job = self.job(ns, at.id).expect("a line has a first job");
             let lane = self.lane_of(ns, lane.queue, &job);
             if moves(self, lane) {
@@ -238,7 +276,14 @@ impl State {
                 self.part_line(&line, &at);
                 let at = self.line_at(&line, (at.first, at.id), at.under);
                 self.join_line(&line, &at);
+                moved += 1;
             }
         }
+        self.limiting.lines_moved += moved + seen / SEEN_PER_MOVE;
+    }
+
+    /// What it cost to move lines since this was asked last, in lines that moved.
+    pub(crate) fn take_lines_moved(&mut self) -> usize {
+        std::mem::take(&mut self.limiting.lines_moved)
     }
 }

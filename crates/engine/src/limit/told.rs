@@ -37,15 +37,16 @@ impl State {
         Ok(self.view_of_limit(ns, (name, settings), KEYS_TOLD_MAX, looks))
     }
 
-    /// The limits of the namespace, up to so many, without their keys.
+    /// The limits of the namespace, up to so many, without their keys. With those that follow they
+    /// are as many as `of`, which share the looks.
     pub(crate) fn limit_views(
         &self,
         ns: NamespaceId,
         most: usize,
-        looks: &mut Looks,
+        (of, looks): (usize, &mut Looks),
     ) -> Vec<LimitView> {
         let all: Vec<_> = self.limiting.all(ns).take(most).collect();
-        let count = all.len();
+        let count = all.len().max(of);
         let told = all.into_iter().enumerate().map(|(at, (name, settings))| {
             looks.share(count - at, |own| self.view_of_limit(ns, (name, settings), 0, own))
         });
@@ -61,7 +62,11 @@ impl State {
     ) -> LimitView {
         let prefix = keys::Key::new(keys::LIMIT_SPENT).namespace(ns).text(name).done();
         let mut spent = Vec::new();
-        if looks.seek() {
+        // The rest is for what waits behind them.
+        looks.share(2, |looks| {
+            if !looks.seek() {
+                return;
+            }
             self.scan(&prefix, &keys::after_prefix(&prefix), &mut |key, _| {
                 if spent.len() >= SPENT_TOLD_MAX || !looks.step() {
                     return ControlFlow::Break(());
@@ -69,7 +74,7 @@ impl State {
                 spent.extend(keys::text_at(key, prefix.len()).map(|(key, _)| key));
                 ControlFlow::Continue(())
             });
-        }
+        });
         let (mut waiting, mut told) = (0, Vec::new());
         for key in &spent {
             let left = WAITING_TOLD_MAX.saturating_sub(waiting);

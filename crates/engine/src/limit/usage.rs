@@ -33,6 +33,8 @@ pub(crate) struct Limiting {
     pub(crate) refills: Frontier,
     /// Limits that were changed.
     pub(super) changes: Changes,
+    /// Lines that moved at the ends of turns, since it was asked last.
+    pub(super) lines_moved: usize,
 }
 
 impl Default for Limiting {
@@ -46,6 +48,7 @@ impl Default for Limiting {
             kinds: BTreeMap::new(),
             refills: Frontier::new(vec![keys::LIMIT_REFILL]),
             changes: Changes::default(),
+            lines_moved: 0,
         }
     }
 }
@@ -81,6 +84,11 @@ fn turn<K: Ord>(counts: &mut BTreeMap<K, u32>, of: K, spent: bool) {
 }
 
 impl Limiting {
+    /// Limits of all namespaces.
+    pub(crate) fn total(&self) -> usize {
+        self.settings.values().map(BTreeMap::len).sum()
+    }
+
     pub(crate) fn holds_namespace(&self, ns: NamespaceId) -> bool {
         self.namespaces.contains_key(&ns)
     }

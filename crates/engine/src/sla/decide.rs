@@ -33,8 +33,14 @@ const BREACH_ARGS_MAX: u64 = 128 << 10;
 /// Late jobs that are counted to find out whether a level is missed.
 const LATE_LOOKED_AT_MAX: u64 = 10_000;
 
-/// What one answer about levels looks at, and a tick that looks whether they are kept.
+/// What one answer about levels looks at.
 pub(crate) const SLA_LOOKS: usize = 8000;
+
+/// What it costs at most to look at a lane before its first job.
+const LOOKS_PER_LANE: usize = 9;
+
+/// What a tick looks at that looks whether levels are kept: one of them always has enough.
+pub(crate) const SLA_TICK_LOOKS: usize = LATE_LOOKED_AT_MAX as usize + LOOKS_PER_LANE * LANES_MAX;
 
 /// How much runs of what levels are about, in one pass over what runs.
 #[derive(Default)]
@@ -150,13 +156,15 @@ impl State {
     ) -> SlaView {
         let (settings, within_ms) = (&it.sla.settings, it.sla.settings.goal.within_ms());
         let lanes = self.lanes_of_sla(ns, &settings.target);
-        let mut waits = |ms: u64| {
+        // Each has a share of its own, and what workers are needed for has one, too.
+        let mut waits = |ms: u64, parts: usize| {
             let since = TimeMs(now.0.saturating_sub(ms));
-            self.waiting_since(ns, &lanes, since, (LATE_TOLD_MAX, &mut *looks))
+            looks.share(parts, |own| self.waiting_since(ns, &lanes, since, (LATE_TOLD_MAX, own)))
         };
-        let (late, oldest) = waits(within_ms.saturating_add(1));
-        let (at_risk, at) = waits(within_ms / 2);
-        let oldest = oldest.or(at).or_else(|| waits(0).1);
+        let (late, oldest) = waits(within_ms.saturating_add(1), 4);
+        let (at_risk, at) = waits(within_ms / 2, 3);
+        let at_risk = at_risk.max(late);
+        let oldest = oldest.or(at).or_else(|| waits(0, 2).1);
         let windows = SlaView::WINDOWS.map(|minutes| it.sum(minutes, now));
         let of_schedule = matches!(settings.goal, SlaGoal::AtLeastEvery { .. });
         let oldest = if of_schedule { it.sla.last_at.or(Some(it.sla.since)) } else { oldest };
@@ -217,17 +225,18 @@ impl State {
         view.workers_needed = Some(needed.min(most));
     }
 
-    /// The levels of the namespace.
+    /// The levels of the namespace, up to so many. With those that follow they are as many as `of`,
+    /// which share the looks.
     pub(crate) fn sla_views(
         &self,
         ns: NamespaceId,
         most: usize,
         now: TimeMs,
-        looks: &mut Looks,
+        (of, looks): (usize, &mut Looks),
     ) -> Vec<SlaView> {
         let all = || self.slas.all(ns).take(most);
         let running = self.running(ns, all().map(|(_, it)| &it.sla.settings.target));
-        let count = all().count();
+        let count = all().count().max(of);
         let told = all().enumerate().map(|(at, (name, it))| {
             let view = |own: &mut Looks| self.view_of(ns, (name, it), &running, (now, own));
             looks.share(count - at, view)
@@ -236,7 +245,7 @@ impl State {
     }
 
     pub(crate) fn slas_told(&self, ns: NamespaceId, now: TimeMs) -> SlaAnswer {
-        SlaAnswer::Slas(self.sla_views(ns, SLAS_MAX, now, &mut Looks::new(SLA_LOOKS)))
+        SlaAnswer::Slas(self.sla_views(ns, SLAS_MAX, now, (0, &mut Looks::new(SLA_LOOKS))))
     }
 
     fn lanes_of_sla(&self, ns: NamespaceId, target: &SlaTarget) -> Vec<LaneId> {

@@ -133,6 +133,11 @@ impl Slas {
         self.levels.get(&ns).map_or(0, BTreeMap::len)
     }
 
+    /// Levels of all namespaces.
+    pub(crate) fn total(&self) -> usize {
+        self.levels.values().map(BTreeMap::len).sum()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.levels.is_empty()
     }

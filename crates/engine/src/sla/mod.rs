@@ -9,7 +9,7 @@ mod measure;
 mod need;
 mod settling;
 
-pub(crate) use decide::SLA_LOOKS;
+pub(crate) use decide::{SLA_LOOKS, SLA_TICK_LOOKS};
 pub(crate) use measure::{SlaEvent, Slas};
 pub use need::{WorkerPatience, workers_needed};
 

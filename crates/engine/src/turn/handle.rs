@@ -147,7 +147,7 @@ impl Turn {
                 let decided = self.state.decide_limit_put(ns, &name, settings);
                 decided.and_then(|record| {
                     self.try_record(created.into_iter().chain(record).collect::<Vec<_>>())?;
-                    self.record_all(Vec::from_iter(self.state.decide_limit_round()));
+                    self.record_all(Vec::from_iter(self.state.decide_limit_slice(ns, &name)));
                     Ok(Answer::Limit(Box::new(self.state.limit_view(ns, &name)?)))
                 })
             }
@@ -247,7 +247,7 @@ impl Turn {
             Command::GetLimit { name } => self.limit_answer(ns, &name),
             Command::ListLimits => {
                 let looks = &mut Looks::new(LIMIT_LOOKS);
-                Ok(Answer::Limits(self.state.limit_views(ns, usize::MAX, looks)))
+                Ok(Answer::Limits(self.state.limit_views(ns, usize::MAX, (0, looks))))
             }
             Command::DeleteNamespace => self.handle_delete_namespace(ns, moment),
             Command::GetNamespace => Ok(self.namespace_answer(ns)),
@@ -279,7 +279,7 @@ impl Turn {
     fn handle_delete_limit(&mut self, ns: NamespaceId, name: &str) -> Result<Answer, Rejection> {
         let record = self.state.decide_limit_deleted(ns, name)?;
         self.record(record);
-        self.record_all(Vec::from_iter(self.state.decide_limit_round()));
+        self.record_all(Vec::from_iter(self.state.decide_limit_slice(ns, name)));
         Ok(Answer::LimitDeleted)
     }
 

@@ -333,6 +333,8 @@ impl Turn {
         moment: Moment,
     ) -> Granted {
         let (mut jobs, mut bytes) = (Vec::new(), 0);
+        // What others moved is not for this one to pay.
+        self.state.take_lines_moved();
         while self.may_grant() && jobs.len() < jobs_max && bytes < bytes_max {
             if budget.is_used_up() {
                 self.defer(ns, request);
@@ -345,6 +347,7 @@ impl Turn {
             budget.bytes = budget.bytes.saturating_sub(step.bytes);
             bytes = bytes.saturating_add(step.bytes);
             self.record_all(step.records);
+            budget.jobs = budget.jobs.saturating_sub(self.state.take_lines_moved());
             self.tenanted_started += step.tenanted;
             if request.prefetch {
                 for job in &step.deliveries {

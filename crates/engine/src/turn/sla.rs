@@ -7,7 +7,7 @@ use crate::looks::Looks;
 use crate::moment::Moment;
 use crate::record::Record;
 use crate::rejection::Rejection;
-use crate::sla::{SLA_LOOKS, SlaAnswer, SlaCommand};
+use crate::sla::{SLA_TICK_LOOKS, SlaAnswer, SlaCommand};
 
 /// How often it is looked whether levels are kept, in milliseconds.
 const LOOK_MS: u64 = 1000;
@@ -43,19 +43,26 @@ impl Turn {
 
     /// Looks now and then whether levels are breached, or kept again: at some in a turn.
     pub(super) fn look_at_slas(&mut self, moment: Moment) {
-        if self.stopping || self.next_look_at_slas().is_none_or(|at| at > moment.mono) {
-            return;
+        if !self.stopping && self.next_look_at_slas().is_some_and(|at| at <= moment.mono) {
+            self.look_at_some_slas(moment, &mut Looks::new(SLA_TICK_LOOKS));
         }
+    }
+
+    /// Goes on with the round over levels, as far as that reaches.
+    pub(super) fn look_at_some_slas(&mut self, moment: Moment, looks: &mut Looks) {
         let mut after = self.sla_round.take().unwrap_or_else(|| {
             self.slas_looked_at = moment.mono;
             (NamespaceId(0), None)
         });
-        let looks = &mut Looks::new(SLA_LOOKS);
-        for _ in 0..LEVELS_LOOKED_AT {
+        for n in 0..LEVELS_LOOKED_AT {
             let of = (after.0, after.1.as_deref());
             let Some((ns, name, records)) = self.state.decide_breach(of, moment, looks) else {
                 return;
             };
+            // Too few late jobs were counted of it, perhaps: the next tick begins with it.
+            if n > 0 && looks.is_used_up() {
+                break;
+            }
             self.record_all(records);
             after = (ns, Some(name));
             if looks.is_used_up() {

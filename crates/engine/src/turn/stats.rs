@@ -146,6 +146,8 @@ impl Turn {
     /// Limits and service levels, up to [`NAMED_TOLD_MAX`] of each: what they count is looked up.
     fn tell_named(&self, stats: &mut ShardStats, now: TimeMs) {
         let (limit_looks, sla_looks) = (&mut Looks::new(LIMIT_LOOKS), &mut Looks::new(SLA_LOOKS));
+        let all = [self.state.limiting.total(), self.state.slas.total()];
+        let all = all.map(|all| all.min(NAMED_TOLD_MAX));
         for NamespaceSlot { namespace: Namespace { id, name, .. }, .. } in
             self.state.namespaces.all_after(None)
         {
@@ -154,9 +156,11 @@ impl Turn {
             if (limits, slas) == (0, 0) {
                 break;
             }
-            let limits = self.state.limit_views(*id, limits, limit_looks).into_iter();
+            let left = all[0].saturating_sub(stats.limits.len());
+            let limits = self.state.limit_views(*id, limits, (left, limit_looks)).into_iter();
             stats.limits.extend(limits.map(|limit| (name.clone(), limit)));
-            let slas = self.state.sla_views(*id, slas, now, sla_looks).into_iter();
+            let left = all[1].saturating_sub(stats.slas.len());
+            let slas = self.state.sla_views(*id, slas, now, (left, sla_looks)).into_iter();
             stats.slas.extend(slas.map(|sla| (name.clone(), sla)));
         }
     }

@@ -171,7 +171,9 @@ fn grpc_code(code: Code) -> Grpc {
         | Code::QueueTypeRefused
         | Code::ScheduleStateRefused
         | Code::TurnPassed => Grpc::FailedPrecondition,
-        Code::RequestSuperseded | Code::IdempotencyInProgress => Grpc::Aborted,
+        Code::RequestSuperseded | Code::IdempotencyInProgress | Code::LimitChanging => {
+            Grpc::Aborted
+        }
         Code::AccountRate
         | Code::QueueFull
         | Code::TooManyAccounts

@@ -78,6 +78,7 @@ codes! {
     JobUnknown = "job_unknown", NOT_FOUND, "The job does not exist";
     JobsRefused = "jobs_refused", BAD_REQUEST, "Jobs of a bulk are at fault";
     LeaseLost = "lease_lost", CONFLICT, "The lease has ended";
+    LimitChanging = "limit_changing", CONFLICT, "The limit still changes";
     LimitUnknown = "limit_unknown", NOT_FOUND, "The limit does not exist";
     MediaTypeRefused = "media_type_refused", UNSUPPORTED_MEDIA_TYPE, "The body has to be JSON";
     MemoryLow = "memory_low", SERVICE_UNAVAILABLE, "Too much is in flight";

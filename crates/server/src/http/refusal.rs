@@ -362,6 +362,9 @@ impl From<Rejection> for Refusal {
                 quoted(&name),
                 "a limit that exists".to_owned(),
             ),
+            Rejection::LimitChanging { .. } => {
+                say(Code::LimitChanging).field("limit").retry_after_s(1)
+            }
             Rejection::TooManyLimits { .. } => {
                 say(Code::TooManyLimits).field("limit").retry_after_s(60)
             }

@@ -70,6 +70,7 @@ pub(super) fn of_rejection(rejection: &Rejection) -> Refused {
         | Rejection::TooManySchedules { .. }
         | Rejection::ScheduleStateRefused { .. }
         | Rejection::LimitUnknown { .. }
+        | Rejection::LimitChanging { .. }
         | Rejection::TooManyLimits { .. }
         | Rejection::DeclaredOtherwise { .. }
         | Rejection::NameReserved { .. }

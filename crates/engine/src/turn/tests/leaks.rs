@@ -43,6 +43,13 @@ impl Run {
         let name = ["slots", "rate", "unknown"][self.below(3) as usize].to_owned();
         let key = format!("account-{}", self.below(20));
         new.limit = self.chance(50).then_some(JobLimit { name, key });
+        if new.limit.is_none() && self.chance(30) {
+            let names = ["slots", "rate", "unknown"];
+            let key = |run: &mut Self| format!("account-{}", run.below(20));
+            let limits = names.map(|name| JobLimit { name: name.to_owned(), key: key(self) });
+            let some = 2 + self.below(2) as usize;
+            new.limits = limits.into_iter().take(some).collect();
+        }
         new.tenant = self.chance(40).then(|| format!("tenant-{}", self.below(10)));
         new.tags =
             self.chance(30).then(|| format!("shard={}", self.below(3))).into_iter().collect();
@@ -123,6 +130,12 @@ impl Run {
             };
             self.shard.call(Command::Holds(hold));
         }
+        if n.is_multiple_of(500) {
+            let rule = LimitRule::Concurrency { max: 1 + self.below(3) };
+            let (name, settings) =
+                ("slots".to_owned(), LimitSettings { scope: LimitScope::Key, rule });
+            self.shard.call(Command::PutLimit { name, settings });
+        }
         if self.chance(20) {
             let ms = self.below(400);
             self.shard.advance(ms);
@@ -182,10 +195,20 @@ fn check_that_nothing_leaks(jobs: u64, restarts_every: u64) {
         keys::TENANT_LINE,
         keys::TENANTED,
         keys::TENANT_FIRST,
+        keys::SLA_LEFT,
+        keys::LINED,
+        keys::LINE,
+        keys::LINE_UNDER,
     ];
     assert_eq!(left(&shard, &firsts), [], "keys that are left, by their first byte");
     assert!(shard.turn.state.limiting.counts_nothing(), "slots are counted without leases");
     assert!(shard.turn.state.leases.ends().is_empty(), "leases without jobs");
+    // A change is known of as long as its limit is there.
+    for name in ["slots", "rate"] {
+        shard.call(Command::DeleteLimit { name: name.to_owned() });
+    }
+    shard.advance(1);
+    assert_eq!(left(&shard, &[keys::LIMIT_CHANGE]), []);
 }
 
 #[test]

@@ -137,7 +137,7 @@ fn a_limit_that_is_deleted_and_comes_again_has_counted_nothing() {
     shard.call(Command::DeleteLimit { name: "api".to_owned() });
     let settings = LimitSettings { scope: LimitScope::Namespace, rule: at_once(1) };
     let refused = shard.call(Command::PutLimit { name: "api".to_owned(), settings });
-    assert!(matches!(refused, Answer::Rejected(Rejection::ValueRefused { field: "scope", .. })));
+    assert!(matches!(refused, Answer::Rejected(Rejection::LimitChanging { .. })), "{refused:?}");
     let bucket = LimitRule::Bucket { burst: 1, count: 1, period_ms: 3_600_000 };
     put(&mut shard, bucket);
     let mut shard = shard.restart();
@@ -162,11 +162,61 @@ fn what_limits_are_told_of_is_bounded_by_what_is_looked_at() {
     let ns = state.namespaces.named("default").unwrap();
     let told = |looks: usize| {
         let looks = &mut crate::looks::Looks::new(looks);
-        let views = state.limit_views(ns, 9, looks);
+        let views = state.limit_views(ns, 9, (0, looks));
         (views[0].spent, views[0].waiting)
     };
     assert_eq!(told(10_000), (40, 40));
     assert_eq!(told(4), (0, 0), "not even one look elsewhere");
+    let (spent, waiting) = told(40);
+    assert!((1..40).contains(&spent) && waiting > 0, "each has its share: {spent}, {waiting}");
     let (spent, waiting) = told(100);
     assert!(spent == 40 && (1..=4).contains(&waiting), "{waiting} of keys that were visited");
+}
+
+#[test]
+fn a_stop_does_not_wait_for_the_keys_of_a_limit_and_the_next_life_goes_on_with_them() {
+    let (mut shard, _) = busy(at_once(1));
+    put(&mut shard, at_once(2));
+    shard.turn.begin_stop(shard.clock);
+    let before = settled_at_a_time(&shard).len();
+    assert!(!tick(&mut shard), "nothing is to be done at once");
+    assert_ne!(shard.turn.next_wake_ms(shard.clock), Some(0));
+    assert_eq!(settled_at_a_time(&shard).len(), before);
+    let mut shard = shard.restart();
+    while tick(&mut shard) {}
+    assert_eq!(shard.lease(1000).len(), usize::from(KEYS), "one more of each");
+}
+
+#[test]
+fn a_limit_that_changes_does_not_wait_for_another_one_with_many_keys() {
+    let (mut shard, _) = busy(at_once(1));
+    let of_queues =
+        |max| LimitSettings { scope: LimitScope::Queue { name: None }, rule: at_once(max) };
+    let put_queues = |shard: &mut Shard, max| {
+        let (name, settings) = ("queues".to_owned(), of_queues(max));
+        shard.call(Command::PutLimit { name, settings })
+    };
+    put_queues(&mut shard, 1);
+    while tick(&mut shard) {}
+    let jobs = vec![job(201), job(202)];
+    shard.call(Command::EnqueueJobs(EnqueueJobs { queue: "other".to_owned(), jobs }));
+    let lease = |shard: &mut Shard| {
+        let queues = vec![QueuePattern::Exactly("other".to_owned())];
+        match shard.call(Command::LeaseJobs(Box::new(LeaseJobs { queues, max: 9, ..wish() }))) {
+            Answer::Leased { jobs, .. } => ids(&jobs),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(lease(&mut shard).len(), 1);
+    put(&mut shard, at_once(2));
+    put_queues(&mut shard, 2);
+    assert_eq!(lease(&mut shard).len(), 1, "in the turn of its own change");
+    // Both are under way: they take turns.
+    put(&mut shard, at_once(3));
+    put_queues(&mut shard, 100);
+    let under_way = |shard: &Shard| crate::limit::limits_unsettled(&shard.turn.state).len();
+    for _ in 0..6 {
+        tick(&mut shard);
+    }
+    assert_eq!(under_way(&shard), 1, "the one with few keys is through");
 }

@@ -243,3 +243,55 @@ fn nothing_that_has_room_waits_and_nothing_runs_without() {
         assert!(it.shard.turn.state.limiting.counts_nothing());
     }
 }
+
+#[test]
+fn what_a_spent_key_holds_back_makes_no_oldest_age() {
+    let mut shard = Shard::new();
+    put(&mut shard, "api", 1);
+    let of_tenant = |n, tenant: &str| {
+        let tenant = Some(tenant.to_owned());
+        NewJob { limit: Some(of("api", "x")), tenant, ..job(n) }
+    };
+    let oldest = |shard: &mut Shard| match shard.call(Command::GetQueue { queue: "q".to_owned() }) {
+        Answer::Queue(view) => view.oldest_age_ms,
+        other => panic!("{other:?}"),
+    };
+    for (n, tenant) in [(1, "big"), (2, "big"), (3, "small"), (4, "third")] {
+        shard.enqueue(of_tenant(n, tenant));
+    }
+    shard.advance(500);
+    assert_eq!(oldest(&mut shard), Some(500));
+    let jobs = shard.lease(9);
+    assert_eq!((ids(&jobs), oldest(&mut shard)), (vec![1], None));
+    shard.enqueue(of_tenant(5, "fourth"));
+    let mut shard = shard.restart();
+    assert_eq!(oldest(&mut shard), None);
+    shard.settle(&jobs[0], ack()).unwrap();
+    assert_eq!(oldest(&mut shard), Some(500), "there is room for one again");
+    for _ in 0..4 {
+        let jobs = shard.lease(9);
+        assert_eq!((jobs.len(), oldest(&mut shard)), (1, None));
+        shard.settle(&jobs[0], ack()).unwrap();
+    }
+    assert_eq!((kept(&shard), oldest(&mut shard)), (0, None));
+}
+
+#[test]
+fn a_tenant_with_very_many_keys_holds_up_others_for_a_few_jobs() {
+    let mut shard = Shard::new();
+    put(&mut shard, "account", 9);
+    let of_tenant = |n: u32, tenant: &str, key: String| NewJob {
+        id: number(n),
+        limit: Some(of("account", &key)),
+        tenant: Some(tenant.to_owned()),
+        ..job(1)
+    };
+    // Their names go the other way than their times.
+    let big = (0..300).map(|n| of_tenant(n, "big", format!("key-{:03}", 999 - n)));
+    let (queue, jobs) = ("q".to_owned(), big.collect());
+    shard.call(Command::EnqueueJobs(EnqueueJobs { queue, jobs }));
+    shard.enqueue(of_tenant(1000, "small", "own".to_owned()));
+    let small = number(1000);
+    let first = (0..300).position(|_| shard.lease(1)[0].id == small);
+    assert!(first.is_some_and(|at| at <= 6), "{first:?} of another tenant came before it");
+}

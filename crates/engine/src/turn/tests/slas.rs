@@ -390,8 +390,54 @@ fn a_level_is_told_of_within_what_may_be_looked_at() {
     let ns = state.namespaces.named("default").unwrap();
     let late = |looks: usize| {
         let looks = &mut crate::looks::Looks::new(looks);
-        state.sla_views(ns, 9, shard.clock.wall, looks)[0].late
+        state.sla_views(ns, 9, shard.clock.wall, (0, looks))[0].late
     };
     assert_eq!((late(10_000), late(0)), (50, 0));
     assert!((1..=10).contains(&late(100)), "each lane is a look elsewhere");
+}
+
+#[test]
+fn a_level_of_which_too_little_was_looked_at_is_judged_by_the_next_tick() {
+    let mut shard = Shard::new();
+    for queue in ["a", "b"] {
+        put(&mut shard, queue, of_queue(queue, started(1_000)));
+        enqueue_in(&mut shard, queue, 1 + u8::from(queue == "b"));
+    }
+    pass(&mut shard, 10);
+    let breached =
+        |shard: &mut Shard| ["a", "b"].map(|name| view(shard, name).sla.breached_at.is_some());
+    assert_eq!(breached(&mut shard), [true, true]);
+    let moment = shard.turn.begin(shard.clock);
+    shard.turn.sla_round = None;
+    // Enough for one lane and its job, and not for another.
+    shard.turn.look_at_some_slas(moment, &mut crate::looks::Looks::new(12));
+    let after = shard.turn.sla_round.clone().and_then(|(_, after)| after);
+    assert_eq!(after.as_deref(), Some("a"), "it goes on with the second one");
+    shard.turn.finish();
+    shard.flush();
+    assert_eq!(breached(&mut shard), [true, true], "nobody knows that the second is kept");
+    shard.advance(1_000);
+    assert!(shard.turn.sla_round.is_none(), "the round comes to its end");
+    assert_eq!(breached(&mut shard), [true, true]);
+}
+
+#[test]
+fn what_levels_are_told_of_shares_what_may_be_looked_at() {
+    let mut shard = Shard::new();
+    put(&mut shard, "mail", of_queue("q", started(1_000)));
+    for n in 1..=100 {
+        shard.enqueue(job(n));
+    }
+    shard.advance(60_000);
+    let state = &shard.turn.state;
+    let ns = state.namespaces.named("default").unwrap();
+    let told = |of: usize| {
+        let looks = &mut crate::looks::Looks::new(240);
+        let view = state.sla_views(ns, 9, shard.clock.wall, (of, looks)).remove(0);
+        (view.late, view.at_risk)
+    };
+    let (late, at_risk) = told(0);
+    assert!((40..100).contains(&late) && at_risk >= late, "{late}, {at_risk}");
+    let (late, at_risk) = told(4);
+    assert!((1..20).contains(&late) && at_risk >= late, "others are told, too: {late}, {at_risk}");
 }
