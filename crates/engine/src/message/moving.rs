@@ -416,7 +416,7 @@ impl State {
             let full = Rejection::QueueFull { queue: name.clone(), length, max_length };
             return Some((full.to_string(), true));
         }
-        // Where that drops nothing, the last one may be more than is left, as where it is published.
+        // Where that drops nothing, the last one may be more than is left, as in a publish.
         let max = settings.max_bytes.filter(|_| settings.overflow == Overflow::DropHead)?;
         let held = self.ready_bytes(queue).saturating_add(earlier.1);
         let why = || format!("queue {name:?} has no room for {bytes} bytes of {max}: {held} wait");

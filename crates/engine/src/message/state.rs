@@ -284,9 +284,10 @@ impl State {
             };
             let again = again || slot.1 < self.messages.floor;
             if self.may_be_taken(queue, slot, (&stored, again)) {
-                let whole = match stored.lacks_body() {
-                    true => Arc::new(Arc::unwrap_or_clone(stored).with_body(self)),
-                    false => stored,
+                let whole = if stored.lacks_body() {
+                    Arc::new(Arc::unwrap_or_clone(stored).with_body(self))
+                } else {
+                    stored
                 };
                 return Some((MessageTag::of(queue, slot), whole, again));
             }
