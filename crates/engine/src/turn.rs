@@ -216,6 +216,7 @@ impl Turn {
         self.state.come_due(moment.at, DUE_PER_TURN);
         self.entry = moment;
         self.takers.entered = 0;
+        self.state.messages.begin_turn();
         moment
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::shelf::{BodyRef, MessageLease, Stored};
+use super::shelf::{BodyRef, MessageLease, Shelf, Stored};
 use super::{Binding, Destination, Exchange, Message, MessageEnd, MessageTag, NewEntry, Slot};
 use crate::ids::{BodyId, ExchangeId, NamespaceId, Place, QueueId, Token};
 use crate::job::Body;
@@ -178,6 +178,8 @@ impl State {
         entries: &[Slot],
         (bytes, end): (u64, MessageEnd),
     ) {
+        let is_full = |shelf: &Shelf| shelf.keys.is_full();
+        let was_full = self.messages.shelves.get(&queue).is_some_and(is_full);
         for slot in entries {
             let tag = MessageTag::of(queue, *slot);
             self.remove(&keys::message(ns, tag));
@@ -203,8 +205,11 @@ impl State {
             MessageEnd::Acked => counts.acked_total += number,
             _ => counts.dropped_total += number,
         }
-        let freed = |shelf: &super::shelf::Shelf| shelf.keys.first_freed().is_some();
-        if self.messages.shelves.get(&queue).is_some_and(freed) {
+        // What stood behind a full aside is looked at again.
+        let goes_on = |shelf: &Shelf| {
+            shelf.keys.first_freed().is_some() || (was_full && !shelf.keys.is_full())
+        };
+        if self.messages.shelves.get(&queue).is_some_and(goes_on) {
             self.messages.fresh.insert(queue);
         }
         self.messages.tidy(queue);

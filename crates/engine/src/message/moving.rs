@@ -10,8 +10,10 @@ use bytes::Bytes;
 use super::properties::headers_of;
 use super::publish::Routed;
 use super::state::{slot_at, stored_of};
-use super::{Ends, Message, MessageEnd, MessageFilter, MessageTag, Publication, Published, Stored};
-use crate::bounds::cut;
+use super::{
+    Ends, Message, MessageEnd, MessageFilter, MessageTag, Overflow, Publication, Published, Stored,
+};
+use crate::bounds::{check_size, cut};
 use crate::ids::{NamespaceId, QueueId};
 use crate::moment::Moment;
 use crate::operation::{Operation, OperationState};
@@ -202,13 +204,14 @@ impl State {
         records
     }
 
-    /// Where a message enters that is moved, or why it cannot.
-    fn decide_moved_in(
+    /// Where a message enters that is moved, and as what, or why it cannot. Its body is not read
+    /// for that.
+    fn route_moved(
         &self,
         (ns, moving): (NamespaceId, &MessageMove),
         message: Message,
-        moment: Moment,
-    ) -> Result<Publication, String> {
+        bytes: u64,
+    ) -> Result<(Message, Routed), String> {
         let said = |rejection: Rejection| rejection.to_string();
         let (message, routed) = match &moving.to {
             MoveTo::Origin => {
@@ -247,7 +250,20 @@ impl State {
         if routed.len() == 0 {
             return Err("no queue takes it".to_owned());
         }
-        self.check_events(&routed.streams, &message).map_err(said)?;
+        // As where it is published: args of jobs are more than a turn makes of it.
+        let bytes = routed.jobs.len().saturating_mul(bytes as usize);
+        check_size("body", bytes, self.limits.bulk_bytes_max).map_err(said)?;
+        Ok((message, routed))
+    }
+
+    /// What its entry comes to.
+    fn decide_moved_in(
+        &self,
+        ns: NamespaceId,
+        (message, routed): (Message, Routed),
+        moment: Moment,
+    ) -> Result<Publication, String> {
+        self.check_events(&routed.streams, &message).map_err(|rejection| rejection.to_string())?;
         let came = Published::Routed { queues: routed.len() };
         let headers = headers_of(&message.properties);
         let (record, jobs) = self.enter(ns, routed, (message, &headers), moment);
@@ -312,40 +328,52 @@ impl<'a> Slice<'a> {
             self.steps += state.bindings_compared(ns, exchange) / BINDINGS_PER_ITEM;
         }
         let body = stored.body_ref();
-        let message = Message::clone(&Stored::with_body(stored, state).message);
-        match state.decide_moved_in((ns, moving), message, moment) {
+        let message = Message::clone(&stored.message);
+        let (message, routed) = match state.route_moved((ns, moving), message, body.bytes) {
+            Ok(found) => found,
+            Err(why) => return Step::Kept { why, full: None },
+        };
+        self.steps += routed.len();
+        if let Some(kept) = self.lacks_room(&routed, body.bytes, operation) {
+            return kept;
+        }
+        // Read it is, whether it stays or not, and each job has it as its args.
+        self.bytes += body.bytes.saturating_mul(1 + routed.jobs.len() as u64);
+        let whole = Stored::with_body(stored, state);
+        let message = Message { body: whole.message.body.clone(), ..message };
+        match state.decide_moved_in(ns, (message, routed), moment) {
             Err(why) => Step::Kept { why, full: None },
             Ok(publication) => {
-                let taken = self.take(publication, operation);
+                let taken = self.take(publication);
                 if matches!(taken, Step::Moved) {
                     self.ends.end(tag, body, MessageEnd::Moved);
                     self.moved += 1;
-                    self.bytes += body.bytes;
                 }
                 taken
             }
         }
     }
 
-    /// A message enters, where there is room for it.
-    fn take(&mut self, publication: Publication, operation: &Operation) -> Step {
+    /// That a message stays, where a queue that it is to enter has no room for it.
+    fn lacks_room(&self, routed: &Routed, bytes: u64, operation: &Operation) -> Option<Step> {
+        let lacks = |queue: &QueueId| {
+            if operation.full.contains(queue) {
+                let why = "it would pass those that its queue had no room for".to_owned();
+                return Some(Step::Kept { why, full: None });
+            }
+            let earlier = self.overlay.messages_entered(*queue);
+            let (why, full) = self.overlay.state.lacks_room(*queue, earlier, bytes)?;
+            Some(Step::Kept { why, full: full.then_some(*queue) })
+        };
+        routed.queues.iter().find_map(lacks)
+    }
+
+    /// A message enters, where an entry has room for it.
+    fn take(&mut self, publication: Publication) -> Step {
         let state = self.overlay.state;
         let Publication { record, jobs, .. } = publication;
         let bytes = bytes_of(record.as_slice());
         let alone = self.moved == 0;
-        if let Some(Record::MessagePublished { entries, .. }) = &record {
-            for entry in entries {
-                let earlier = self.overlay.messages_entered(entry.queue);
-                if operation.full.contains(&entry.queue) {
-                    let why = "it would pass those that its queue had no room for";
-                    return Step::Kept { why: why.to_owned(), full: None };
-                }
-                if let Some(rejection) = state.lacks_room(entry.queue, earlier) {
-                    return Step::Kept { why: rejection.to_string(), full: Some(entry.queue) };
-                }
-            }
-            self.steps += entries.len();
-        }
         if !alone && (self.recorded + bytes > self.room() || !jobs.is_empty()) {
             return Step::Later;
         }
@@ -384,12 +412,26 @@ impl<'a> Slice<'a> {
 }
 
 impl State {
-    /// Why a queue takes no message more, whatever it does with one too many: what is moved into it
-    /// pushes nothing out.
-    fn lacks_room(&self, queue: QueueId, earlier: (u64, u64)) -> Option<Rejection> {
+    /// Why a queue does not take a message of so many bytes, whatever it does with one too many:
+    /// what is moved into it pushes nothing out. And whether it is full: one that will never fit
+    /// holds nothing up.
+    fn lacks_room(
+        &self,
+        queue: QueueId,
+        earlier: (u64, u64),
+        bytes: u64,
+    ) -> Option<(String, bool)> {
         let settings = self.message_settings(queue)?;
+        let name = &self.queues.get(queue)?.name;
         let (length, full) = self.fullness(queue, &settings, earlier);
-        let queue = self.queues.get(queue)?.name.clone();
-        full.map(|max_length| Rejection::QueueFull { queue, length, max_length })
+        if let Some(max_length) = full {
+            let full = Rejection::QueueFull { queue: name.clone(), length, max_length };
+            return Some((full.to_string(), true));
+        }
+        // Where that drops nothing, the last one may be more than is left, as in a publish.
+        let max = settings.max_bytes.filter(|_| settings.overflow == Overflow::DropHead)?;
+        let held = self.ready_bytes(queue).saturating_add(earlier.1);
+        let why = || format!("queue {name:?} has no room for {bytes} bytes of {max}: {held} wait");
+        (held.saturating_add(bytes) > max).then(|| (why(), bytes <= max))
     }
 }

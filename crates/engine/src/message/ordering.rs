@@ -13,7 +13,7 @@ use crate::state::State;
 
 /// Messages of a queue that stand aside, at most. Beyond that nothing more of it is looked at until
 /// one of them has had its turn.
-const ASIDE_MAX: usize = 20_000;
+const ASIDE_MAX: usize = if cfg!(test) { 8 } else { 20_000 };
 
 /// The keys of a queue.
 #[derive(Debug, Default)]
@@ -42,6 +42,11 @@ impl Keys {
     /// The first message whose turn has come.
     pub(crate) fn first_freed(&self) -> Option<Slot> {
         self.freed.keys().next().copied()
+    }
+
+    /// The first message that stands aside.
+    pub(crate) fn first_aside(&self) -> Option<Slot> {
+        self.aside_of.keys().next().copied()
     }
 
     /// Looks at such a message again: whether somebody may have got it before.

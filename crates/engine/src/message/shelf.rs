@@ -44,9 +44,14 @@ impl Stored {
         }
     }
 
+    /// Its body was not read yet.
+    pub(crate) fn lacks_body(&self) -> bool {
+        self.apart.is_some() && self.message.body.is_empty()
+    }
+
     /// With its body, wherever that stands.
     pub(crate) fn with_body(mut self, reader: &dyn Reader) -> Self {
-        if let Some((id, length)) = self.apart {
+        if let Some((id, length)) = self.apart.filter(|_| self.lacks_body()) {
             let body = body_of(reader, &Body::Stored { id, length });
             Arc::make_mut(&mut self.message).body = body;
         }
@@ -184,11 +189,23 @@ impl Shelf {
 
     /// Where the next message is.
     pub(crate) fn next(&self) -> Option<Next> {
-        let mut lanes = self.lanes.iter();
-        let lane = lanes.find(|(_, lane)| !lane.young.is_empty() || lane.more);
-        let lane = lane.filter(|_| !self.keys.is_full());
         let back = self.returned.first().copied();
         let back = back.into_iter().chain(self.keys.first_freed()).min();
+        Self::first_of(back, self.first_lane().filter(|_| !self.keys.is_full()))
+    }
+
+    /// Where the first message is that nobody has, be its key busy or not.
+    pub(crate) fn first_waiting(&self) -> Option<Next> {
+        let back = self.returned.first().copied().into_iter();
+        let back = back.chain(self.keys.first_freed()).chain(self.keys.first_aside()).min();
+        Self::first_of(back, self.first_lane())
+    }
+
+    fn first_lane(&self) -> Option<(&u8, &Lane)> {
+        self.lanes.iter().find(|(_, lane)| !lane.young.is_empty() || lane.more)
+    }
+
+    fn first_of(back: Option<Slot>, lane: Option<(&u8, &Lane)>) -> Option<Next> {
         match (back.as_ref(), lane) {
             // Somebody may have had it when what stands around it was read.
             (Some(slot), Some((urgency, lane)))
@@ -203,6 +220,12 @@ impl Shelf {
             (_, Some((urgency, _))) => Some(Next::Young(*urgency)),
             (None, None) => None,
         }
+    }
+
+    /// The first message that memory holds of a lane.
+    pub(crate) fn first_young(&self, urgency: u8) -> Option<Slot> {
+        let (place, _) = self.lanes.get(&urgency)?.young.front()?;
+        Some((urgency, *place))
     }
 
     /// Takes the first message that memory holds of a lane. Answers what it weighed, too.

@@ -31,6 +31,10 @@ pub(crate) struct Messages {
     pub(super) emptying: BTreeSet<(NamespaceId, Destination)>,
     /// Volatile: queues that may have something to hand out.
     pub(super) fresh: BTreeSet<QueueId>,
+    /// Volatile: queues of which this turn has looked at enough. The next one goes on with them.
+    unfinished: BTreeSet<QueueId>,
+    /// Volatile: messages that this turn has met and handed to nobody.
+    passed: usize,
     /// When messages go back that were taken for a time.
     pub(super) lease_ends: BTreeSet<(MonoMs, MessageTag)>,
     /// Bytes of messages in memory.
@@ -58,6 +62,8 @@ impl Default for Messages {
             shelves: BTreeMap::new(),
             emptying: BTreeSet::new(),
             fresh: BTreeSet::new(),
+            unfinished: BTreeSet::new(),
+            passed: 0,
             lease_ends: BTreeSet::new(),
             young_bytes: 0,
             floor: Place(0),
@@ -107,6 +113,21 @@ impl Messages {
         !self.fresh.is_empty()
     }
 
+    /// A turn begins.
+    pub(crate) fn begin_turn(&mut self) {
+        self.passed = 0;
+    }
+
+    /// Nothing more is handed out in this turn: the next one goes on with what is unfinished.
+    pub(crate) fn leave_unfinished(&mut self) {
+        self.fresh.append(&mut self.unfinished);
+    }
+
+    /// Whether this turn has looked at enough of a queue and found nothing yet.
+    pub(crate) fn is_unfinished(&self, queue: QueueId) -> bool {
+        self.unfinished.contains(&queue)
+    }
+
     /// Whether messages whose time ran out while somebody had them are to be looked at.
     pub(crate) fn has_overdue(&self) -> bool {
         !self.overdue_back.is_empty()
@@ -124,6 +145,7 @@ impl Messages {
 
     pub(crate) fn forget_fresh(&mut self) {
         self.fresh.clear();
+        self.unfinished.clear();
     }
 
     /// Messages that entered before this place may have been delivered in an earlier life.
@@ -193,6 +215,7 @@ impl Messages {
             self.forget_end(MessageTag::of(queue, *slot), held);
         }
         self.fresh.remove(&queue);
+        self.unfinished.remove(&queue);
     }
 
     /// A message is with nobody any more.
@@ -222,8 +245,19 @@ impl State {
         self.queues.get(queue).map_or(0, |queue| queue.counts.messages.saturating_sub(held))
     }
 
+    /// A message of a queue was met and is handed to nobody. Whether this turn looks at more.
+    pub(crate) fn pass(&mut self, queue: QueueId) -> bool {
+        self.messages.passed += 1;
+        let goes_on = self.messages.passed < self.limits.slice_items_max;
+        if !goes_on {
+            self.messages.unfinished.insert(queue);
+        }
+        goes_on
+    }
+
     /// Takes the next message of a queue off its shelf. Whoever calls it says who has it then, or
-    /// that it is gone.
+    /// that it is gone. Where this turn has looked at enough there is none, and the queue is
+    /// unfinished.
     pub(crate) fn take_message(
         &mut self,
         ns: NamespaceId,
@@ -234,8 +268,8 @@ impl State {
             let (slot, stored, again) = match shelf.next()? {
                 Next::Returned(slot) => {
                     let again = shelf.take_returned(slot);
-                    let stored = self.stored(ns, MessageTag::of(queue, slot));
-                    let stored = stored.expect("what came back stands in the tree");
+                    let stored = self.value(&keys::message(ns, MessageTag::of(queue, slot)));
+                    let stored: Stored = stored.expect("what came back stands in the tree");
                     (slot, Arc::new(stored), again)
                 }
                 Next::Young(urgency) => {
@@ -250,8 +284,38 @@ impl State {
             };
             let again = again || slot.1 < self.messages.floor;
             if self.may_be_taken(queue, slot, (&stored, again)) {
-                return Some((MessageTag::of(queue, slot), stored, again));
+                let whole = if stored.lacks_body() {
+                    Arc::new(Arc::unwrap_or_clone(stored).with_body(self))
+                } else {
+                    stored
+                };
+                return Some((MessageTag::of(queue, slot), whole, again));
             }
+            if !self.pass(queue) {
+                return None;
+            }
+        }
+    }
+
+    /// The first message of a queue that nobody has. It stays where it is.
+    pub(crate) fn first_waiting(
+        &mut self,
+        ns: NamespaceId,
+        queue: QueueId,
+    ) -> Option<(MessageTag, BodyRef)> {
+        loop {
+            let shelf = self.messages.shelves.get(&queue)?;
+            let slot = match shelf.first_waiting()? {
+                Next::Returned(slot) => slot,
+                Next::Young(urgency) => shelf.first_young(urgency)?,
+                Next::Unread(urgency) => {
+                    self.read_lane(ns, queue, urgency);
+                    continue;
+                }
+            };
+            let tag = MessageTag::of(queue, slot);
+            let stored: Stored = self.value(&keys::message(ns, tag))?;
+            return Some((tag, stored.body_ref()));
         }
     }
 
@@ -288,8 +352,9 @@ impl State {
             }
             ControlFlow::Continue(())
         });
-        let whole = |(place, stored): (Place, Stored)| (place, Arc::new(stored.with_body(self)));
-        let entries = entries.into_iter().map(whole).collect();
+        // Their bodies are read once they are handed out.
+        let entries = entries.into_iter().map(|(place, stored)| (place, Arc::new(stored)));
+        let entries = entries.collect();
         if let Some(shelf) = self.messages.shelves.get_mut(&queue) {
             self.messages.young_bytes += shelf.refill(urgency, (entries, read), more);
         }

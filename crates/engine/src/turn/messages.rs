@@ -42,6 +42,10 @@ pub(super) struct Losses {
     pub(super) events_dropped: u64,
 }
 
+/// How long a request that does not wait does so at most while its queue is looked through, in
+/// milliseconds.
+const LOOK_MS: u64 = 1000;
+
 /// Exchanges in one answer at most.
 const EXCHANGES_PER_PAGE_MAX: usize = 1000;
 
@@ -468,9 +472,12 @@ impl Turn {
         } else {
             Vec::new()
         };
-        if messages.is_empty() && command.wait_ms > 0 && !self.stopping {
+        // What is there may stand behind more than a turn looks at.
+        let look_ms = if self.state.messages.is_unfinished(queue) { LOOK_MS } else { 0 };
+        let wait_ms = command.wait_ms.max(look_ms);
+        if messages.is_empty() && wait_ms > 0 && !self.stopping {
             self.check_waiting(ns)?;
-            let deadline = moment.mono.plus(command.wait_ms);
+            let deadline = moment.mono.plus(wait_ms);
             self.waiters.add(reply_to, ns, deadline, Target::Messages);
             self.takers.wait(reply_to, queue, command);
             self.note_takers(queue);

@@ -49,6 +49,11 @@ impl Room {
 impl Turn {
     /// Hands out what there is for those who stand in line.
     pub(in crate::turn) fn dispatch_messages(&mut self, moment: Moment) {
+        self.dispatch_fresh(moment);
+        self.state.messages.leave_unfinished();
+    }
+
+    fn dispatch_fresh(&mut self, moment: Moment) {
         let mut room = Room::FULL;
         while let Some(queue) = self.state.messages.take_fresh() {
             if self.stopping || self.takers.next_at(queue).is_none() {
@@ -146,7 +151,9 @@ impl Turn {
         let Some(request) = self.takers.request(reply_to) else { return false };
         let (queue, command) = (request.queue, request.command.clone());
         let messages = self.lease_messages(ns, queue, &command, room, moment);
-        if messages.is_empty() {
+        // One that does not wait does so only while its queue is looked through.
+        let waits = command.wait_ms > 0 || self.state.messages.is_unfinished(queue);
+        if messages.is_empty() && waits {
             return false;
         }
         self.takers.stop_waiting(reply_to);

@@ -154,10 +154,10 @@ impl Turn {
             if !self.state.is_too_long(queue) {
                 continue;
             }
-            if let Some((tag, stored, _)) = self.state.take_message(ns, queue) {
+            // Whether its key is busy or not: the first one goes.
+            if let Some(first) = self.state.first_waiting(ns, queue) {
                 self.takers.too_long.insert((ns, queue));
-                let body = stored.body_ref();
-                self.end_alone(ns, (tag, body), MessageEnd::Overflown, moment);
+                self.end_alone(ns, first, MessageEnd::Overflown, moment);
             }
         }
     }
@@ -180,7 +180,7 @@ impl Turn {
     }
 
     /// The next message of a queue that may still be delivered: those whose time ran out end on
-    /// the way.
+    /// the way, as many as a turn looks at.
     pub(super) fn next_message(
         &mut self,
         ns: NamespaceId,
@@ -194,6 +194,9 @@ impl Turn {
             }
             let body = stored.body_ref();
             self.end_alone(ns, (tag, body), MessageEnd::Expired, moment);
+            if !self.state.pass(queue) {
+                return None;
+            }
         }
     }
 

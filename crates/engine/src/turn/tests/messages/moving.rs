@@ -30,6 +30,12 @@ impl Shard {
         }
     }
 
+    /// A message in `graves`.
+    fn publish_letter(&mut self, body: &str) {
+        self.declare("graves", durable()).unwrap();
+        self.publish("", "graves", body).unwrap();
+    }
+
     fn moved(&mut self, moving: MessageMove) -> Operation {
         let begun = self.begin_move(moving).unwrap();
         self.advance(1);
@@ -251,4 +257,47 @@ fn what_is_moved_may_become_jobs() {
     assert_eq!((done.changed, done.kept), (4, 0));
     assert_eq!(shard.lease(9).len(), 5);
     assert_eq!(shard.stand_of("graves").ready, 0);
+}
+
+/// A move asked whether a queue was full without the message that was to enter it.
+#[test]
+fn a_bound_of_bytes_counts_what_enters_so_nothing_is_pushed_out() {
+    let mut shard = Shard::recover(&[], Limits::default());
+    for body in ["large", "m1", "m2", "m3"] {
+        shard.publish_letter(&format!(
+            "{body}{}",
+            "y".repeat(if body == "large" { 400 } else { 98 })
+        ));
+    }
+    let narrow = MessageSettings { max_bytes: Some(350), ..durable() };
+    shard.declare("narrow", narrow).unwrap();
+    shard.publish("", "narrow", &"h".repeat(100)).unwrap();
+    let to = MoveTo::Queue { queue: "narrow".into() };
+    let done = shard.moved(MessageMove { to, ..back(MessageFilter::default(), None) });
+    // The first one will never fit, and holds nothing up.
+    assert_eq!((done.changed, done.kept, done.examined), (2, 2, 4));
+    assert!(done.kept_why.unwrap().contains("narrow"));
+    let heads = |found: Vec<String>| found.iter().map(|it| it[..2].to_owned()).collect::<Vec<_>>();
+    assert_eq!(heads(shard.standing("narrow")), ["hh", "m1", "m2"]);
+    assert_eq!(heads(shard.standing("graves")), ["la", "m3"]);
+}
+
+#[test]
+fn more_args_of_jobs_than_a_publish_may_make_stay() {
+    let mut shard = Shard::recover(&[], Limits { bulk_bytes_max: 1000, ..few() });
+    shard.publish_letter(&"y".repeat(600));
+    shard.publish_letter("small");
+    shard.enqueue(job(1));
+    shard.exchange("y", ExchangeKind::Fanout);
+    for kind in ["k", "l"] {
+        let job = crate::message::JobBinding { kind: kind.into(), ..Default::default() };
+        let binding = BindingSpec { job: Some(job), ..a_binding("y", "", "q") };
+        shard.carry_out(MessageCommand::Bind(Box::new(binding))).unwrap();
+    }
+    assert!(shard.publish("y", "", &"y".repeat(600)).is_err());
+    let to = MoveTo::Exchange { exchange: "y".into(), routing_key: None };
+    let done = shard.moved(MessageMove { to, ..back(MessageFilter::default(), None) });
+    assert_eq!((done.changed, done.kept), (1, 1));
+    assert_eq!(shard.lease(9).len(), 3);
+    assert_eq!(shard.stand_of("graves").ready, 1);
 }

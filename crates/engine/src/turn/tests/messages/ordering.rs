@@ -105,6 +105,99 @@ fn what_stands_aside_may_go_and_a_declaration_has_its_header() {
     assert!(matches!(otherwise, Rejection::DeclaredOtherwise { .. }));
 }
 
+/// It was found by taking, which sets aside what has a busy key: nothing was dropped, or another.
+#[test]
+fn what_is_too_long_drops_its_first_message_though_its_key_is_busy() {
+    let mut shard = Shard::new();
+    shard.declare("q", MessageSettings { max_length: Some(3), ..ordered() }).unwrap();
+    shard.publish_keyed(Some("a"), "a1", 0);
+    let held = shard.take("q", 9);
+    for body in ["a2", "a3", "a4", "a5"] {
+        shard.publish_keyed(Some("a"), body, 0);
+    }
+    assert_eq!(shard.stand_of("q").ready, 3);
+    // Those that stand aside go, before one that nothing blocks.
+    assert_eq!(texts(&shard.take("q", 9)), [""; 0]);
+    shard.publish_keyed(Some("b"), "b1", 0);
+    shard.publish_keyed(Some("b"), "b2", 0);
+    assert_eq!(shard.stand_of("q").ready, 3);
+    assert_eq!(texts(&shard.take("q", 9)), ["b1"]);
+    shard.settle_taken(&held, MessageVerdict::Ack);
+    assert_eq!(texts(&shard.restart().take("q", 9)), ["a5"]);
+    assert_eq!(texts(&shard.take("q", 9)), ["a5"]);
+}
+
+/// Nobody looked at what stood behind until a message of a busy key was settled.
+#[test]
+fn what_stands_behind_a_full_aside_comes_once_that_has_room() {
+    for purges in [false, true] {
+        let mut shard = Shard::new();
+        let settings = MessageSettings { ttl_ms: (!purges).then_some(1000), ..ordered() };
+        shard.declare("q", settings).unwrap();
+        for number in 0..30 {
+            shard.publish_keyed(Some("a"), &format!("a{number}"), 0);
+        }
+        shard.consume(1, HERE, "q", 9);
+        assert_eq!(shard.got(), [got(1, "a0", false)]);
+        shard.advance(500);
+        shard.publish_keyed(Some("b"), "b", 0);
+        assert_eq!(shard.got(), []);
+        if purges {
+            let (queue, connection) = ("q".to_owned(), None);
+            shard.send(Command::Messages(MessageCommand::PurgeQueue { queue, connection }));
+            shard.publish_keyed(Some("b"), "b", 0);
+        }
+        shard.advance(600);
+        assert_eq!(shard.got(), [got(1, "b", false)], "{purges}");
+    }
+}
+
+/// One turn read all of them with their bodies.
+#[test]
+fn a_turn_looks_at_a_bounded_number_of_messages_whose_key_is_busy() {
+    let limits = Limits { slice_items_max: 3, ..Limits::default() };
+    let mut shard = Shard::recover(&[], limits);
+    shard.declare("q", ordered()).unwrap();
+    let large = |body: &str| format!("{body}{}", "y".repeat(1000));
+    for body in ["a1", "a2", "a3", "a4", "a5", "a6", "a7"] {
+        shard.publish_keyed(Some("a"), &large(body), 0);
+    }
+    shard.publish_keyed(Some("b"), &large("b1"), 0);
+    let held = shard.take("q", 1);
+    assert_eq!(texts(&held), [large("a1")]);
+    // One that does not wait does so until its queue was looked through.
+    let reply = shard.send(Command::Messages(MessageCommand::Lease(Box::new(a_lease("q")))));
+    assert!(!shard.answers.contains_key(&reply), "six are more than a turn looks at");
+    shard.turn.tick(shard.clock);
+    shard.flush();
+    shard.advance(0);
+    let answer = shard.answers.remove(&reply);
+    let Some(Answer::Messages(MessageAnswer::Leased(taken))) = answer else { panic!("{answer:?}") };
+    assert_eq!(texts(&taken), [large("b1")]);
+    assert_eq!(texts(&shard.take("q", 9)), [""; 0]);
+    shard.consume(1, HERE, "q", 9);
+    shard.settle_taken(&held, MessageVerdict::Ack);
+    assert_eq!(shard.got(), [got(1, &large("a2"), false)]);
+}
+
+/// What a consumer finds whose time ran out ends a bounded number at a time, too.
+#[test]
+fn a_turn_ends_a_bounded_number_of_messages_on_the_way() {
+    let limits = Limits { slice_items_max: 3, ..Limits::default() };
+    let mut shard = Shard::recover(&[], limits);
+    shard.declare("q", MessageSettings { ttl_ms: Some(1000), ..durable() }).unwrap();
+    for _ in 0..20 {
+        shard.publish("", "q", "over").unwrap();
+    }
+    shard.clock.wall = shard.clock.wall.plus(2000);
+    shard.clock.mono = shard.clock.mono.plus(2000);
+    shard.publish("", "q", "m").unwrap();
+    shard.consume(1, HERE, "q", 9);
+    assert_eq!((shard.got(), shard.stand_of("q").ready > 9), (Vec::new(), true));
+    shard.advance(0);
+    assert_eq!(shard.got(), [got(1, "m", false)]);
+}
+
 /// A generator of numbers that follow from a seed.
 struct Draw(u64);
 
