@@ -22,7 +22,7 @@ pub enum Keeper {
     Lsm,
 }
 
-/// A folder with a tree, and a copy of what the last flush made durable in it.
+/// A folder with a tree, and a copy of what the last flush left in it.
 #[derive(Debug)]
 pub(crate) struct Folder {
     root: TempDir,
@@ -61,7 +61,9 @@ impl Folder {
     }
 
     /// Nobody has the tree open. A process that ends leaves the files as they are. The power takes
-    /// with it what was done since the last flush, none of which was synced for anybody's sake.
+    /// with it what was done since the last flush. The copy of what that left goes through the page
+    /// cache, so a sync that is missing is not noticed here, but by the enumeration of crashes
+    /// (`tests/src/enumeration/`).
     pub(crate) fn crash(&self, crash: Crash) {
         if crash == Crash::Kill {
             return;

@@ -90,9 +90,9 @@ pub(super) fn check(
     for file in files {
         let target = place(archive, &file.path);
         let archived = archived(&target).unwrap_or_default();
-        let now = File::open(folder.join(&file.path)).and_then(digest);
+        let now = || File::open(folder.join(&file.path)).and_then(digest);
         let is_sound = archived == file.sha256
-            || match now {
+            || match now() {
                 Ok((now, _)) => archived == now,
                 Err(error) => error.kind() == io::ErrorKind::NotFound,
             };
@@ -103,11 +103,21 @@ pub(super) fn check(
         }
     }
     for file in files_below(archive, |_| true)? {
-        if file.extension().is_some_and(|ending| ending == DRAFT_ENDING) {
+        if is_draft(&file) {
             fs::remove_file(file)?;
         }
     }
     Ok((bytes, missing))
+}
+
+/// Whether a file is what [`store`] writes before it is whole, and nobody else's.
+fn is_draft(file: &Path) -> bool {
+    let process = || {
+        let name = file.file_name()?.to_str()?.strip_prefix('.')?;
+        let (of, process) = name.strip_suffix(DRAFT_ENDING)?.strip_suffix('.')?.rsplit_once('.')?;
+        of.ends_with(".gz").then(|| process.parse::<u32>().ok())?
+    };
+    process().is_some()
 }
 
 /// Where the archive keeps the source of this relative path.
@@ -223,11 +233,17 @@ mod tests {
         }
         fs::write(place(&out, "wrong"), "x").unwrap();
         fs::remove_file(folder.join("gone")).unwrap();
-        fs::write(out.join(".sound.gz.17.tmp"), "half").unwrap();
+        let others = ["notes.tmp", ".tmp", ".notes.tmp", ".sound.gz.tmp", "sound.gz.17.tmp"];
+        for name in others.into_iter().chain([".sound.gz.17.tmp"]) {
+            fs::write(out.join(name), "half").unwrap();
+        }
         let checked = check(&out, &folder, &files).unwrap();
         let missing: Vec<_> = checked.1.iter().map(|file| file.path.as_str()).collect();
         assert_eq!(missing, ["missing", "wrong"]);
         assert!(!out.join(".sound.gz.17.tmp").exists(), "what a killed worker left is swept");
+        for name in others {
+            assert!(out.join(name).exists(), "{name} is not ours");
+        }
     }
 
     #[test]

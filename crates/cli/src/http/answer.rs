@@ -31,17 +31,28 @@ pub(crate) struct Answer {
 #[derive(Clone, Copy, Debug)]
 struct Head {
     status: u16,
-    /// Where the body begins, and how long it is; `None` where it comes in chunks.
+    /// Where the body begins.
     length: usize,
-    body_length: Option<usize>,
+    framing: Framing,
     closes: bool,
+}
+
+/// Where the body ends.
+#[derive(Clone, Copy, Debug)]
+enum Framing {
+    Length(usize),
+    Chunks,
+    /// With the connection.
+    Close,
 }
 
 impl Answer {
     /// Another answer is to come; `is_bare` where it has no body whatever it says.
     pub(crate) fn begin(&mut self, is_bare: bool) {
-        if self.bytes.len() > ROOM_BYTES_MAX {
-            self.bytes = Vec::new();
+        for buffer in [&mut self.bytes, &mut self.chunks] {
+            if buffer.capacity() > 2 * ROOM_BYTES_MAX {
+                *buffer = Vec::new();
+            }
         }
         self.chunks.clear();
         (self.filled, self.head, self.is_bare) = (0, None, is_bare);
@@ -49,7 +60,10 @@ impl Answer {
 
     /// Where what arrives next belongs.
     pub(crate) fn room(&mut self) -> &mut [u8] {
-        let end = self.head.map_or(0, |head| head.length + head.body_length.unwrap_or_default());
+        let end = match self.head {
+            Some(Head { length, framing: Framing::Length(body), .. }) => length + body,
+            _ => 0,
+        };
         let missing = end.saturating_sub(self.filled).clamp(ROOM_BYTES, ROOM_BYTES_MAX);
         if self.bytes.len() < self.filled + missing {
             self.bytes.resize(self.filled + missing, 0);
@@ -60,6 +74,9 @@ impl Answer {
     /// Takes in so many bytes that were read to the room. Whether the answer is complete.
     pub(crate) fn advance(&mut self, count: usize) -> io::Result<bool> {
         if count == 0 {
+            if self.head.is_some_and(|head| matches!(head.framing, Framing::Close)) {
+                return Ok(true);
+            }
             let why = "the server closed the connection before its answer was complete";
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, why));
         }
@@ -72,7 +89,8 @@ impl Answer {
             }
             let arrived = self.bytes.get(..self.filled).unwrap_or_default();
             let Some(head) = parse_head(arrived, new)? else {
-                return short(self.filled, HEAD_BYTES_MAX, "the head of the answer");
+                short(self.filled, HEAD_BYTES_MAX, "the head of the answer")?;
+                return Ok(false);
             };
             if head.status >= 200 {
                 (self.head, self.next_chunk) = (Some(head), head.length);
@@ -83,19 +101,36 @@ impl Answer {
                 new = 0;
             }
         };
-        match head.body_length {
-            _ if self.is_bare => Ok(true),
-            Some(length) => Ok(self.filled - head.length >= length),
-            None => self.take_chunks(),
+        let end = match head.framing {
+            _ if self.is_bare => Some(head.length),
+            Framing::Length(length) => Some(head.length + length),
+            Framing::Chunks => self.take_chunks()?,
+            Framing::Close if self.filled - head.length > BODY_BYTES_MAX => {
+                return Err(invalid("the answer is longer than 256 MiB"));
+            }
+            Framing::Close => None,
+        };
+        let is_complete = end.is_some_and(|end| self.filled >= end);
+        // Nobody has asked for what follows.
+        let is_over = end.is_some_and(|end| self.filled > end);
+        self.head = Some(Head { closes: head.closes || is_over, ..head });
+        if !is_complete && self.next_chunk > head.length {
+            // What is taken makes room.
+            self.bytes.copy_within(self.next_chunk..self.filled, head.length);
+            self.filled -= self.next_chunk - head.length;
+            self.next_chunk = head.length;
         }
+        Ok(is_complete)
     }
 
-    fn take_chunks(&mut self) -> io::Result<bool> {
+    /// Where the last chunk ends, if it has arrived.
+    fn take_chunks(&mut self) -> io::Result<Option<usize>> {
         let malformed = || invalid("the answer has a malformed chunk");
         loop {
             let rest = self.bytes.get(self.next_chunk..self.filled).unwrap_or_default();
             let Some(line_end) = find(rest, b"\r\n") else {
-                return short(rest.len(), CHUNK_LINE_BYTES_MAX, "the line before a chunk");
+                short(rest.len(), CHUNK_LINE_BYTES_MAX, "the line before a chunk")?;
+                return Ok(None);
             };
             let line = rest.get(..line_end).and_then(|line| str::from_utf8(line).ok());
             let digits = line.map(|line| line.split(';').next().unwrap_or_default().trim());
@@ -106,16 +141,14 @@ impl Answer {
             }
             if size == 0 {
                 let trailers = rest.get(line_end..).unwrap_or_default();
-                let is_complete = find(trailers, b"\r\n\r\n").is_some();
-                let length = trailers.len();
-                return if is_complete {
-                    Ok(true)
-                } else {
-                    short(length, HEAD_BYTES_MAX, "the end")
-                };
+                if let Some(end) = find(trailers, b"\r\n\r\n") {
+                    return Ok(Some(self.next_chunk + line_end + end + 4));
+                }
+                short(trailers.len(), HEAD_BYTES_MAX, "the end")?;
+                return Ok(None);
             }
             let (start, end) = (line_end + 2, line_end + 2 + size);
-            let Some(after) = rest.get(end..end + 2) else { return Ok(false) };
+            let Some(after) = rest.get(end..end + 2) else { return Ok(None) };
             if after != b"\r\n" {
                 return Err(malformed());
             }
@@ -135,14 +168,17 @@ impl Answer {
 
     /// What the head says under a name.
     pub(crate) fn field(&self, name: &str) -> Option<&str> {
-        field(str::from_utf8(self.bytes.get(..self.head?.length)?).ok()?, name)
+        str::from_utf8(field(self.bytes.get(..self.head?.length)?, name)?).ok()
     }
 
     pub(crate) fn body(&self) -> &[u8] {
         match self.head {
             _ if self.is_bare => &[],
-            Some(Head { length, body_length: Some(body), .. }) => {
+            Some(Head { length, framing: Framing::Length(body), .. }) => {
                 self.bytes.get(length..length + body).unwrap_or_default()
+            }
+            Some(Head { length, framing: Framing::Close, .. }) => {
+                self.bytes.get(length..self.filled).unwrap_or_default()
             }
             _ => &self.chunks,
         }
@@ -150,9 +186,9 @@ impl Answer {
 }
 
 /// Not complete yet, unless it is too long for that.
-fn short(length: usize, most: usize, what: &str) -> io::Result<bool> {
+fn short(length: usize, most: usize, what: &str) -> io::Result<()> {
     if length <= most {
-        Ok(false)
+        Ok(())
     } else {
         Err(invalid(&format!("{what} is longer than {most} bytes")))
     }
@@ -169,27 +205,37 @@ fn parse_head(bytes: &[u8], new: usize) -> io::Result<Option<Head>> {
         return Ok(None);
     };
     let end = new + end;
-    let text = bytes.get(..end).and_then(|head| str::from_utf8(head).ok()).ok_or_else(no_http)?;
-    let status: u16 = text.get(9..12).and_then(|it| it.parse().ok()).ok_or_else(no_http)?;
-    let in_chunks = field(text, "transfer-encoding").is_some();
-    let length = match field(text, "content-length") {
-        _ if matches!(status, 204 | 304) => Some(0),
-        _ if in_chunks => None,
+    let head = bytes.get(..end).ok_or_else(no_http)?;
+    let status = head.get(9..12).and_then(number).and_then(|status| status.try_into().ok());
+    let status: u16 = status.ok_or_else(no_http)?;
+    let in_chunks = field(head, "transfer-encoding").is_some();
+    let framing = match field(head, "content-length") {
+        _ if matches!(status, 204 | 304) => Framing::Length(0),
+        _ if in_chunks => Framing::Chunks,
         Some(length) => {
-            let length = length.parse().ok().filter(|length| *length <= BODY_BYTES_MAX);
-            Some(length.ok_or_else(|| invalid("the answer is longer than 256 MiB"))?)
+            let length = number(length).filter(|length| *length <= BODY_BYTES_MAX);
+            Framing::Length(length.ok_or_else(|| invalid("the answer is longer than 256 MiB"))?)
         }
-        None => Some(0),
+        None => Framing::Close,
     };
-    let closes = field(text, "connection").is_some_and(|it| it.eq_ignore_ascii_case("close"))
-        || text.starts_with("HTTP/1.0");
-    Ok(Some(Head { status, length: end + 4, body_length: length, closes }))
+    let closes = field(head, "connection").is_some_and(|it| it.eq_ignore_ascii_case(b"close"))
+        || head.starts_with(b"HTTP/1.0")
+        || matches!(framing, Framing::Close);
+    Ok(Some(Head { status, length: end + 4, framing, closes }))
 }
 
-fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
-    head.split("\r\n").find_map(|line| {
-        let (known, value) = line.split_once(':')?;
-        known.eq_ignore_ascii_case(name).then(|| value.trim())
+fn number(digits: &[u8]) -> Option<usize> {
+    str::from_utf8(digits).ok()?.parse().ok()
+}
+
+/// What a head says under a name. Values need not be UTF-8.
+fn field<'a>(head: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    head.split(|byte| *byte == b'\n').find_map(|line| {
+        let colon = line.iter().position(|byte| *byte == b':')?;
+        let (known, value) = line.split_at(colon);
+        known
+            .eq_ignore_ascii_case(name.as_bytes())
+            .then(|| value.get(1..).unwrap_or_default().trim_ascii())
     })
 }
 
@@ -221,7 +267,8 @@ mod tests {
                 }
             }
         }
-        answer.advance(0).map(|_| unreachable!("it is not complete"))
+        answer.advance(0)?;
+        Ok((answer.status(), answer.body().to_vec(), answer.closes()))
     }
 
     fn check(bytes: &[u8], status: u16, body: &[u8], closes: bool) {
@@ -236,6 +283,8 @@ mod tests {
         check(b"HTTP/1.1 202 A b\r\nContent-Length: 5\r\nx: y\r\n\r\nhello", 202, b"hello", false);
         check(b"HTTP/1.1 204 No Content\r\nconnection: Close\r\n\r\n", 204, b"", true);
         check(b"HTTP/1.0 200 OK\r\n\r\n", 200, b"", true);
+        check(b"HTTP/1.1 200 OK\r\nx: y\r\n\r\nto the end", 200, b"to the end", true);
+        check(b"HTTP/1.1 200 OK\r\nx: \xfc\r\nContent-Length: 1\r\n\r\na", 200, b"a", false);
         let chunked = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 503 x\r\nRetry-After: 3\r\n\
             Transfer-Encoding: chunked\r\n\r\n3;a=b\r\nabc\r\n2\r\nde\r\n0\r\na: b\r\n\r\n";
         check(chunked, 503, b"abcde", false);
@@ -263,6 +312,43 @@ mod tests {
             assert_eq!(answer.body(), body.as_bytes());
         }
         assert_eq!((answer.field("Retry-After"), answer.field("x")), (Some("7"), None));
+    }
+
+    #[test]
+    fn what_nobody_asked_for_ends_the_connection() {
+        for (text, is_bare) in [
+            ("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nab", false),
+            ("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\na", true),
+            ("HTTP/1.1 204 No Content\r\n\r\nHTTP/1.1 200 OK\r\n", false),
+            ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n\r\n", false),
+        ] {
+            let mut answer = Answer::default();
+            answer.begin(is_bare);
+            answer.room()[..text.len()].copy_from_slice(text.as_bytes());
+            assert!(answer.advance(text.len()).unwrap());
+            assert!(answer.closes(), "{text}");
+        }
+    }
+
+    #[test]
+    fn memory_grows_with_the_body_and_not_with_the_lines_of_its_chunks() {
+        let mut answer = Answer::default();
+        answer.begin(false);
+        let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n".to_owned();
+        let chunk = format!("1;{}\r\nx\r\n", "y".repeat(1000));
+        let parts = std::iter::once(&head).chain(std::iter::repeat_n(&chunk, 2000));
+        for part in parts {
+            answer.room()[..part.len()].copy_from_slice(part.as_bytes());
+            assert!(!answer.advance(part.len()).unwrap());
+        }
+        assert!(answer.bytes.len() <= 2 * ROOM_BYTES, "{} bytes", answer.bytes.len());
+        answer.room()[..5].copy_from_slice(b"0\r\n\r\n");
+        assert!(answer.advance(5).unwrap());
+        assert_eq!(answer.body(), "x".repeat(2000).as_bytes());
+        assert!(!answer.closes());
+        answer.chunks = Vec::with_capacity(3 * ROOM_BYTES_MAX);
+        answer.begin(false);
+        assert_eq!(answer.chunks.capacity(), 0);
     }
 
     #[test]

@@ -187,14 +187,10 @@ const NAMES_MAX: usize = 10_000;
 struct Names;
 
 impl<'de> de::Visitor<'de> for Names {
-    type Value = Option<Vec<String>>;
+    type Value = Vec<String>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "an array of at most {NAMES_MAX} strings")
-    }
-
-    fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
-        Ok(None)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
@@ -205,18 +201,34 @@ impl<'de> de::Visitor<'de> for Names {
             }
             names.push(name);
         }
-        Ok(Some(names))
+        Ok(names)
     }
 }
 
 /// Reads a field that is a list of names.
 pub(super) fn names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    deserializer.deserialize_any(Names).map(Option::unwrap_or_default)
+    deserializer.deserialize_any(Names)
 }
 
 /// Reads a field that is a list of names or `null`.
 pub(super) fn optional_names<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Vec<String>>, D::Error> {
-    deserializer.deserialize_any(Names)
+    struct Visitor;
+    impl<'de> de::Visitor<'de> for Visitor {
+        type Value = Option<Vec<String>>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            Names.expecting(f)
+        }
+
+        fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
+            Names.visit_seq(seq).map(Some)
+        }
+    }
+    deserializer.deserialize_any(Visitor)
 }

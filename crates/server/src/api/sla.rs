@@ -22,6 +22,7 @@ pub enum SlaTargetText {
 #[serde(deny_unknown_fields)]
 pub struct SlaBody<'a> {
     /// What it is about.
+    #[serde(deserialize_with = "super::object::required")]
     pub on: SlaTargetText,
     /// A job is handed out so soon after it may start.
     #[serde(default, skip_serializing_if = "Option::is_none")]

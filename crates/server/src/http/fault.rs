@@ -6,9 +6,10 @@ use std::cell::RefCell;
 use std::fmt;
 
 use serde::Deserialize;
+use serde::de::value::{MapAccessDeserializer, StrDeserializer};
 use serde::de::{
-    self, DeserializeSeed, Deserializer, EnumAccess, Expected, MapAccess, SeqAccess, Unexpected,
-    VariantAccess, Visitor,
+    self, DeserializeSeed, Deserializer, Expected, IgnoredAny, MapAccess, SeqAccess, Unexpected,
+    Visitor,
 };
 use serde_json::value::RawValue;
 
@@ -18,6 +19,8 @@ use super::refusal::Refusal;
 use super::text::{closest, quoted, shorten};
 use super::words;
 use crate::api::OwnFault;
+
+const ONE_MEMBER: &str = "an object of one member";
 
 /// What is wrong with a value.
 #[derive(Debug)]
@@ -30,6 +33,8 @@ pub(super) enum Fault {
     Own(OwnFault),
     /// What was given, and what may be.
     Value { given: String, allowed: String, is_final: bool },
+    /// The parser stopped, and nobody else has said why.
+    Unsaid,
 }
 
 impl Fault {
@@ -40,23 +45,25 @@ impl Fault {
     /// A visitor of serde says in words of Rust what it expects. It says what it asks for as well,
     /// for which there are words of JSON.
     fn in_words(mut self, words: Option<&'static str>) -> Self {
-        if let Self::Value { allowed, is_final, .. } = &mut self
+        if let Self::Value { given, allowed, is_final } = &mut self
             && !std::mem::replace(is_final, true)
             && let Some(words) = words
         {
-            words.clone_into(allowed);
+            // An object for one of several members that has none of them.
+            let none = *given == words;
+            (if none { ONE_MEMBER } else { words }).clone_into(allowed);
         }
         self
     }
 
-    /// The refusal of a body that has it at that place.
-    fn refusal(self, path: &str) -> Refusal {
+    /// The refusal of a body that has it at that place. `None` where nobody has said anything.
+    fn refusal(self, path: &str) -> Option<Refusal> {
         let at = |name: &str| match path {
             "" => name.to_owned(),
             path => format!("{path}.{name}"),
         };
         let field = if path.is_empty() { THE_BODY } else { path };
-        match self {
+        Some(match self {
             Self::Unknown { code: Code::FieldUnknown, word, known } => {
                 unknown(Code::FieldUnknown, &at(&shorten(&word)), &word, known)
             }
@@ -72,7 +79,8 @@ impl Fault {
             }
             Self::Own(OwnFault::Other(what)) => Refusal::value(field, what, ""),
             Self::Value { given, allowed, .. } => Refusal::value(field, given, allowed),
-        }
+            Self::Unsaid => return None,
+        })
     }
 }
 
@@ -153,14 +161,13 @@ impl de::Error for Fault {
     }
 }
 
-/// Finds out what is wrong with a text that is JSON and not what it has to be.
-pub(super) fn find<'de, S: DeserializeSeed<'de>>(text: &'de str, seed: S) -> Refusal {
+/// Finds out what is wrong with a text that is JSON and not what it has to be. `None` where only
+/// the parser refuses it.
+pub(super) fn find<'de, S: DeserializeSeed<'de>>(text: &'de str, seed: S) -> Option<Refusal> {
     let trail = Trail::default();
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let found = seed.deserialize(Told { inner: &mut deserializer, trail: &trail, words: None });
-    // The first pass has found something.
-    let fault = found.err().unwrap_or_else(|| trail.take());
-    fault.refusal(&trail.path.borrow())
+    found.err()?.refusal(&trail.path.borrow())
 }
 
 /// Where the second pass is, and what it has met.
@@ -181,8 +188,7 @@ impl Trail {
     }
 
     fn take(&self) -> Fault {
-        let unsaid = || Fault::Own(OwnFault::Other("of another type".to_owned()));
-        self.fault.borrow_mut().take().unwrap_or_else(unsaid)
+        self.fault.borrow_mut().take().unwrap_or(Fault::Unsaid)
     }
 
     /// Reads something at a place below; the path stays where it fails.
@@ -306,14 +312,42 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Told<'_, D> {
         self.inner.deserialize_newtype_struct(name, visitor).map_err(|_| self.trail.take())
     }
 
+    /// The parser's own says of what is no word that it is no JSON.
     fn deserialize_enum<V: Visitor<'de>>(
         self,
-        name: &'static str,
+        _name: &'static str,
         variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Fault> {
-        let visitor = self.of(visitor);
-        self.inner.deserialize_enum(name, variants, visitor).map_err(|_| self.trail.take())
+        let length = self.trail.path.borrow().len();
+        let trail = self.trail;
+        let read = self.any(None, Choice { visitor, variants });
+        read.inspect_err(|_| trail.path.borrow_mut().truncate(length))
+    }
+}
+
+/// The visitor of one word of several. What has more to say than a word is read as an object.
+struct Choice<V> {
+    visitor: V,
+    variants: &'static [&'static str],
+}
+
+impl<'de, V: Visitor<'de>> Visitor<'de> for Choice<V> {
+    type Value = V::Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.variants.join(", "))
+    }
+
+    fn visit_str<E: de::Error>(self, word: &str) -> Result<V::Value, E> {
+        self.visitor.visit_enum(StrDeserializer::new(word))
+    }
+
+    /// serde takes an object of a word and `null` for the word.
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<V::Value, A::Error> {
+        let allowed = self.variants.join(", ");
+        let read = self.visitor.visit_enum(MapAccessDeserializer::new(map));
+        read.map_err(|_| de::Error::invalid_type(Unexpected::Map, &allowed.as_str()))
     }
 }
 
@@ -381,14 +415,17 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Told<'_, V> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<V::Value, A::Error> {
-        let map = self.of(map);
-        let said = self.inner.visit_map(map);
-        said.map_err(|fault| self.trail.give(fault.in_words(self.words)))
-    }
-
-    fn visit_enum<A: EnumAccess<'de>>(self, value: A) -> Result<V::Value, A::Error> {
-        let value = self.of(value);
-        self.inner.visit_enum(value).map_err(|fault| self.trail.give(fault))
+        let mut map = self.of(map);
+        let said = self.inner.visit_map(&mut map);
+        // What reads one member leaves the others to the parser.
+        let whole = said.and_then(|value| match map.next_key::<IgnoredAny>()? {
+            None => Ok(value),
+            Some(_) => {
+                let given = "an object of several members".to_owned();
+                Err(Fault::Value { given, allowed: ONE_MEMBER.to_owned(), is_final: true })
+            }
+        });
+        whole.map_err(|fault| self.trail.give(fault.in_words(self.words)))
     }
 }
 
@@ -443,43 +480,114 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Told<'_, A> {
     }
 }
 
-impl<'de, 't, A: EnumAccess<'de>> EnumAccess<'de> for Told<'t, A> {
-    type Error = Fault;
-    type Variant = Told<'t, A::Variant>;
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
 
-    fn variant_seed<S: DeserializeSeed<'de>>(
-        self,
-        seed: S,
-    ) -> Result<(S::Value, Self::Variant), Fault> {
-        let (trail, seed) = (self.trail, self.of(seed));
-        let (value, variant) = self.inner.variant_seed(seed).map_err(|_| trail.take())?;
-        Ok((value, Told { inner: variant, trail, words: None }))
-    }
-}
+    use crate::api;
+    use crate::http::json::read;
 
-impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Told<'_, A> {
-    type Error = Fault;
-
-    fn unit_variant(self) -> Result<(), Fault> {
-        self.inner.unit_variant().map_err(|_| self.trail.take())
+    /// What a body is refused with: code, field, value and what is allowed.
+    fn refused<T: Deserialize<'static>>(body: &str) -> [String; 4] {
+        let Err(refusal) = read::<T>(body.to_owned().leak()) else { panic!("{body} is read") };
+        let code = refusal.code().as_str().to_owned();
+        let problem = refusal.problem();
+        let texts = [problem.field, problem.value, problem.allowed].map(Option::unwrap_or_default);
+        let [field, value, allowed] = texts;
+        let is_told = code != "value_refused" || problem.detail.contains(&allowed);
+        assert!(is_told, "{} says not all of it", problem.detail);
+        [code, field, value, allowed]
     }
 
-    fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, Fault> {
-        let seed = self.of(seed);
-        self.inner.newtype_variant_seed(seed).map_err(|_| self.trail.take())
+    /// A field that holds one of these words and nothing else.
+    fn check_words<T: Deserialize<'static>>(field: &str, words: &str) {
+        let first = words.split(", ").next().unwrap();
+        let (outer, name) = field.rsplit_once('.').unwrap_or(("", field));
+        for (value, shown) in [
+            ("5".to_owned(), "5"),
+            ("-0.5".to_owned(), "-0.5"),
+            ("true".to_owned(), "true"),
+            ("[]".to_owned(), "an array"),
+            ("\"nope\"".to_owned(), "\"nope\""),
+            ("{}".to_owned(), "an object"),
+            (format!("{{\"{first}\":5}}"), "an object"),
+            ("{\"nope\":null}".to_owned(), "an object"),
+        ] {
+            let mut body = format!("{{\"{name}\":{value}}}");
+            if !outer.is_empty() {
+                body = format!("{{\"{outer}\":{body}}}");
+            }
+            let expected = ["value_refused", field, shown, words];
+            assert_eq!(refused::<T>(&body), expected, "{body}");
+        }
     }
 
-    fn tuple_variant<V: Visitor<'de>>(self, length: usize, visitor: V) -> Result<V::Value, Fault> {
-        let visitor = self.of(visitor);
-        self.inner.tuple_variant(length, visitor).map_err(|_| self.trail.take())
+    #[test]
+    fn what_is_no_word_of_an_enum_is_told_with_the_words() {
+        check_words::<api::ScheduleBody<'_>>("overlap", "allow, skip, queue_one, cancel_previous");
+        check_words::<api::PolicyBody>("apply_to", "all, queues, exchanges");
+        let overflow = "drop-head, reject-publish, reject-publish-dlx";
+        check_words::<api::PolicyBody>("overflow", overflow);
+        check_words::<api::MessageSettingsBody>("overflow", overflow);
+        check_words::<api::ExchangeBody>("type", "direct, fanout, topic, headers, consistent-hash");
+        check_words::<api::BindingBody>("match", "all, any");
+        check_words::<api::MessageSettlementBody>("verdict", "ack, requeue, reject");
+        check_words::<api::LimitSettingsBody>("scope", "namespace, queue, kind, key");
+        check_words::<api::GrantBody>("role", "read, enqueue, publish, consume, work, admin");
+        check_words::<api::NewJob<'_>>("unique.until", "started, ended, forgotten");
+        let conflicts = "reject, existing, replace, debounce, throttle";
+        check_words::<api::NewJob<'_>>("unique.on_conflict", conflicts);
+        let null = refused::<api::ExchangeBody>("{\"type\":null}");
+        assert_eq!(null[1..3], ["type", "null"]);
     }
 
-    fn struct_variant<V: Visitor<'de>>(
-        self,
-        fields: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, Fault> {
-        let visitor = self.of(visitor);
-        self.inner.struct_variant(fields, visitor).map_err(|_| self.trail.take())
+    #[test]
+    fn what_a_level_is_about_is_an_object_of_one_member() {
+        let refused = |on: &str| refused::<api::SlaBody<'_>>(&format!("{{\"on\":{on}}}"));
+        for (on, expected) in [
+            ("5", ["on", "5", "an object"]),
+            ("null", ["on", "null", "an object"]),
+            ("[]", ["on", "an array", "an object"]),
+            ("\"queue\"", ["on", "\"queue\"", "an object"]),
+            ("{}", ["on", "an object", "an object of one member"]),
+            ("{\"queue\":5}", ["on.queue", "5", "a string"]),
+            ("{\"kind\":[]}", ["on.kind", "an array", "a string"]),
+            ("{\"queu\":\"a\"}", ["on", "\"queu\"", "queue, kind, schedule"]),
+            (
+                "{\"queue\":\"a\",\"kind\":\"b\"}",
+                ["on", "an object of several members", "an object of one member"],
+            ),
+        ] {
+            assert_eq!(refused(on)[1..], expected, "{on}");
+            assert_eq!(refused(on)[0], "value_refused", "{on}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_json_is_not_taken_for_a_wrong_value() {
+        for body in [
+            "{\"overlap\":}",
+            "{\"overlap\":x}",
+            "{\"overlap\":\"skip\",}",
+            "{\"overlap\":\"skip\"]",
+            "{\"cron\":\"\\ud800\"}",
+            "{\"cron\":\"a\"} {",
+        ] {
+            let [code, field, ..] = refused::<api::ScheduleBody<'_>>(body);
+            assert_eq!((&*code, &*field), ("body_malformed", "the body"), "{body}");
+        }
+    }
+
+    #[test]
+    fn names_of_queues_are_a_list_and_nothing_else() {
+        for body in [
+            "{\"queues\":null,\"weights\":{\"q\":1}}",
+            "{\"queues\":null,\"max\":0}",
+            "{\"queues\":null}",
+        ] {
+            let expected = ["value_refused", "queues", "null", "an array of at most 10000 strings"];
+            assert_eq!(refused::<api::LeaseRequest<'_>>(body), expected, "{body}");
+        }
+        assert!(read::<api::LeaseRequest<'_>>("{\"queues\":[\"q\"],\"kinds\":null}").is_ok());
     }
 }

@@ -58,23 +58,30 @@ pub(crate) fn check_empty(body: &Bytes) -> Result<(), Refusal> {
 }
 
 fn refusal_of<'a, T: Deserialize<'a>>(text: &'a str, error: serde_json::Error) -> Refusal {
-    match error.classify() {
-        // The parser's own bound, which does not hold for what is carried.
-        Category::Syntax if depths(before(text, &error)).last() >= Some(DEPTH_MAX) => {
-            too_deep(THE_BODY)
-        }
-        Category::Syntax | Category::Eof | Category::Io => {
-            let (line, column) = (error.line(), error.column());
-            let message = words::syntax(&message_of(&error));
-            let detail = format!("{message}, at line {line}, column {column}");
-            Refusal::new(Code::BodyMalformed, detail).field(THE_BODY).allowed(AN_OBJECT)
-        }
-        Category::Data => {
-            // It repeats what is wrong, which may be as long as the body.
-            drop(error);
-            fault::find(text, Object::<T>::new())
-        }
-    }
+    let refusal = match error.classify() {
+        Category::Syntax if is_at_bound(before(text, &error)) => return too_deep(THE_BODY),
+        // It says so of good JSON as well, where it is not of the kind that was asked for.
+        Category::Syntax => malformed(&error),
+        Category::Eof | Category::Io => return malformed(&error),
+        Category::Data => Refusal::value(THE_BODY, "of another type", AN_OBJECT),
+    };
+    // It repeats what is wrong, which may be as long as the body.
+    drop(error);
+    fault::find(text, Object::<T>::new()).unwrap_or(refusal)
+}
+
+/// The refusal of a text that is no JSON.
+fn malformed(error: &serde_json::Error) -> Refusal {
+    let (line, column) = (error.line(), error.column());
+    let message = words::syntax(&message_of(error));
+    let detail = format!("{message}, at line {line}, column {column}");
+    Refusal::new(Code::BodyMalformed, detail).field(THE_BODY).allowed(AN_OBJECT)
+}
+
+/// Whether the parser stopped at its own bound, which does not hold for what is carried: it goes
+/// into no level like that.
+fn is_at_bound(read: &[u8]) -> bool {
+    matches!(read.last(), Some(b'[' | b'{')) && depths(read).last() == Some(DEPTH_MAX)
 }
 
 /// The text up to where an error was met.
@@ -405,6 +412,31 @@ mod tests {
         assert!(check_carried("args", &text, 1 << 20).is_ok());
         let refused = check_carried("args", "[1,2,3]", 3).unwrap_err();
         assert_eq!(refused.code(), Code::BodyTooLarge);
+    }
+
+    #[test]
+    fn a_slip_within_deep_json_is_no_depth() {
+        let carried = |depth: usize, slip: &str| {
+            format!("{{\"kind\":\"a\",\"args\":{}{slip}", "[".repeat(depth))
+        };
+        for body in [
+            carried(DEPTH_MAX, "x"),
+            carried(DEPTH_MAX - 1, "x"),
+            carried(DEPTH_MAX - 1, "1 2"),
+            carried(DEPTH_MAX + 50, "\"\u{1}\""),
+        ] {
+            assert_eq!(refused(&body).0, Code::BodyMalformed, "{body}");
+        }
+        // What is read and not carried meets the parser's bound.
+        let nested = |depth: usize| {
+            let (open, end) = ("{\"x\":[".repeat(depth / 2), "]}".repeat(depth / 2));
+            format!("{open}{end}")
+        };
+        let read = |text: &str| read::<std::collections::BTreeMap<String, serde_json::Value>>(text);
+        assert!(read(&nested(DEPTH_MAX - 2)).is_ok());
+        assert_eq!(read(&nested(DEPTH_MAX)).unwrap_err().code(), Code::BodyTooDeep);
+        let slip = nested(DEPTH_MAX - 2).replacen("[]", "[x]", 1);
+        assert_eq!(read(&slip).unwrap_err().code(), Code::BodyMalformed);
     }
 
     #[test]
