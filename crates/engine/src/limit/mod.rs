@@ -171,10 +171,7 @@ impl LimitSettings {
             LimitScope::Namespace => Some(""),
             LimitScope::Queue { name } => only(name, queue),
             LimitScope::Kind { name } => only(name, kind),
-            LimitScope::Key => {
-                let own = own.own_limits().find(|own| own.name == name);
-                own.map(|own| own.key.as_str())
-            }
+            LimitScope::Key => own.own_limits().find(|own| own.name == name).map(|own| &*own.key),
         }
     }
 

@@ -157,8 +157,8 @@ impl State {
         self.put_in_lane(ns, lane, stands, at.id);
     }
 
-    /// A line stands in its lane from now on, and where it has a tenant, its first job tells the age
-    /// of what waits in the queue.
+    /// A line stands in its lane from now on, and where it has a tenant, its first job tells the
+    /// age of what waits in the queue.
     fn put_line(&mut self, ns: NamespaceId, lane: LaneId, (stands, id): (Slot, JobId)) {
         if let Some(first) = self.tenanted_slot(ns, lane, id) {
             self.put_bytes(&keys::tenant_first(ns, lane.queue, first), &[]);

@@ -418,12 +418,12 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Told<'_, V> {
         let mut map = self.of(map);
         let said = self.inner.visit_map(&mut map);
         // What reads one member leaves the others to the parser.
-        let whole = said.and_then(|value| match map.next_key::<IgnoredAny>()? {
-            None => Ok(value),
-            Some(_) => {
-                let given = "an object of several members".to_owned();
-                Err(Fault::Value { given, allowed: ONE_MEMBER.to_owned(), is_final: true })
+        let whole = said.and_then(|value| {
+            if map.next_key::<IgnoredAny>()?.is_none() {
+                return Ok(value);
             }
+            let given = "an object of several members".to_owned();
+            Err(Fault::Value { given, allowed: ONE_MEMBER.to_owned(), is_final: true })
         });
         whole.map_err(|fault| self.trail.give(fault.in_words(self.words)))
     }
@@ -571,7 +571,7 @@ mod tests {
             "{\"overlap\":\"skip\",}",
             "{\"overlap\":\"skip\"]",
             "{\"cron\":\"\\ud800\"}",
-            "{\"cron\":\"a\"} {",
+            "{\"cron\":\"a\",\"job\":{\"kind\":\"k\",\"queue\":\"q\"}} {",
         ] {
             let [code, field, ..] = refused::<api::ScheduleBody<'_>>(body);
             assert_eq!((&*code, &*field), ("body_malformed", "the body"), "{body}");

@@ -123,7 +123,8 @@ fn conflicts(page: &mut Page, stats: Stats<'_>) {
 
 /// Tenants: how many there are, and their jobs.
 fn tenants(page: &mut Page, stats: Stats<'_>) {
-    let metrics: [(&str, &str, &str, fn(&ShardStats) -> u64); 3] = [
+    type Metric = (&'static str, &'static str, &'static str, fn(&ShardStats) -> u64);
+    let metrics: [Metric; 3] = [
         (
             "longshore_tenants",
             "gauge",

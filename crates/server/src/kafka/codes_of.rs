@@ -22,6 +22,7 @@ pub(super) fn of_coordinator((code, _): Refused) -> i16 {
 }
 
 /// A decision of the engine.
+#[expect(clippy::too_many_lines, reason = "it is a table of the rejections")]
 pub(super) fn of_rejection(rejection: &Rejection) -> Refused {
     let code = match rejection {
         Rejection::StreamUnknown { .. } | Rejection::NamespaceUnknown { .. } => {

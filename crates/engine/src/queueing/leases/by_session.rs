@@ -135,7 +135,9 @@ impl LeasesBySession {
             sessions.entry(key_of(ns, live)).or_default().push(live.lease.token);
             waiting += u64::from(live.waits());
         }
-        sessions.values_mut().for_each(|tokens| tokens.sort_unstable());
+        for tokens in sessions.values_mut() {
+            tokens.sort_unstable();
+        }
         let known = self.sessions.iter();
         let known = known.map(|(key, it)| (key.clone(), it.leases.keys().copied().collect()));
         assert_eq!(sessions, known.collect(), "the leases of sessions");

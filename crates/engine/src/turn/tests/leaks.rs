@@ -64,7 +64,7 @@ impl Run {
         let session = format!("s{}", self.lives[worker as usize]);
         let (worker, max) = (format!("w{worker}"), 1 + self.below(3) as usize);
         let (lease_ms, prefetch) = (Some(1_000 + self.below(2_000)), self.chance(50));
-        let wish = LeaseJobs { worker, session, max, lease_ms, prefetch, ..wish() };
+        let wish = LeaseJobs { max, lease_ms, worker, session, prefetch, ..wish() };
         match self.shard.call(Command::LeaseJobs(Box::new(wish))) {
             Answer::Leased { jobs, .. } => {
                 let begun: Vec<_> = jobs.iter().map(|job| (job.id, job.token)).collect();
