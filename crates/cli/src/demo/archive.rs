@@ -115,7 +115,7 @@ fn is_draft(file: &Path) -> bool {
     let process = || {
         let name = file.file_name()?.to_str()?.strip_prefix('.')?;
         let (of, process) = name.strip_suffix(DRAFT_ENDING)?.strip_suffix('.')?.rsplit_once('.')?;
-        of.ends_with(".gz").then(|| process.parse::<u32>().ok())?
+        of.strip_suffix(".gz").and_then(|_| process.parse::<u32>().ok())
     };
     process().is_some()
 }
