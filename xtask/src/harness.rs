@@ -74,9 +74,10 @@ fn run_one(program: &Program, set: &[(&str, &OsStr)]) -> Result<()> {
     let started = Instant::now();
     let said = program.executable.with_extension("log");
     let file = File::create(&said).with_context(|| said.display().to_string())?;
-    // Tests hang up servers and workers, which ignore that where they were started under `nohup`.
+    // Tests hang up, interrupt and quit servers and workers, which ignore what was ignored where
+    // they were started: under `nohup`, or in the background of a script.
     let mut command = Command::new("env");
-    command.arg("--default-signal=HUP").arg(&program.executable);
+    command.arg("--default-signal=HUP,INT,QUIT").arg(&program.executable);
     command.current_dir(&program.folder).envs(set.iter().copied());
     command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
     let status = command.status().context("it cannot be started")?;

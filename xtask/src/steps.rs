@@ -69,7 +69,7 @@ impl Steps {
 pub(crate) fn cargo(args: &[&str]) -> Command {
     // Tests hang up servers and workers, which ignore that where they were started under `nohup`.
     let mut command = program("env");
-    command.arg("--default-signal=HUP");
+    command.arg("--default-signal=HUP,INT,QUIT");
     command.arg(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())).args(args);
     // What the cargo that runs this program says of it: ring's build script looks at that, so ring
     // and all that needs it would be built anew whenever one goes from `cargo` to `cargo xtask`.
