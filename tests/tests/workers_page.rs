@@ -12,16 +12,19 @@ use longshore_tests::wait;
 use serde_json::{Value, json};
 
 const GREETINGS: usize = 3;
+/// How many lines a worker may have: one that is longer is not read.
+const LINES_MAX: usize = 40;
 /// One that fails, one beyond its lease, two behind a gate, one that is cancelled.
 const OTHER_RUNS: usize = 5;
 
 struct Language {
-    /// How its block is fenced.
+    /// How its blocks are fenced.
     fence: &'static str,
-    file: &'static str,
-    /// How many lines it may have, without those that are empty: one that is longer is not read.
-    /// The page tells how many they are.
-    lines_max: usize,
+    /// One for each of its blocks. The first is the worker, the others are kinds
+    /// that it need not have.
+    files: &'static [&'static str],
+    /// Where its code begins: from the line after this one.
+    head_ends: Option<&'static str>,
     /// What runs the file.
     program: &'static [&'static str],
     version: &'static [&'static str],
@@ -29,38 +32,52 @@ struct Language {
 
 const PYTHON: Language = Language {
     fence: "```python",
-    file: "worker.py",
-    lines_max: 40,
+    files: &["worker.py"],
+    head_ends: None,
     program: &["python3"],
     version: &["python3", "--version"],
 };
 const NODE: Language = Language {
     fence: "```js",
-    file: "worker.js",
-    lines_max: 40,
+    files: &["worker.js"],
+    head_ends: None,
     program: &["node"],
     version: &["node", "--version"],
 };
 const GO: Language = Language {
     fence: "```go",
-    file: "worker.go",
-    lines_max: 78,
+    files: &["worker.go", "count.go"],
+    head_ends: Some(")"),
     program: &["go", "run"],
     version: &["go", "version"],
 };
 
 impl Language {
-    /// Its worker as the page has it.
-    fn worker(&self) -> Result<String> {
+    /// Its files as the page has them.
+    fn blocks(&self) -> Result<Vec<String>> {
         let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/workers.md");
         let page = fs::read_to_string(page)?;
-        let mut lines = page.lines().skip_while(|line| *line != self.fence).skip(1);
-        let code: Vec<_> = lines.by_ref().take_while(|line| *line != "```").collect();
-        ensure!(!code.is_empty(), "no block {}", self.fence);
-        ensure!(!lines.any(|line| line == self.fence), "two blocks {}", self.fence);
-        let filled = code.iter().filter(|line| !line.trim().is_empty()).count();
-        ensure!(filled <= self.lines_max, "{} has {filled} lines", self.file);
-        Ok(code.join("\n") + "\n")
+        let mut lines = page.lines();
+        let mut blocks = Vec::new();
+        while lines.by_ref().any(|line| line == self.fence) {
+            let code: Vec<_> = lines.by_ref().take_while(|line| *line != "```").collect();
+            blocks.push(code.join("\n") + "\n");
+        }
+        ensure!(blocks.len() == self.files.len(), "{} blocks {}", blocks.len(), self.fence);
+        let lines = self.lines_of(&blocks[0]);
+        ensure!(lines <= LINES_MAX, "{} has {lines} lines", self.files[0]);
+        Ok(blocks)
+    }
+
+    /// How many lines it has, counted as the page says.
+    fn lines_of(&self, code: &str) -> usize {
+        let mut lines = code.lines();
+        if let Some(end) = self.head_ends {
+            lines.by_ref().find(|line| *line == end);
+            lines.filter(|line| line.contains(|c: char| !" \t(){}[]".contains(c))).count()
+        } else {
+            lines.filter(|line| !line.trim().is_empty()).count()
+        }
     }
 
     fn is_missing(&self) -> Option<String> {
@@ -73,11 +90,13 @@ impl Language {
     }
 
     fn start(&self, folder: &Path, server: &Server, jobs: usize) -> Result<Running> {
-        let file = folder.join(self.file);
-        fs::write(&file, self.worker()?)?;
+        for (file, code) in self.files.iter().zip(self.blocks()?) {
+            fs::write(folder.join(file), code)?;
+        }
         let child = Command::new(self.program[0])
             .args(&self.program[1..])
-            .arg(&file)
+            .args(self.files)
+            .current_dir(folder)
             .arg(format!("http://{}", server.address))
             .args(["work", &jobs.to_string()])
             .stdin(Stdio::null())
