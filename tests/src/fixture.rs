@@ -2,6 +2,8 @@
 //! and what is in one. What is read is read as of the last entry's instant, so that no clock of
 //! today moves anything in it.
 
+mod others;
+
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,6 +25,8 @@ use tokio::sync::oneshot;
 use crate::enumeration::node;
 use crate::http::Client;
 use crate::wait;
+
+pub use others::answers;
 
 /// Where they stand, one folder for each level, named after it.
 pub fn folder() -> PathBuf {
@@ -190,7 +194,9 @@ pub const TURN: u64 = 7;
 /// leaves in `to` what a crash would leave: a flushed state and a journal after it.
 pub fn make(data: &Path, to: &Path) -> Result<()> {
     let life = Life::begin(data)?;
-    flushed(&mut Maker(Client::new(&life.address)))?;
+    let mut maker = Maker(Client::new(&life.address));
+    flushed(&mut maker)?;
+    others::make(&mut maker)?;
     life.end()?;
     let life = Life::begin(data)?;
     journaled(&mut Maker(Client::new(&life.address)))?;

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use longshore_engine::LEVEL;
-use longshore_tests::fixture::{TURN, contents, copy, folder, make};
+use longshore_tests::fixture::{TURN, answers, contents, copy, folder, make};
 use longshore_tests::server::{Server, binary, serve};
 use serde_json::json;
 
@@ -28,6 +28,8 @@ fn of_this_level() -> PathBuf {
         drop(fs::remove_dir_all(&fixture));
         copy(&made, &fixture.join("store")).unwrap();
         fs::write(fixture.join("contents.txt"), contents).unwrap();
+        let server = Server::start_ready(&read).unwrap();
+        fs::write(fixture.join("answers.txt"), answers(&mut server.client()).unwrap()).unwrap();
     }
     assert!(fixture.is_dir(), "no folder of level {LEVEL}; to write one: {HOW}");
     fixture
@@ -59,6 +61,12 @@ fn a_folder_of_this_level_is_read_as_it_was_written() {
     assert!(verified.status.success(), "{verified:?}");
     let server = Server::start_ready(&data).unwrap();
     let mut client = server.client();
+    let expected = fs::read_to_string(fixture.join("answers.txt")).unwrap();
+    assert_eq!(
+        answers(&mut client).unwrap(),
+        expected,
+        "what is not a job is read otherwise: raise LEVEL, and write a folder of the new level: {HOW}"
+    );
     let stopped = client.get("/v1/queues/stopped").unwrap().body;
     assert_eq!(stopped["settings"]["paused"], true, "{stopped}");
     let operations = client.get("/v1/operations").unwrap().body;
@@ -74,8 +82,8 @@ fn a_folder_of_this_level_is_read_as_it_was_written() {
 
 #[test]
 fn a_folder_of_another_level_is_refused_by_name() {
-    let Ok(fixtures) = fs::read_dir(folder()) else { return };
-    for fixture in fixtures {
+    let mut refused_levels = Vec::new();
+    for fixture in fs::read_dir(folder()).unwrap() {
         let fixture = fixture.unwrap();
         let name = fixture.file_name().into_string().unwrap();
         let level: u8 = name.strip_prefix("level-").unwrap().parse().unwrap();
@@ -90,5 +98,7 @@ fn a_folder_of_another_level_is_refused_by_name() {
         assert_eq!(refused.status.code(), Some(65), "{said}");
         assert!(said.contains(&format!("level is {level}")), "{said}");
         assert!(said.contains(&format!("knows level {LEVEL}")), "{said}");
+        refused_levels.push(level);
     }
+    assert_eq!(refused_levels, [LEVEL - 1], "the folder of the level before stays, and no other");
 }

@@ -339,7 +339,7 @@ pub struct QueueView {
     pub scheduled: u64,
     /// Wait for their next attempt.
     pub retrying: u64,
-    /// Wait behind another job of their ordering key, or are paused.
+    /// Wait behind another job of their ordering key, are paused, or have a tag that is held.
     pub blocked: u64,
     /// Wait at a streaming worker, which has not started them.
     pub held: u64,

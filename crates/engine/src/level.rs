@@ -10,9 +10,9 @@
 /// | --- | --- |
 /// | 1, 2 | before, each place had a number of its own |
 /// | 3 | fields behind tags; one number everywhere |
-/// | 4 | schedules, unique keys, limits, gates, holds, messages, streams; bodies of several |
-/// | 5 | transactions, policies, triggers, compaction, accounts; versions of kinds |
-/// | 6 | several limits of a job, limits that change in slices; moves of messages |
+/// | 4 | schedules, unique keys, limits, gates, holds, tenants, service levels, messages, streams |
+/// | 5 | transactions, policies, bindings to jobs, triggers, compaction, accounts, versions |
+/// | 6 | several limits of a job, limits in slices, moves and ordering keys of messages |
 pub const LEVEL: u8 = 6;
 
 /// Says which levels are at odds, and what to do about it.

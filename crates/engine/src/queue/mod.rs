@@ -15,7 +15,7 @@ wire_struct! {
         /// Wait in a lane, whether due or not.
         pub waiting: u64,
         /// Wait aside of their lanes, since a key blocks them: another job of their ordering key,
-        /// or their own pause.
+        /// their own pause, or the hold of a tag of theirs.
         pub blocked: u64,
         /// Of the waiting ones, those whose second had not come at `due_until` and never failed.
         pub scheduled: u64,

@@ -439,7 +439,7 @@ pub struct Job {
     #[prost(uint32, tag = "70")]
     pub version: u32,
 }
-/// What keeps a job from being handed out: another job of its ordering key, or a pause.
+/// What keeps a job from being handed out.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct BlockedBy {
     /// Its ordering key, where another job comes first.

@@ -87,7 +87,8 @@ pub struct QueueRecord {
     pub scheduled: u64,
     /// Jobs that wait for their next attempt.
     pub retrying: u64,
-    /// Jobs that wait behind another one of their ordering key, or are paused.
+    /// Jobs that wait behind another one of their ordering key, are paused, or have a tag that is
+    /// held.
     pub blocked: u64,
     /// Jobs that a worker with a stream has and has not started.
     #[serde(default)]

@@ -300,8 +300,7 @@ pub struct SkippedRecord<'a> {
     pub at: InstantText,
 }
 
-/// What keeps a job from being handed out: another job of its ordering key, a pause, or that nobody
-/// runs it.
+/// What keeps a job from being handed out. One of the fields says what it is.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
 pub struct BlockedByRecord {
     /// Its ordering key, where another job comes first.

@@ -395,7 +395,7 @@ const QUEUE_METRICS: &[Metric<QueueView>] = &[
     (
         "longshore_queue_blocked",
         Kind::Gauge,
-        "Jobs that a key blocks: their ordering key, or their own pause.",
+        "Jobs that wait behind another of their ordering key, are paused, or have a held tag.",
         |it| it.blocked,
     ),
     ("longshore_queue_held", Kind::Gauge, "Jobs that a stream has and has not started.", |it| {
