@@ -90,7 +90,7 @@ fn fill_page(log: &Path) {
             return;
         }
         // Where the server has just written a line, less of it fits.
-        let _ = file.write(&vec![b'\n'; (PAGE - over) as usize]);
+        let _ = file.write_all(&vec![b'\n'; (PAGE - over) as usize]);
     }
 }
 
