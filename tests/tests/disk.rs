@@ -166,8 +166,8 @@ fn check_full(client: &mut Client, namespace: &str, running: &(String, String)) 
 }
 
 /// With the reserve used up, acks, heartbeats, `DELETE` and `GET` of queues got no answer at all,
-/// and `/readyz` said 200. Where the log was on the same disk, the thread that watches it ended with
-/// a line that could not be written, and publishing was refused until a restart.
+/// and `/readyz` said 200. Where the log was on the same disk, the thread that watches it ended
+/// with a line that could not be written, and publishing was refused until a restart.
 #[test]
 fn a_full_disk_is_answered_for_and_waited_out() {
     let Some(disk) = SmallDisk::mount("96m") else { return };

@@ -171,8 +171,8 @@ async fn one_request_settles_and_leases_and_can_be_repeated() {
     server.stop().await;
 }
 
-/// It was granted the job, which the worker did not hear of any more: the job, which may run at most
-/// once, was dead without having run.
+/// It was granted the job, which the worker did not hear of any more: the job, which may run at
+/// most once, was dead without having run.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_turn_that_arrives_after_a_later_one_is_refused() {
     let server = Server::start().await;
