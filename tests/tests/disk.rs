@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
 use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -22,6 +23,9 @@ const NAMESPACES: [&str; 2] = ["default", "shop"];
 
 /// No answer may take longer, on a machine that is busy with other tests.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
+
+/// What a file of a small disk grows by.
+const PAGE: u64 = 4096;
 
 /// A small file system of its own.
 struct SmallDisk {
@@ -61,12 +65,12 @@ impl SmallDisk {
         path
     }
 
-    /// Takes all of its space, except less than a MiB.
+    /// Takes all of its space.
     fn fill(&self) -> PathBuf {
         let path = self.root.path().join("filler");
         let file = File::create(&path).unwrap();
         let mut bytes: u64 = 0;
-        for step in [16 << 20, 4 << 20, 1 << 20] {
+        for step in [16 << 20, 1 << 20, 64 << 10, PAGE] {
             let flags = rustix::fs::FallocateFlags::empty();
             while rustix::fs::fallocate(&file, flags, bytes, step).is_ok() {
                 bytes += step;
@@ -74,6 +78,19 @@ impl SmallDisk {
         }
         assert!(bytes > 16 << 20, "only {bytes} bytes were left");
         path
+    }
+}
+
+/// Fills the last page of a log, so that the next line finds no room on a full disk.
+fn fill_page(log: &Path) {
+    let mut file = File::options().append(true).open(log).unwrap();
+    loop {
+        let over = file.metadata().unwrap().len() % PAGE;
+        if over == 0 {
+            return;
+        }
+        // Where the server has just written a line, less of it fits.
+        let _ = file.write_all(&vec![b'\n'; (PAGE - over) as usize]);
     }
 }
 
@@ -149,22 +166,25 @@ fn check_full(client: &mut Client, namespace: &str, running: &(String, String)) 
 }
 
 /// With the reserve used up, acks, heartbeats, `DELETE` and `GET` of queues got no answer at all,
-/// and `/readyz` said 200.
+/// and `/readyz` said 200. Where the log was on the same disk, the thread that watches it ended
+/// with a line that could not be written, and publishing was refused until a restart.
 #[test]
 fn a_full_disk_is_answered_for_and_waited_out() {
     let Some(disk) = SmallDisk::mount("96m") else { return };
-    let logs = tempfile::tempdir().unwrap();
+    let log = disk.root.path().join("log");
     let start = || {
         let mut command = serve(&disk.data()).unwrap();
         command.args(["--set", "disk.reserve_bytes=4MiB"]);
-        let mut server = Server::start_as(command, &logs.path().join("log")).unwrap();
+        let mut server = Server::start_as(command, &log).unwrap();
         server.wait_ready().unwrap();
         server
     };
     let mut server = start();
     let mut client = server.client();
     let jobs = NAMESPACES.map(|namespace| leased(&mut client, namespace, 100));
+    fill_page(&log);
     let filler = disk.fill();
+    fill_page(&log);
     let acked = [0, 1].map(|shard| {
         let acked = ack_until_refused(&mut client, NAMESPACES[shard], &jobs[shard]);
         check_full(&mut client, NAMESPACES[shard], &jobs[shard][99]);
@@ -186,7 +206,9 @@ fn a_full_disk_is_answered_for_and_waited_out() {
             let answer = ack(&mut client, NAMESPACES[shard], job);
             assert!(answer.is_success(), "{answer:?}\n{}", server.log_text());
         }
+        publish_until_taken(&mut client, NAMESPACES[shard]);
     }
+    server.wait_logged("lines were lost: standard error did not take them").unwrap();
     server.kill().unwrap();
     let mut server = start();
     let mut client = server.client();
@@ -194,6 +216,18 @@ fn a_full_disk_is_answered_for_and_waited_out() {
         check_acked(&mut client, NAMESPACES[shard], &jobs[shard][..acked[shard] + 3]);
     }
     server.kill().unwrap();
+}
+
+/// Whoever watches the disk looks only now and then whether there is space again.
+fn publish_until_taken(client: &mut Client, namespace: &str) {
+    let path = format!("{}/queues/q/jobs", base(namespace));
+    wait::until("publishing is open", || {
+        let answer = ask(client, "POST", &path, Some(&json!({ "kind": "k" })));
+        let refused = (answer.status, answer.code()) == (503, "disk_low");
+        assert!(answer.is_success() || refused, "{answer:?}");
+        Ok(answer.is_success().then_some(()))
+    })
+    .unwrap();
 }
 
 /// Acks by turns until both shards say that they wait for space, each refusal being for its want.

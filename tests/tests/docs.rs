@@ -130,6 +130,25 @@ fn run_blocks(
     Ok(())
 }
 
+/// Users were left to guess it.
+#[test]
+fn what_users_ask_about_is_said() -> Result<()> {
+    for (page, said) in [
+        ("README.md", "[gRPC](docs/grpc.md)"),
+        (
+            "docs/http.md",
+            "`older_than` or `before`: of waiting jobs these count from when the job was enqueued, \
+             not from when it may run; of dead ones from when it died",
+        ),
+        ("docs/jobs.md", "grows up to `cap`, which is a day where it is left out"),
+    ] {
+        let text = fs::read_to_string(root().join(page))?;
+        let words: Vec<_> = text.split_whitespace().collect();
+        ensure!(words.join(" ").contains(said), "{page} does not say: {said}");
+    }
+    Ok(())
+}
+
 #[test]
 fn the_readme_holds() -> Result<()> {
     run_page("README.md")

@@ -63,6 +63,9 @@ pub(crate) struct ListArgs {
     /// Only of this tenant
     #[arg(long)]
     tenant: Option<String>,
+    /// Only those that a worker with a stream has and has not started; `false`: only others
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    held: Option<bool>,
     /// How many at most
     #[arg(long, short, default_value_t = 50)]
     limit: usize,
@@ -186,6 +189,7 @@ async fn list(client: &Client, args: ListArgs, format: Format) -> anyhow::Result
             ("tag", args.tag.as_deref()),
             ("ordering_key", args.ordering_key.as_deref()),
             ("tenant", args.tenant.as_deref()),
+            ("held", args.held.map(|held| if held { "true" } else { "false" })),
             ("limit", Some(limit.as_str())),
             ("cursor", cursor.as_deref()),
         ];

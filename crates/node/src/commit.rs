@@ -22,6 +22,11 @@ const NO_SPACE_RETRY_MAX: Duration = Duration::from_millis(1600);
 /// After so long without space the callers are told: until then the reserve is given back.
 const NO_SPACE_PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long to wait after an attempt that was made after `last`.
+fn longer(last: Duration) -> Duration {
+    NO_SPACE_RETRY_MAX.min(2 * last)
+}
+
 /// Hands groups to the commit thread. Dropping it ends the thread after what it has in hand.
 #[derive(Debug)]
 pub(crate) struct Committer {
@@ -227,7 +232,7 @@ impl Core {
                 continue;
             }
             drop(self.wake.wait_timeout(queue, retry));
-            retry = NO_SPACE_RETRY_MAX.min(2 * retry);
+            retry = longer(retry);
         };
         if starved.is_some() {
             self.shard.admission.clear_starved();
@@ -299,4 +304,17 @@ pub(crate) fn end_process(shard: u32, error: &AppendError) -> ! {
 pub(crate) fn group_of(sealed: SealedGroup) -> Group {
     Group::from_encoded(sealed.first, sealed.count, sealed.bytes)
         .expect("the engine writes whole entries with their lengths")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It was tried ten times a second for as long as the disk was full.
+    #[test]
+    fn a_full_disk_is_tried_ever_more_rarely() {
+        let waits = std::iter::successors(Some(NO_SPACE_RETRY), |last| Some(longer(*last)));
+        let waits: Vec<_> = waits.take(7).map(|wait| wait.as_millis()).collect();
+        assert_eq!(waits, [100, 200, 400, 800, 1600, 1600, 1600]);
+    }
 }

@@ -334,6 +334,7 @@ fn unknown(place: &str, key: &str) -> ConfigError {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::fmt::Write;
 
     use super::*;
@@ -472,6 +473,16 @@ mod tests {
         }
         let same = std::fs::read_to_string(&path).unwrap_or_default() == page();
         assert!(same, "docs/configuration.md has drifted: run this test with LONGSHORE_BLESS=1");
+    }
+
+    /// `## http` stood there twice.
+    #[test]
+    fn each_heading_of_the_reference_page_stands_once() {
+        let page = page();
+        let headings: Vec<_> = page.lines().filter(|line| line.starts_with('#')).collect();
+        let once: BTreeSet<_> = headings.iter().collect();
+        assert_eq!(once.len(), headings.len(), "{headings:?}");
+        assert!(headings.contains(&"## http"), "{headings:?}");
     }
 
     #[test]

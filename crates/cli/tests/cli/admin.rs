@@ -52,6 +52,81 @@ fn jobs_are_moved_in_time_and_cancelled_by_force() {
     server.run(&["jobs", "run-now", &id]).bad(4);
 }
 
+/// The worker is gone long before its lease, and a restart of the server renews that.
+#[test]
+fn runs_are_cancelled_by_force_also_after_a_restart() {
+    let mut server = Server::start();
+    let ids = [(); 2].map(|()| server.enqueue(&["greet"]));
+    let tokens = [(); 2].map(|()| server.lease());
+    for ((id, token), restarts) in ids.iter().zip(&tokens).zip([false, true]) {
+        if restarts {
+            server.crash_and_restart();
+        }
+        let runs = |held: &str| {
+            let list = server.run(&["jobs", "list", "--state", "running", held]).good();
+            list.contains(id)
+        };
+        assert_eq!((runs("--held=false"), runs("--held")), (true, false), "it has started");
+        let said = server.run(&["jobs", "cancel", id]).good();
+        assert!(said.contains("is running"), "it is only asked: {said}");
+        let said = server.run(&["jobs", "cancel", "--force", id]).good();
+        assert!(said.contains("is cancelled"), "{said}");
+        let ack = format!(r#"{{"token":"{token}"}}"#);
+        let (status, refused) = server.ask("POST", &format!("/v1/jobs/{id}/ack"), &ack);
+        assert_eq!((status, &refused["code"]), (409, &"lease_lost".into()), "{refused}");
+    }
+    server.crash_and_restart();
+    for id in &ids {
+        let job = server.job(id);
+        assert_eq!((&job["state"], &job["reason"]), (&"cancelled".into(), &"forced".into()));
+    }
+}
+
+/// The line of a fact about a job.
+fn fact<'s>(shown: &'s str, name: &str) -> &'s str {
+    let lines = shown.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix("  "));
+    lines.map(str::trim).next().unwrap_or("none")
+}
+
+/// None of it was shown.
+#[test]
+fn what_earlier_runs_did_is_shown() {
+    let server = Server::start();
+    let id = server.enqueue(&["import"]);
+    let settle = |verdict: &str, body: &str| {
+        let token = server.lease();
+        let told = |path: &str, body: &str| {
+            let body = format!(r#"{{"token":"{token}",{body}}}"#);
+            let (status, answer) = server.ask("POST", &format!("/v1/jobs/{id}/{path}"), &body);
+            assert_eq!(status, 200, "{answer}");
+        };
+        told("checkpoint", r#""cursor":{"id":7},"counters":{"rows":3,"gaps":1}"#);
+        told(verdict, body);
+    };
+    settle("interrupt", r#""reason":"deploy""#);
+    settle("snooze", r#""delay":"0s""#);
+    settle("interrupt", r#""reason":"throttle""#);
+    settle("snooze", r#""delay":"1h""#);
+    let shown = server.run(&["jobs", "show", &id]).good();
+    for (name, value) in [
+        ("cursor", r#"{"id":7}"#),
+        ("counters", "rows 12, gaps 4"),
+        ("interruptions", "2, the last for throttle"),
+        ("snoozes", "2"),
+        ("attempt", "0 of 26"),
+    ] {
+        assert_eq!(fact(&shown, name), value, "{shown}");
+    }
+    let (_, record) = server.ask("GET", &format!("/v1/jobs/{id}"), "");
+    assert_eq!((&record["snoozes"], &record["attempt"]), (&2.into(), &0.into()), "{record}");
+    let (_, list) = server.ask("GET", "/v1/jobs?state=scheduled", "");
+    assert_eq!(list["jobs"][0]["snoozes"], 2, "{list}");
+    let other = server.run(&["jobs", "show", &server.enqueue(&["greet"])]).good();
+    for name in ["cursor", "counters", "interruptions", "snoozes"] {
+        assert_eq!(fact(&other, name), "none", "{other}");
+    }
+}
+
 #[test]
 fn an_empty_list_of_unconsumed_queues_says_so() {
     let server = Server::start();
@@ -73,25 +148,37 @@ fn waiting_has_an_end() {
 #[test]
 fn dead_jobs_are_counted_retried_and_purged() {
     let server = Server::start();
-    let worker = server.worker(&["--exec", "exit 1", "--concurrency", "3"]);
-    let ids: Vec<_> = (0..3).map(|_| server.enqueue(&["fails", "--max-attempts", "1"])).collect();
+    let worker = server.worker(&["--exec", "exit 1", "--concurrency", "1"]);
+    let ids: Vec<_> = (0..4).map(|_| server.enqueue(&["fails", "--max-attempts", "1"])).collect();
     for id in &ids {
         assert_eq!(server.wait(id)["state"], "dead");
     }
     drop(worker);
     let count = server.run(&["queues", "retry-dead", "default", "--dry-run"]).good();
-    assert_eq!(count.trim(), "3 jobs");
+    assert_eq!(count.trim(), "4 jobs");
     let said = server.run(&["queues", "purge", "default", "--dead"]).bad(2);
-    assert!(said.contains("remove 3 jobs?") && said.contains("--yes"), "{said}");
+    assert!(said.contains("remove 4 jobs?") && said.contains("--yes"), "{said}");
     let said = server.run(&["jobs", "retry", &ids[0]]).good();
     assert!(said.contains("1 job"), "{said}");
     assert_eq!(server.job(&ids[0])["state"], "ready");
     let shown = server.run(&["jobs", "show", &ids[0]]).good();
     assert!(shown.contains("1 of 2"), "one more than it had: {shown}");
-    let said = server.run(&["queues", "retry-dead", "default", "--yes"]).good();
-    assert_eq!(said.trim(), "finished: 2 jobs");
+    let retry = ["queues", "retry-dead", "default"];
+    let said = server.run(&[&retry[..], &["--dry-run", "--limit", "2"]].concat()).good();
+    assert_eq!(said.trim(), "2 jobs");
+    for (first, states) in [
+        (["--limit", "1"], ["ready", "dead", "dead"]),
+        (["--first", "1"], ["ready", "ready", "dead"]),
+    ] {
+        let said = server.run(&[&retry[..], &first, &["--yes"]].concat()).good();
+        assert_eq!(said.trim(), "finished: 1 job");
+        let told = [1, 2, 3].map(|n: usize| server.job(&ids[n])["state"].clone());
+        assert_eq!(told, states, "those that died first");
+    }
+    let said = server.run(&[&retry[..], &["--yes"]].concat()).good();
+    assert_eq!(said.trim(), "finished: 1 job");
     let said = server.run(&["queues", "purge", "default", "--yes"]).good();
-    assert_eq!(said.trim(), "finished: 3 jobs");
+    assert_eq!(said.trim(), "finished: 4 jobs");
     let list = server.run(&["operations", "list"]).good();
     assert!(list.contains("retry_dead") && list.contains("finished"), "{list}");
 }

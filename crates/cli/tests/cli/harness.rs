@@ -209,6 +209,31 @@ impl Server {
         self.run(&["jobs", "show", id, "-o", "json"]).json()
     }
 
+    /// Asks over HTTP, as programs do; the status and the document.
+    pub(crate) fn ask(&self, method: &str, path: &str, body: &str) -> (u16, serde_json::Value) {
+        let length = body.len();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+             content-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+        );
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        stream.write_all((head + body).as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, serde_json::from_str(body).unwrap_or_default())
+    }
+
+    /// Leases the next job of the usual queue over HTTP, and returns its token.
+    #[track_caller]
+    pub(crate) fn lease(&self) -> String {
+        let wants = r#"{"queues":["default"],"lease":"12h","wait":"30s","worker":"w"}"#;
+        let (status, leased) = self.ask("POST", "/v1/lease", wants);
+        let token = leased["jobs"][0]["token"].as_str();
+        token.unwrap_or_else(|| panic!("{status}: {leased}")).to_owned()
+    }
+
     /// Waits for a job to end, and returns its record.
     #[track_caller]
     pub(crate) fn wait(&self, id: &str) -> serde_json::Value {

@@ -1,13 +1,14 @@
 //! Outputs that take nothing, and signals: neither ends a server or a worker, and none is lost.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::harness::{Server, is_gone, longshore, run_in, until};
+use super::harness::{PATIENCE, Server, is_gone, longshore, run_in, until};
 
 fn serve(folder: &std::path::Path) -> Command {
     let mut command = longshore(folder);
@@ -57,6 +58,41 @@ fn a_server_whose_log_nobody_reads_any_more_stops_in_order() {
     answers(folder.path(), &url);
     drop(child.stderr.take());
     ends_well(child, Signal::TERM);
+}
+
+/// The pipe stays open, and takes nothing more once it is full.
+#[test]
+fn a_server_whose_standard_error_nobody_drains_serves_and_counts_what_is_lost() {
+    const PINGS: usize = 5000;
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = serve(folder.path());
+    let command = command.env("LONGSHORE_LOG", "trace");
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let url = address_of(&mut child);
+    // Several lines are told of each ping over HTTP/2: more than pipe and queue take.
+    let mut pings = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
+    for _ in 0..PINGS {
+        pings.extend(b"\0\0\x08\x06\0\0\0\0\0a ping..");
+    }
+    let mut stream = TcpStream::connect(url.trim_start_matches("http://")).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    let mut pongs = stream.try_clone().unwrap().take((PINGS * 17) as u64);
+    let answered = std::thread::spawn(move || pongs.read_to_end(&mut Vec::new()).unwrap());
+    stream.write_all(&pings).unwrap();
+    assert_eq!(answered.join().unwrap(), PINGS * 17);
+    answers(folder.path(), &url);
+    signal(&child, Signal::TERM);
+    // Now somebody reads.
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let told = said.lines().find(|line| line.contains("lines were lost"));
+    let told = told.unwrap_or_else(|| panic!("nothing was lost of {} bytes", said.len()));
+    let told: serde_json::Value = serde_json::from_str(told).unwrap();
+    assert!(told["lost"].as_u64() > Some(0), "{told}");
+    assert_eq!((&told["level"], &told["target"]), (&"ERROR".into(), &"longshore::stderr".into()));
+    assert!(told["timestamp"].is_string(), "{told}");
 }
 
 /// It ended at once, with 0 and without a word.

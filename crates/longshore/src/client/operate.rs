@@ -46,6 +46,7 @@ pub struct Jobs {
     tag: String,
     ordering_key: String,
     tenant: String,
+    held: Option<bool>,
 }
 
 impl Jobs {
@@ -95,6 +96,13 @@ impl Jobs {
         self.tenant = tenant.into();
         self
     }
+
+    /// Only those that a worker has and has not started, as far as is known; or only others.
+    #[must_use]
+    pub fn held(mut self, held: bool) -> Self {
+        self.held = Some(held);
+        self
+    }
 }
 
 /// One unary call with the retries of the client.
@@ -140,6 +148,7 @@ impl Client {
             tag: jobs.tag.clone(),
             ordering_key: jobs.ordering_key.clone(),
             tenant: jobs.tenant.clone(),
+            held: jobs.held,
             limit: 0,
         };
         let page = ask!(self, jobs.list_jobs, message);

@@ -38,6 +38,11 @@ pub(crate) struct Compute {
 #[derive(Job, Serialize, Deserialize)]
 pub(crate) struct First;
 
+/// Tells whether it is its job's last run.
+#[derive(Job, Serialize, Deserialize)]
+#[job(output = bool)]
+pub(crate) struct Once;
+
 #[derive(Job, Serialize, Deserialize, Default)]
 #[job(queue = "numbers")]
 pub(crate) struct Numbers {
@@ -148,6 +153,12 @@ impl Perform<App> for First {
     }
 }
 
+impl Perform<App> for Once {
+    async fn perform(self, ctx: Context<App>) -> JobResult<bool> {
+        Ok(Outcome::done(ctx.is_at_most_once()))
+    }
+}
+
 impl Iteration<App> for Numbers {
     type Item = u64;
     type Cursor = u64;
@@ -205,6 +216,7 @@ impl Running {
             .register::<Gated>()
             .register::<Broken>()
             .register::<First>()
+            .register::<Once>()
             .register_blocking::<Compute>()
             .register_iteration::<Numbers>()
             .name("tester")

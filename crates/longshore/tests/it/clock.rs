@@ -25,7 +25,8 @@ impl Perform<Heard> for Play {
         ctx.save_cursor(&(run + 1)).await?;
         ctx.count("runs", 1);
         let (name, acts) = self.0.split_once(':').unwrap_or(("", &self.0));
-        ctx.state().0.lock().unwrap().push(name.to_owned());
+        let once = if ctx.is_at_most_once() { " at most once" } else { "" };
+        ctx.state().0.lock().unwrap().push(format!("{name}{once}"));
         let act = acts.as_bytes().get(run).or_else(|| acts.as_bytes().last());
         Ok(match act {
             Some(b's') => Outcome::snooze(minutes(10)),
@@ -158,6 +159,7 @@ async fn what_runs_at_most_once_runs_once() {
         let job = stage.enqueue(acts, Enqueue::at_most_once).await;
         assert_eq!(stage.jobs.advance(minutes(600)).await.len(), 1);
         assert_eq!(stage.state(&job), JobState::Dead);
+        assert_eq!(stage.heard(), [" at most once"]);
     }
 }
 

@@ -11,7 +11,7 @@ use longshore::{
 };
 use serde_json::json;
 
-use crate::app::{App, Broken, Double, First, Gated, Numbers, PATIENCE, Running};
+use crate::app::{App, Broken, Double, First, Gated, Numbers, Once, PATIENCE, Running};
 
 #[tokio::test]
 async fn a_job_goes_from_the_client_through_a_worker_and_back() {
@@ -28,6 +28,12 @@ async fn a_job_goes_from_the_client_through_a_worker_and_back() {
     assert_eq!((error.kind(), error.message()), ("panic", "it is broken"));
     let error = broken.result(PATIENCE).await.unwrap_err().to_string();
     assert!(error.contains("is dead: panic: it is broken"), "{error}");
+    for once in [false, true] {
+        let job = client.enqueue(Once);
+        let job = if once { job.at_most_once() } else { job };
+        let job = job.await.unwrap();
+        assert_eq!(job.result(PATIENCE).await.unwrap(), once, "what the run is told");
+    }
     assert_eq!(worker.stop().await, Stopped::Shutdown);
     server.stop().await.unwrap();
 }

@@ -19,6 +19,9 @@ use crate::fake::{Fake, refusal};
 
 const ID: &str = "01983f2e-7a10-7cc0-8000-000000000001";
 
+/// A request is held up for 2 s where nobody says otherwise, and hangs if it is for so long.
+const HANGS: Duration = Duration::from_secs(5);
+
 #[derive(Job, Serialize, Deserialize)]
 #[job(output = u64)]
 struct PlaceOrder;
@@ -170,7 +173,7 @@ async fn a_request_does_not_hang_where_the_queue_is_full() {
     let jobs = JobResponses::new(&fake.client(), "/jobs");
     let app = Router::new().route("/orders", post(place)).with_state(jobs);
     for headers in [&[][..], &[("prefer", "wait=2")], &[("expect", "201-created")]] {
-        let answered = tokio::time::timeout(Duration::from_secs(10), order(&app, headers));
+        let answered = tokio::time::timeout(HANGS, order(&app, headers));
         let response = answered.await.expect("the request hangs");
         let status = (response.status(), header(&response, "retry-after").to_owned());
         assert_eq!(status, (StatusCode::SERVICE_UNAVAILABLE, "2".to_owned()), "{headers:?}");
@@ -216,13 +219,13 @@ async fn a_request_does_not_hang_where_the_server_is_not_there() {
     let app = Router::new().route("/orders", post(place)).with_state(jobs.clone());
     let app = app.merge(jobs.router());
     for headers in [&[][..], &[("prefer", "wait=2")]] {
-        let answered = tokio::time::timeout(Duration::from_secs(10), order(&app, headers));
+        let answered = tokio::time::timeout(HANGS, order(&app, headers));
         let response = answered.await.expect("the request hangs");
         let status = (response.status(), header(&response, "retry-after"));
         assert_eq!(status, (StatusCode::SERVICE_UNAVAILABLE, "1"), "{headers:?}");
     }
     let request = Request::get(format!("/jobs/{ID}")).body(Body::empty()).unwrap();
-    let answered = tokio::time::timeout(Duration::from_secs(9), app.oneshot(request));
+    let answered = tokio::time::timeout(HANGS, app.oneshot(request));
     let response = answered.await.expect("the request hangs").unwrap();
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
 }

@@ -370,6 +370,10 @@ pub struct ListJobsRequest {
     /// Only of this ordering key.
     #[prost(string, tag = "8")]
     pub ordering_key: ::prost::alloc::string::String,
+    /// True: only jobs that a worker with a stream has and has not started, as far as is known. False:
+    /// only others. Absent: both.
+    #[prost(bool, optional, tag = "9")]
+    pub held: ::core::option::Option<bool>,
     /// Only of this tenant.
     #[prost(string, tag = "70")]
     pub tenant: ::prost::alloc::string::String,

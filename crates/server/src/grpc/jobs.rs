@@ -239,7 +239,8 @@ impl Jobs for JobsFace {
             limit => return Err(Refusal::value("limit", limit, format!("0 to {PAGE_MAX}")).into()),
         };
         let v1::ListJobsRequest { queue, state, kind, tag, ordering_key, tenant, .. } = &request;
-        let of = [queue, state, kind, tag, ordering_key, tenant];
+        let held = request.held.map(|held| held.to_string()).unwrap_or_default();
+        let of = [queue, state, kind, tag, ordering_key, tenant, &held];
         let of = of.map(|named| (!named.is_empty()).then_some(named.as_str()));
         let scope = cursor::scope("jobs", namespace, &of);
         let from = match request.cursor.as_str() {
@@ -248,7 +249,7 @@ impl Jobs for JobsFace {
         };
         let _admitted = self.0.app.enter(Class::Settle, self.0.earlier)?;
         self.0.check_reads()?;
-        let page = look::page(&self.0.app, namespace, filter, from, limit).await?;
+        let page = look::page(&self.0.app, namespace, (filter, request.held), from, limit).await?;
         self.0.read(v1::ListJobsResponse {
             jobs: page
                 .jobs

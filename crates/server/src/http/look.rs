@@ -309,16 +309,20 @@ pub(crate) fn slow_down_ms(app: &App) -> Option<u64> {
     low.then_some(SLOW_DOWN_MS)
 }
 
-/// A page of jobs.
+/// A page of jobs. `held`: only those that a stream has and has not started, or only others.
 pub(crate) async fn page(
     app: &App,
     ns: &str,
-    filter: ListFilter,
+    (mut filter, held): (ListFilter, Option<bool>),
     cursor: Option<Bytes>,
     limit: usize,
 ) -> Result<Page, Refusal> {
     let of = filter.queue.as_deref().map_or(Wanted::Everything, Wanted::Name);
     app.who.demand(ns, &Need::new(READ, of))?;
+    if held == Some(true) {
+        // Leases are fewer than jobs.
+        filter.state.get_or_insert(JobState::Running);
+    }
     let namespace = ns.to_owned();
     let look = move |reader: &dyn Reader, now| {
         let bounds = (limit, EXAMINED_MAX);
@@ -327,6 +331,9 @@ pub(crate) async fn page(
     let page = app.node.read(ns, look).await?;
     let page = page.ok_or_else(|| missing(app, ns, JobId::default(), &Lookup::NamespaceUnknown));
     let mut page = page?;
+    if let Some(held) = held {
+        page.jobs.retain(|view| app.workers.holds(ns, view) == held);
+    }
     mark_unserved(app, ns, &mut page.jobs).await;
     Ok(page)
 }

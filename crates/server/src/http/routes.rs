@@ -233,6 +233,12 @@ pub(crate) const ROUTES: &[Route] = &[
             parameter("tag", ParameterKind::Text, "Only with this tag."),
             parameter("ordering_key", ParameterKind::Text, "Only of this ordering key."),
             parameter("tenant", ParameterKind::Text, "Only of this tenant."),
+            parameter(
+                "held",
+                ParameterKind::Flag,
+                "True: only jobs that a worker with a stream has and has not started, as far as is \
+                 known. False: only others.",
+            ),
             CURSOR,
             LIMIT,
         ],

@@ -1,11 +1,12 @@
 //! The service of operators: queues, operations and namespaces as over HTTP.
 
 use longshore_proto::v1;
+use longshore_proto::v1::settlement::Verdict;
 use longshore_proto::v1::start_operation_request::Action;
 use serde_json::Value;
 use tonic::Code;
 
-use crate::harness::{Server, job};
+use crate::harness::{Server, hello, job, settlement};
 
 fn named(queue: &str) -> v1::QueueRequest {
     v1::QueueRequest { queue: queue.into(), ..Default::default() }
@@ -92,6 +93,38 @@ async fn an_operation_is_counted_started_and_told() {
     let filtered =
         v1::StartOperationRequest { action: Action::DeleteQueue.into(), kind: "k".into(), ..purge };
     assert_eq!(admin.start_operation(filtered).await.unwrap_err().code(), Code::InvalidArgument);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn as_many_dead_jobs_are_retried_as_the_limit_says() {
+    let server = Server::start().await;
+    let mut admin = server.admin().await;
+    let fails = v1::NewJob { max_attempts: Some(1), ..job() };
+    let ids = server.enqueue_all(vec![fails; 3]).await;
+    let (mut worker, _) = server.worker(hello()).await;
+    for run in worker.take(3).await {
+        let fail = settlement(&run, Verdict::Fail(v1::Fail::default()));
+        assert_eq!(worker.settle(vec![fail]).await[0].refused, None);
+    }
+    let retry = v1::StartOperationRequest {
+        queue: "q".into(),
+        action: Action::RetryDead.into(),
+        limit: Some(2),
+        ..Default::default()
+    };
+    let id = admin.start_operation(retry).await.unwrap().into_inner().id.unwrap();
+    let asked = v1::OperationRequest { id, ..Default::default() };
+    let told = loop {
+        let told = admin.get_operation(asked.clone()).await.unwrap().into_inner();
+        if told.state != "running" {
+            break told;
+        }
+    };
+    assert_eq!((told.state.as_str(), told.changed), ("finished", 2));
+    for (id, state) in ids.iter().zip(["ready", "ready", "dead"]) {
+        assert_eq!(server.job(id).await.state, state, "those that died first");
+    }
     server.stop().await;
 }
 

@@ -6,6 +6,7 @@ use longshore_proto::v1;
 use longshore_proto::v1::server_message::Message as Told;
 use longshore_proto::v1::settlement::Verdict;
 use longshore_proto::v1::worker_message::Message as Tells;
+use serde_json::Value;
 use tonic::Code;
 
 use crate::harness::{Server, Worker, credit, held, hello, job, lease_ref, settlement};
@@ -273,13 +274,19 @@ async fn a_silent_worker_loses_its_leases_and_hears_it() {
     let ids = server.enqueue(1).await;
     let (mut worker, _) = server.worker(v1::Hello { lease_ms: Some(1_000), ..hello() }).await;
     let jobs = worker.take(1).await;
-    // It took the job and says nothing more. Its stream stands; the lease does not.
-    server.until(&ids[0], "ready").await;
+    worker.start(&jobs[0]).await;
+    // It runs the job and says nothing more. Its stream stands; the lease does not.
+    let lost = server.until(&ids[0], "ready").await;
+    assert_eq!(lost.attempt, 1, "it had started");
     // Whoever asks is not told any more that it has the job, though it has not heard so itself.
     let has = v1::WorkerRequest { worker: "w".into(), ..Default::default() };
     let mut operator = server.workers().await;
     let told = async {
-        while operator.get_worker(has.clone()).await.unwrap().into_inner().waiting > 0 {
+        loop {
+            let told = operator.get_worker(has.clone()).await.unwrap().into_inner();
+            if told.running.is_empty() && told.waiting == 0 {
+                break;
+            }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
@@ -442,6 +449,47 @@ async fn a_run_whose_timeout_is_over_hears_it_without_a_heartbeat() {
     for id in &ids {
         assert_eq!(server.job(id).await.error.unwrap().r#type, "timeout");
     }
+    server.stop().await;
+}
+
+/// A list of what runs told of what only waits at its worker, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_runs_and_what_waits_at_its_worker_are_listed_apart() {
+    let server = Server::start().await;
+    server.enqueue(4).await;
+    let (mut worker, _) = server.worker(hello()).await;
+    let jobs = worker.take(3).await;
+    worker.start(&jobs[0]).await;
+    worker.beat().await;
+    let mut client = server.jobs().await;
+    for (state, held, found) in [
+        ("running", None, 3),
+        ("running", Some(true), 2),
+        ("running", Some(false), 1),
+        ("", None, 4),
+        ("", Some(true), 2),
+        ("", Some(false), 2),
+        ("ready", Some(true), 0),
+        ("ready", Some(false), 1),
+    ] {
+        let filter = v1::ListJobsRequest { state: state.into(), held, ..Default::default() };
+        let listed = client.list_jobs(filter).await.unwrap().into_inner().jobs;
+        let of_state = if state.is_empty() { String::new() } else { format!("&state={state}") };
+        let of_held = held.map_or("", |held| if held { "&held" } else { "&held=false" });
+        let path = format!("/v1/jobs?limit=10{of_state}{of_held}");
+        let (_, list) = server.http("GET", &path).await;
+        let told = list["jobs"].as_array().unwrap();
+        assert_eq!((listed.len(), told.len()), (found, found), "{path}: {list}");
+        let fits = |job: &Value| held.is_none_or(|held| (job["running"]["held"] == true) == held);
+        assert!(told.iter().all(fits), "{path}: {list}");
+    }
+    // A cursor is for the list that it came from.
+    let (_, list) = server.http("GET", "/v1/jobs?held=false&limit=1").await;
+    let next = list["next"].as_str().unwrap();
+    let path = |held| format!("/v1/jobs?held={held}&limit=1&cursor={next}");
+    assert_eq!(server.http("GET", &path("false")).await.0, 200);
+    assert_eq!(server.http("GET", &path("true")).await.0, 400);
+    assert_eq!(server.http("GET", "/v1/jobs?held=perhaps").await.0, 400);
     server.stop().await;
 }
 

@@ -37,7 +37,7 @@ async fn deaf(server: &Server) -> Channel {
     soon(endpoint.initial_stream_window_size(0).connect()).await.unwrap()
 }
 
-async fn unread_bytes(server: &Server) -> u64 {
+pub(crate) async fn unread_bytes(server: &Server) -> u64 {
     let (_, metrics) = server.http("GET", "/metrics").await;
     let name = "longshore_http_answer_bytes ";
     let line = metrics.as_str().unwrap().lines().find_map(|line| line.strip_prefix(name));
@@ -59,7 +59,7 @@ fn get(id: &str) -> v1::GetJobRequest {
 /// 200 of them held 3.2 GB.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_without_a_window_holds_no_more_than_its_part_and_not_for_long() {
-    const LIMIT: Duration = Duration::from_secs(8);
+    const LIMIT: Duration = Duration::from_secs(6);
     let server = server(BUDGET, LIMIT).await;
     let id = server.enqueue_all(vec![large()]).await.remove(0);
     let jobs = JobsClient::new(deaf(&server).await);
@@ -88,7 +88,7 @@ async fn a_connection_without_a_window_holds_no_more_than_its_part_and_not_for_l
     // Then the call ends, and with it what waits there.
     until(&server, |bytes| bytes == 0).await;
     let took = start.elapsed();
-    assert!(took >= LIMIT && took < 3 * LIMIT, "{took:?}");
+    assert!(took >= LIMIT && took < LIMIT + Duration::from_secs(4), "{took:?}");
     let cut = soon(calls.join_next()).await.unwrap().unwrap().unwrap_err();
     assert_eq!(cut.code(), Code::Cancelled, "{cut:?}");
     server.stop().await;

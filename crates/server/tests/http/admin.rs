@@ -99,6 +99,33 @@ async fn dead_jobs_of_all_queues_are_retried_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn as_many_dead_jobs_are_retried_as_the_limit_says() {
+    let server = Server::start().await;
+    let client = &mut server.client().await;
+    let jobs = vec![json!({"kind": "k", "max_attempts": 1}); 4];
+    let jobs = json!({"jobs": jobs}).to_string();
+    client.post("/v1/queues/q/jobs", &jobs).await.expect(202);
+    let leased = client.post("/v1/lease", "{\"queues\":[\"q\"],\"max\":4}").await.expect(200);
+    let mut paths = Vec::new();
+    for job in leased["jobs"].as_array().unwrap() {
+        let path = format!("/v1/jobs/{}", job["id"].as_str().unwrap());
+        let fail = json!({"token": job["token"]}).to_string();
+        client.post(&format!("{path}/fail"), &fail).await.expect(200);
+        paths.push(path);
+    }
+    client.post("/v1/queues/q/retry-dead", "{\"limit\":0}").await.refused(400, "value_refused");
+    let dry = client.post("/v1/queues/q/retry-dead?dry_run=true", "{\"limit\":3}").await;
+    assert_eq!(dry.expect(200)["changed"], 3);
+    let started = client.post("/v1/queues/q/retry-dead", "{\"limit\":3}").await;
+    let path = started.header("location").unwrap().to_owned();
+    assert_eq!(ended(client, &path).await["changed"], 3);
+    for (path, state) in paths.iter().zip(["ready", "ready", "ready", "dead"]) {
+        assert_eq!(client.get(path).await.expect(200)["state"], state, "those that died first");
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn namespaces_are_apart() {
     let server = Server::start().await;
     let client = &mut server.client().await;

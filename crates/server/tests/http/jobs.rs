@@ -1,5 +1,7 @@
 //! The life of a job as producers and workers see it.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::harness::{Client, Server};
@@ -166,6 +168,53 @@ async fn one_request_settles_and_leases_and_can_be_repeated() {
         "token": second["jobs"][0]["token"], "verdict": "snooze", "delay": "1h"}]});
     let settled = client.post("/v1/settle", &third.to_string()).await.expect(200);
     assert_eq!(settled["settled"][0]["settled"], "snooze");
+    server.stop().await;
+}
+
+/// It was granted the job, which the worker did not hear of any more: the job, which may run at
+/// most once, was dead without having run.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_turn_that_arrives_after_a_later_one_is_refused() {
+    let server = Server::start().await;
+    let client = &mut server.client().await;
+    let turn = |turn: u64, seen: u64| {
+        json!({"queues": ["q"], "worker": "w", "session": "s", "turn": turn, "seen": seen})
+            .to_string()
+    };
+    assert_eq!(client.post("/v1/lease", &turn(6, 0)).await.expect(200)["jobs"], json!([]));
+    let id = enqueue(client, "q", json!({"kind": "k", "at_most_once": true})).await;
+    client.post("/v1/lease", &turn(5, 0)).await.refused(409, "turn_passed");
+    let path = format!("/v1/jobs/{id}");
+    assert_eq!(client.get(&path).await.expect(200)["state"], "ready");
+    let leased = client.post("/v1/lease", &turn(7, 6)).await.expect(200);
+    assert_eq!(leased["jobs"][0]["id"], json!(id));
+    client.post("/v1/lease", &turn(6, 0)).await.refused(409, "turn_passed");
+    settle(client, &leased["jobs"][0], "ack", json!({})).await;
+    assert_eq!(client.get(&path).await.expect(200)["state"], "succeeded");
+    server.stop().await;
+}
+
+/// It was a 404: what a short retention had forgotten was taken for unknown.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outcome_past_its_retention_is_gone() {
+    let server = Server::start().await;
+    let client = &mut server.client().await;
+    let id = enqueue(client, "q", json!({"kind": "k", "retain": "1s"})).await;
+    let leased = lease(client, "q").await;
+    settle(client, &leased, "ack", json!({})).await;
+    let path = format!("/v1/status/{id}");
+    let past = async {
+        loop {
+            let answer = client.get(&path).await;
+            if answer.status != 303 {
+                break answer;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let past = tokio::time::timeout(Duration::from_secs(30), past).await.expect("it is past");
+    past.refused(410, "job_gone");
+    client.get(&format!("/v1/jobs/{id}")).await.refused(410, "job_gone");
     server.stop().await;
 }
 

@@ -49,6 +49,30 @@ async fn a_run_saves_how_far_it_is_and_the_next_one_goes_on() {
     server.stop().await;
 }
 
+/// A job that a throttle had put off said `scheduled`, and not why.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_whose_run_was_interrupted_for_a_while_says_why_it_waits() {
+    let server = Server::start().await;
+    let client = &mut server.client().await;
+    let id = enqueue(client, "q", json!({"kind": "k"})).await;
+    let run = lease(client, "q").await;
+    settle(client, &run, "interrupt", json!({"reason": "throttle", "delay": "1h"})).await;
+    let path = format!("/v1/jobs/{id}");
+    let record = client.get(&path).await.expect(200);
+    let told = (&record["state"], &record["reason"], &record["checkpoint"]["interrupted_for"]);
+    assert_eq!(told, (&json!("scheduled"), &json!("interrupted"), &json!("throttle")));
+    let list = client.get("/v1/jobs?state=scheduled").await.expect(200);
+    assert_eq!(list["jobs"][0]["reason"], "interrupted");
+    assert_eq!(client.get(&format!("/v1/status/{id}")).await.expect(200)["reason"], "interrupted");
+    // Its time has come: nothing of it holds the job back.
+    let ready = client.post(&format!("{path}/reschedule"), "").await.expect(200);
+    assert_eq!((&ready["state"], ready.get("reason")), (&json!("ready"), None));
+    let delayed = enqueue(client, "q", json!({"kind": "k", "delay": "1h"})).await;
+    let record = client.get(&format!("/v1/jobs/{delayed}")).await.expect(200);
+    assert_eq!((&record["state"], record.get("reason")), (&json!("scheduled"), None));
+    server.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_ack_and_what_it_enqueues_happen_together() {
     let server = Server::start().await;

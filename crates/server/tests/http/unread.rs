@@ -108,7 +108,7 @@ async fn a_reader_that_takes_nothing_is_ended_in_time() {
     let start = Instant::now();
     until(client, |bytes| bytes == 0).await;
     let took = start.elapsed();
-    assert!(took < 2 * LIMIT, "{took:?}");
+    assert!(took < LIMIT + Duration::from_secs(5), "{took:?}");
     server.stop().await;
 }
 

@@ -24,10 +24,6 @@ use crate::http::refusal::Refusal;
 use crate::running::{pass, timeout};
 use crate::workers::{Facts, Unopened, Worker, WorkerKey};
 
-/// How often `http.write_timeout` passes until the call of a worker that takes nothing is cut:
-/// where its stream is ended, it gets time to hear why.
-const PATIENCES: u32 = 5;
-
 /// What goes to a worker.
 pub(super) type Outgoing = outgoing::Outgoing<v1::ServerMessage>;
 
@@ -75,7 +71,9 @@ pub(in crate::grpc) fn begin(
     face: Arc<Face>,
     incoming: Streaming<v1::WorkerMessage>,
 ) -> Response<Incoming<v1::ServerMessage>> {
-    let (outgoing, told) = outgoing::begin(&face, face.app.config.write_timeout * PATIENCES);
+    // One that takes nothing hears no more than that its call was cut: to wait until it may hear
+    // why would keep for it what it is owed.
+    let (outgoing, told) = outgoing::begin(&face, face.app.config.write_timeout);
     tokio::spawn(Box::pin(serve(face, incoming, outgoing)));
     told
 }

@@ -168,15 +168,16 @@ pub(super) async fn result(call: Call<'_>) -> Result<Reply, Refusal> {
 
 pub(super) async fn list(call: Call<'_>) -> Result<Reply, Refusal> {
     let filter = list_filter(&call)?;
+    let held = call.query.text("held").map(|_| call.query.flag("held")).transpose()?;
     let limit = call.query.count("limit", PAGE_DEFAULT, PAGE_MAX)?;
-    let of = ["queue", "state", "kind", "tag", "ordering_key", "tenant"];
+    let of = ["queue", "state", "kind", "tag", "ordering_key", "tenant", "held"];
     let of = of.map(|name| call.query.text(name));
     let scope = cursor::scope("jobs", call.namespace, &of);
     let cursor = match call.query.text("cursor") {
         Some(text) => Some(cursor::decode(text, scope)?),
         None => None,
     };
-    let page = look::page(call.app, call.namespace, filter, cursor, limit).await?;
+    let page = look::page(call.app, call.namespace, (filter, held), cursor, limit).await?;
     let list = JobList {
         jobs: page.jobs.iter().map(|view| look::record(call.app, call.namespace, view)).collect(),
         next: page.next.map(|next| cursor::encode(&next, scope)),

@@ -76,6 +76,19 @@ fn a_job_is_read_with_all_its_fields() {
 }
 
 #[test]
+fn an_exponential_retry_doubles_up_to_a_day_where_nobody_says_otherwise() {
+    let body = bytes(r#"{"kind":"k","retry":{"policy":"exponential","base":"1s"}}"#);
+    let job = parse_enqueue("q", &body, &bounds()).unwrap().jobs.pop().unwrap();
+    let usual = RetryPolicy::Exponential {
+        base_ms: 1000,
+        factor_percent: 200,
+        cap_ms: 24 * 3_600_000,
+        jitter_percent: 0,
+    };
+    assert_eq!(job.retry, Some(usual));
+}
+
+#[test]
 fn what_is_left_out_is_left_to_the_queue() {
     let parsed = parse_enqueue("q", &bytes("{\"kind\":\"k\",\"delay\":null}"), &bounds()).unwrap();
     let job = &parsed.jobs[0];
