@@ -11,6 +11,7 @@
 mod account;
 mod answer;
 mod apply;
+pub mod ask;
 mod bounds;
 mod command;
 mod cost;
