@@ -162,7 +162,7 @@ mod tests {
         rope.extend_from_bytes(&body);
         let pieces: Vec<_> = rope.pieces().collect();
         assert_eq!(pieces, [&body[..], b"small!", &body[..]]);
-        assert!(std::ptr::eq(pieces[0], &body[..]) && std::ptr::eq(pieces[2], &body[..]));
+        assert!(pieces[0].as_ptr() == body.as_ptr() && pieces[2].as_ptr() == body.as_ptr());
         assert_eq!((rope.len(), rope.copied_bytes()), (2 * body.len() + 6, 6));
         assert_eq!(rope.to_bytes(), [&body[..], b"small!", &body[..]].concat());
 

@@ -286,7 +286,9 @@ impl GroupFrames<'_> {
             let header = header.encode();
             parts[0] = &header;
             if is_small {
-                parts.iter().for_each(|part| scratch.extend_from_slice(part));
+                for part in &parts {
+                    scratch.extend_from_slice(part);
+                }
             } else {
                 write(&parts)?;
             }

@@ -40,7 +40,9 @@ fn frames_of(group: &Group, payload_bytes_max: usize) -> Vec<u8> {
     };
     let mut all = Vec::new();
     let result = frames.write(payload_bytes_max, &mut Vec::new(), |pieces| {
-        pieces.iter().for_each(|piece| all.extend_from_slice(piece));
+        for piece in pieces {
+            all.extend_from_slice(piece);
+        }
         Ok::<(), std::convert::Infallible>(())
     });
     match result {
