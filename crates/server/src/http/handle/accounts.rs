@@ -69,7 +69,8 @@ pub(super) async fn list(call: Call<'_>) -> Result<Reply, Refusal> {
 
 pub(super) async fn get(call: Call<'_>) -> Result<Reply, Refusal> {
     let name = named(&call)?;
-    Ok(told(&ask(&call, GetAccount { name }).await?))
+    let account = ask(&call, GetAccount { name }).await?;
+    Ok(told(&account))
 }
 
 pub(super) async fn put(call: Call<'_>) -> Result<Reply, Refusal> {
@@ -94,7 +95,8 @@ pub(super) async fn put(call: Call<'_>) -> Result<Reply, Refusal> {
         namespace: body.namespace.map(|name| (!name.is_empty()).then_some(name)),
         ..AccountChange::default()
     };
-    Ok(told(&change(&call, name, true, wanted).await?))
+    let account = change(&call, name, true, wanted).await?;
+    Ok(told(&account))
 }
 
 pub(super) async fn delete(call: Call<'_>) -> Result<Reply, Refusal> {
@@ -127,7 +129,8 @@ pub(super) async fn revoke_token(call: Call<'_>) -> Result<Reply, Refusal> {
         return Err(Refusal::value("id", "missing", "the id of a token"));
     };
     let wanted = AccountChange { revoke_token: Some(id.to_owned()), ..AccountChange::default() };
-    Ok(told(&change(&call, name, false, wanted).await?))
+    let account = change(&call, name, false, wanted).await?;
+    Ok(told(&account))
 }
 
 /// Where somebody is in the trails of all shards: a number for each.
