@@ -120,7 +120,7 @@ mod tests {
         for at in entries {
             group.push(&[LEVEL, *at]);
         }
-        let bytes = Bytes::copy_from_slice(group.as_bytes());
+        let bytes = group.to_bytes();
         Piece::of(&[Followed { first: Position(7), count: entries.len() as u32, bytes }]).unwrap()
     }
 

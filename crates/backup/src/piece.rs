@@ -58,9 +58,10 @@ impl Piece {
             piece.entries.extend_from_slice(&group.bytes);
         }
         let group = piece.group().ok_or(first)?;
-        let last = group.entries().last().ok_or(first)?;
-        piece.first_at = instant_of(group.entries().next().ok_or(first)?)?;
-        piece.last_at = instant_of(last)?;
+        let mut entries = group.entries();
+        let head = entries.next().ok_or(first)?;
+        let last = entries.last().unwrap_or_else(|| head.clone());
+        (piece.first_at, piece.last_at) = (instant_of(head)?, instant_of(last)?);
         Ok(piece)
     }
 
@@ -120,9 +121,9 @@ impl Piece {
 }
 
 /// The instant of an entry, or its position where it has none.
-pub(crate) fn instant_of((position, entry): (Position, &[u8])) -> Result<TimeMs, Position> {
-    let head = entry.get(..INSTANT_BYTES_MAX).unwrap_or(entry);
-    Entry::instant_of(&Bytes::copy_from_slice(head)).map_err(|_| position)
+pub(crate) fn instant_of((position, entry): (Position, Bytes)) -> Result<TimeMs, Position> {
+    let head = entry.slice(..entry.len().min(INSTANT_BYTES_MAX));
+    Entry::instant_of(&head).map_err(|_| position)
 }
 
 fn take<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], String> {
@@ -140,7 +141,7 @@ mod tests {
         for at in [5_u8, 9] {
             group.push(&[LEVEL, at]);
         }
-        let bytes = Bytes::copy_from_slice(group.as_bytes());
+        let bytes = group.to_bytes();
         Piece::of(&[Followed { first: Position(7), count: 2, bytes }]).unwrap()
     }
 

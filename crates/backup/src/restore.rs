@@ -298,9 +298,11 @@ impl RestoreShard<'_> {
         let mut group = Group::new(restored.last.next());
         let mut more = true;
         for (position, entry) in there.entries().filter(|(it, _)| *it > restored.last) {
-            let at = instant_of((position, entry)).map_err(|position| RestoreError::Unsound {
-                shard: self.index,
-                what: format!("the entry at {position} cannot be read"),
+            let at = instant_of((position, entry.clone())).map_err(|position| {
+                RestoreError::Unsound {
+                    shard: self.index,
+                    what: format!("the entry at {position} cannot be read"),
+                }
             })?;
             // What the files need is older than the base, which is older than the time wanted.
             let wanted = self.plan.at.is_none_or(|wanted| at <= wanted);
@@ -308,7 +310,7 @@ impl RestoreShard<'_> {
                 more = false;
                 break;
             }
-            group.push(entry);
+            group.push(&entry);
             restored.last_at = Some(at);
         }
         if !group.is_empty() {

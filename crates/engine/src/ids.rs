@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::rope::Rope;
 use crate::wire::{Input, Malformed, Wire};
 
 macro_rules! number {
@@ -11,7 +12,7 @@ macro_rules! number {
         pub struct $name(pub $type);
 
         impl Wire for $name {
-            fn put(&self, out: &mut Vec<u8>) {
+            fn put(&self, out: &mut Rope) {
                 self.0.put(out);
             }
 
@@ -130,7 +131,7 @@ impl JobId {
 }
 
 impl Wire for JobId {
-    fn put(&self, out: &mut Vec<u8>) {
+    fn put(&self, out: &mut Rope) {
         self.0.put(out);
     }
 
@@ -167,7 +168,7 @@ pub struct Token {
 }
 
 impl Wire for Token {
-    fn put(&self, out: &mut Vec<u8>) {
+    fn put(&self, out: &mut Rope) {
         self.epoch.put(out);
         self.counter.put(out);
     }

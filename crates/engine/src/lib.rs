@@ -11,6 +11,7 @@
 mod account;
 mod answer;
 mod apply;
+pub mod ask;
 mod bounds;
 mod command;
 mod cost;
@@ -37,6 +38,7 @@ mod queue;
 mod queueing;
 mod record;
 mod rejection;
+mod rope;
 mod schedule;
 mod sla;
 mod state;
@@ -100,6 +102,7 @@ pub use position::Position;
 pub use queue::{GoneTotals, JobDefaults, Queue, QueueCounts, QueueSettings};
 pub use record::{Entry, Grant, Next, Record, Upkeep};
 pub use rejection::Rejection;
+pub use rope::{REFERRED_BYTES_MIN, Rope};
 pub use schedule::{
     JobTemplate, LastTick, Missed, NewSchedule, Overlap, PlanFault, Schedule, ScheduleCommand,
     ScheduleState, ScheduleTotals, ScheduleView, Slot, Spec, Tick, TickOutcome, local_time,

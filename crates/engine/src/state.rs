@@ -40,6 +40,7 @@ use crate::map::{OrderedMap, Reader};
 use crate::message::Messages;
 use crate::operation::Operations;
 use crate::queueing::{Lanes, Leases};
+use crate::rope::Rope;
 use crate::stream::Streams;
 use crate::wire::Wire;
 
@@ -50,7 +51,7 @@ pub(crate) struct State {
     /// The entry that is being applied.
     position: Position,
     /// Where values are encoded.
-    scratch: Vec<u8>,
+    scratch: Rope,
     pub(crate) limits: Limits,
     pub(crate) meta: Numbers,
     pub(crate) namespaces: Namespaces,
@@ -103,7 +104,7 @@ impl State {
     pub(crate) fn put<T: Wire>(&mut self, key: &[u8], value: &T) -> u64 {
         self.scratch.clear();
         value.put(&mut self.scratch);
-        self.map.put(self.position, key, Some(&self.scratch));
+        self.map.put(self.position, key, Some(self.scratch.as_flat()));
         self.scratch.len() as u64
     }
 
@@ -112,7 +113,7 @@ impl State {
     pub(crate) fn put_brief<T: Wire>(&mut self, key: &[u8], value: &T) {
         self.scratch.clear();
         value.put(&mut self.scratch);
-        self.map.put_brief(self.position, key, &self.scratch);
+        self.map.put_brief(self.position, key, self.scratch.as_flat());
     }
 
     /// Everything up to here is durable.

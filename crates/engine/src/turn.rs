@@ -47,6 +47,7 @@ use crate::effect::{CloseReason, Effect};
 use crate::ids::{JobId, MonoMs, QueueId, TimeMs};
 use crate::map::OrderedMap;
 use crate::moment::{Clock, EngineTime, Moment};
+use crate::rope::{Rope, RopeEnd};
 use crate::state::{SessionKey, State};
 use crate::stream::{StreamChange, StreamView};
 use crate::unique::UniqueConflicts;
@@ -63,7 +64,7 @@ pub struct SealedGroup {
     /// How many entries there are.
     pub count: u64,
     /// The entries.
-    pub bytes: Vec<u8>,
+    pub bytes: Rope,
     /// What they changed of streams, for whoever keeps the events.
     pub stream_changes: Vec<StreamChange>,
 }
@@ -84,10 +85,10 @@ pub struct Turn {
     /// The last entry that is known to be durable.
     durable: Position,
     /// Entries decided since the last group was sealed.
-    group: Vec<u8>,
+    group: Rope,
     group_count: u64,
     /// Where the entry under decision begins in the group, once it has a record.
-    entry_start: Option<usize>,
+    entry_start: Option<RopeEnd>,
     entry: Moment,
     time: EngineTime,
     /// What waits for a position, in the order of positions.
@@ -144,7 +145,7 @@ impl Turn {
             state,
             position,
             durable: position,
-            group: Vec::new(),
+            group: Rope::referring(),
             group_count: 0,
             entry_start: None,
             effects: VecDeque::new(),
@@ -290,7 +291,8 @@ impl Turn {
         let count = std::mem::take(&mut self.group_count);
         let first = Position(self.position.0 + 1 - count);
         let stream_changes = self.state.streams.take_changes();
-        Some(SealedGroup { first, count, bytes: std::mem::take(&mut self.group), stream_changes })
+        let bytes = std::mem::replace(&mut self.group, Rope::referring());
+        Some(SealedGroup { first, count, bytes, stream_changes })
     }
 
     /// Everything up to `durable` is on disk: releases what waited for that.

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::rope::Rope;
+
 /// Bytes that are not a value of the wanted type. `at` is the offset where decoding stopped.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("malformed value: {what} at byte {at}")]
@@ -68,12 +70,12 @@ impl<'a> Input<'a> {
 /// A value with one encoding.
 pub trait Wire: Sized {
     /// Appends the encoding.
-    fn put(&self, out: &mut Vec<u8>);
+    fn put(&self, out: &mut Rope);
     /// Takes one value.
     fn take(input: &mut Input<'_>) -> Result<Self, Malformed>;
 
     /// Appends what follows a tag: the tag already says that the value is there.
-    fn put_tagged(&self, out: &mut Vec<u8>) {
+    fn put_tagged(&self, out: &mut Rope) {
         self.put(out);
     }
 
@@ -84,7 +86,7 @@ pub trait Wire: Sized {
 
     /// The encoding as a value of the ordered map.
     fn to_bytes(&self) -> Bytes {
-        let mut out = Vec::with_capacity(128);
+        let mut out = Rope::from(Vec::with_capacity(128));
         self.put(&mut out);
         out.into()
     }
@@ -101,7 +103,7 @@ pub trait Wire: Sized {
 }
 
 impl Wire for u64 {
-    fn put(&self, out: &mut Vec<u8>) {
+    fn put(&self, out: &mut Rope) {
         let mut rest = *self;
         while rest >= 0x80 {
             out.push(rest as u8 | 0x80);
@@ -133,7 +135,7 @@ impl Wire for u64 {
 macro_rules! narrow_integers {
     ($($type:ty),*) => {$(
         impl Wire for $type {
-            fn put(&self, out: &mut Vec<u8>) {
+            fn put(&self, out: &mut Rope) {
                 u64::from(*self).put(out);
             }
 
@@ -149,7 +151,7 @@ narrow_integers!(u8, u16, u32);
 
 /// Folded, so that small numbers of either sign take few bytes: 0, -1, 1, -2 become 0, 1, 2, 3.
 impl Wire for i64 {
-    fn put(&self, out: &mut Vec<u8>) {
+    fn put(&self, out: &mut Rope) {
         ((self << 1) ^ (self >> 63)).cast_unsigned().put(out);
     }
 
@@ -160,7 +162,7 @@ impl Wire for i64 {
 }
 
 impl Wire for bool {
-    fn put(&self, out: &mut Vec<u8>) {
+    fn put(&self, out: &mut Rope) {
         out.push(u8::from(*self));
     }
 
@@ -174,7 +176,7 @@ impl Wire for bool {
 }
 
 impl<const N: usize> Wire for [u8; N] {
-    fn put(&self, out: &mut Vec<u8>) {
+    fn put(&self, out: &mut Rope) {
         out.extend_from_slice(self);
     }
 
@@ -185,9 +187,9 @@ impl<const N: usize> Wire for [u8; N] {
 }
 
 impl Wire for Bytes {
-    fn put(&self, out: &mut Vec<u8>) {
+    fn put(&self, out: &mut Rope) {
         (self.len() as u64).put(out);
-        out.extend_from_slice(self);
+        out.extend_from_bytes(self);
     }
 
     fn take(input: &mut Input<'_>) -> Result<Self, Malformed> {
@@ -197,7 +199,7 @@ impl Wire for Bytes {
 }
 
 impl Wire for String {
-    fn put(&self, out: &mut Vec<u8>) {
+    fn put(&self, out: &mut Rope) {
         (self.len() as u64).put(out);
         out.extend_from_slice(self.as_bytes());
     }
@@ -214,7 +216,7 @@ impl Wire for String {
 
 /// Text that many values share.
 impl Wire for Arc<str> {
-    fn put(&self, out: &mut Vec<u8>) {
+    fn put(&self, out: &mut Rope) {
         (self.len() as u64).put(out);
         out.extend_from_slice(self.as_bytes());
     }
@@ -225,7 +227,7 @@ impl Wire for Arc<str> {
 }
 
 impl<T: Wire> Wire for Option<T> {
-    fn put(&self, out: &mut Vec<u8>) {
+    fn put(&self, out: &mut Rope) {
         match self {
             None => out.push(0),
             Some(value) => {
@@ -243,7 +245,7 @@ impl<T: Wire> Wire for Option<T> {
         }
     }
 
-    fn put_tagged(&self, out: &mut Vec<u8>) {
+    fn put_tagged(&self, out: &mut Rope) {
         match self {
             Some(value) => value.put_tagged(out),
             None => unreachable!("a tagged field that is none is left out"),
@@ -256,7 +258,7 @@ impl<T: Wire> Wire for Option<T> {
 }
 
 impl<T: Wire> Wire for Box<T> {
-    fn put(&self, out: &mut Vec<u8>) {
+    fn put(&self, out: &mut Rope) {
         (**self).put(out);
     }
 
@@ -266,7 +268,7 @@ impl<T: Wire> Wire for Box<T> {
 }
 
 impl<T: Wire> Wire for Vec<T> {
-    fn put(&self, out: &mut Vec<u8>) {
+    fn put(&self, out: &mut Rope) {
         (self.len() as u64).put(out);
         for value in self {
             value.put(out);
@@ -286,7 +288,7 @@ impl<T: Wire> Wire for Vec<T> {
 }
 
 impl<A: Wire, B: Wire> Wire for (A, B) {
-    fn put(&self, out: &mut Vec<u8>) {
+    fn put(&self, out: &mut Rope) {
         self.0.put(out);
         self.1.put(out);
     }
@@ -308,12 +310,12 @@ fn take_count(input: &mut Input<'_>) -> Result<usize, Malformed> {
 const NO_MORE_FIELDS: u8 = 0;
 
 /// Appends the end of the fields.
-pub(crate) fn put_end(out: &mut Vec<u8>) {
+pub(crate) fn put_end(out: &mut Rope) {
     out.push(NO_MORE_FIELDS);
 }
 
 /// Appends a field behind its tag, unless it is as where it is absent.
-pub(crate) fn put_field<T: Wire + PartialEq>(tag: u8, value: &T, absent: &T, out: &mut Vec<u8>) {
+pub(crate) fn put_field<T: Wire + PartialEq>(tag: u8, value: &T, absent: &T, out: &mut Rope) {
     if value != absent {
         out.push(tag);
         value.put_tagged(out);
@@ -446,7 +448,7 @@ macro_rules! wire_struct {
         }
 
         impl $crate::wire::Wire for $name {
-            fn put(&self, out: &mut Vec<u8>) {
+            fn put(&self, out: &mut $crate::Rope) {
                 const { assert!($crate::wire::tags_ascend(
                     &[$($crate::wire::wire_field!(tag $(= $tag)?)),*]), "tags ascend"); }
                 $($crate::wire::wire_field!(put &self.$field, $type, out $(= $tag)?);)*
@@ -480,7 +482,7 @@ macro_rules! wire_enum {
         }
 
         impl $crate::wire::Wire for $name {
-            fn put(&self, out: &mut Vec<u8>) {
+            fn put(&self, out: &mut $crate::Rope) {
                 match self {
                     $(Self::$variant $({ $($field,)* })? => {
                         out.push($number);

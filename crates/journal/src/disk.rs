@@ -5,10 +5,13 @@
 use std::fmt::Debug;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::hash::{BuildHasher, RandomState};
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// Pieces that the system takes in one call.
+const PIECES_MAX: usize = 1024;
 
 /// A folder of files.
 pub trait Disk: Debug + Send + Sync {
@@ -46,6 +49,10 @@ pub trait DiskFile: Debug + Send + Sync {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
     /// Writes all bytes.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Writes all bytes of all pieces, one behind the other.
+    fn write_pieces_at(&self, pieces: &[&[u8]], offset: u64) -> io::Result<()> {
+        self.write_at(&pieces.concat(), offset)
+    }
     /// Reserves space for `bytes_total` where the file system can, so that a full disk shows early.
     fn allocate(&self, bytes_total: u64) -> io::Result<()>;
     /// Cuts the file to `bytes_total`.
@@ -179,6 +186,26 @@ impl DiskFile for File {
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.write_all_at(bytes, offset)
+    }
+
+    fn write_pieces_at(&self, pieces: &[&[u8]], mut offset: u64) -> io::Result<()> {
+        let mut all: Vec<_> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
+        let mut left = &mut all[..];
+        // What is empty is passed as well.
+        IoSlice::advance_slices(&mut left, 0);
+        while !left.is_empty() {
+            let some = left.get(..PIECES_MAX).unwrap_or(left);
+            match rustix::io::pwritev(self, some, offset) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    offset += written as u64;
+                    IoSlice::advance_slices(&mut left, written);
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 
     fn allocate(&self, bytes_total: u64) -> io::Result<()> {

@@ -26,9 +26,6 @@ pub(crate) const LOCK_NAME: &str = "lock";
 /// Room at the end of every segment for its seal.
 const SEAL_BYTES: u64 = FRAME_HEADER_BYTES as u64;
 
-/// The most memory that is kept for encoding between two appends.
-const SCRATCH_BYTES_MAX: usize = 2 << 20;
-
 /// How a file journal is kept.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct FileConfig {
@@ -322,17 +319,17 @@ impl Journal for FileJournal {
         let frames = GroupFrames {
             first: group.first(),
             count: u32::try_from(group.count()).expect("a group has less than 2^32 entries"),
-            bytes: group.as_bytes(),
+            pieces: group.pieces(),
             salt: self.active().readable.salt,
             durable: self.tail,
         };
         let mut scratch = std::mem::take(&mut self.scratch);
         let file = Arc::clone(&self.active().readable.file);
         let mut offset = self.offset;
-        let result = frames.write(self.frame_payload_bytes_max, &mut scratch, |bytes| {
-            file.write_at(bytes, offset).map(|()| offset += bytes.len() as u64)
+        let result = frames.write(self.frame_payload_bytes_max, &mut scratch, |pieces| {
+            let bytes: usize = pieces.iter().map(|piece| piece.len()).sum();
+            file.write_pieces_at(pieces, offset).map(|()| offset += bytes as u64)
         });
-        scratch.shrink_to(SCRATCH_BYTES_MAX);
         self.scratch = scratch;
         self.written(result.and_then(|()| file.sync_data()))?;
         self.offset = offset;

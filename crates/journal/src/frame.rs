@@ -221,15 +221,18 @@ pub fn encode(mut header: FrameHeader, payload: &[u8], out: &mut Vec<u8>) {
     out[start..start + FRAME_HEADER_BYTES].copy_from_slice(&header.encode());
 }
 
+/// A group that is no longer than this is copied into one piece to be written.
+const COPIED_BYTES_MAX: usize = 8 << 10;
+
 /// A group to be written as frames.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct GroupFrames<'a> {
     /// Position of its first entry.
     pub first: Position,
     /// Number of entries.
     pub count: u32,
-    /// The encoded entries.
-    pub bytes: &'a [u8],
+    /// The encoded entries, in pieces none of which is empty.
+    pub pieces: Vec<&'a [u8]>,
     /// The random number of the segment.
     pub salt: u64,
     /// The position that is durable.
@@ -237,38 +240,60 @@ pub struct GroupFrames<'a> {
 }
 
 impl GroupFrames<'_> {
-    /// Encodes the frames, each with at most `payload_bytes_max`, into `scratch` and hands it to
-    /// `write` whenever it holds enough, so that a small group is one write and a large one takes
-    /// little memory.
+    /// Writes the frames, each with at most `payload_bytes_max`. A small group is one write of one
+    /// piece, made in `scratch`; of any other each frame is one, of pieces that nobody copies.
     pub fn write<E>(
         &self,
         payload_bytes_max: usize,
         scratch: &mut Vec<u8>,
-        mut write: impl FnMut(&[u8]) -> Result<(), E>,
+        mut write: impl FnMut(&[&[u8]]) -> Result<(), E>,
     ) -> Result<(), E> {
         scratch.clear();
-        let mut left = self.bytes.len();
-        for (index, payload) in self.bytes.chunks(payload_bytes_max).enumerate() {
-            left -= payload.len();
+        let group_bytes: usize = self.pieces.iter().map(|piece| piece.len()).sum();
+        let is_small = group_bytes <= COPIED_BYTES_MAX;
+        let (mut left, mut pieces) = (group_bytes, self.pieces.iter().copied());
+        let mut rest: &[u8] = &[];
+        for index in 0.. {
+            if left == 0 {
+                break;
+            }
+            let mut parts: Vec<&[u8]> = vec![&[]];
+            let mut room = payload_bytes_max.min(left);
+            left -= room;
+            while room > 0 {
+                if rest.is_empty() {
+                    rest = pieces.next().expect("there is as much as was counted");
+                }
+                let (part, after) = rest.split_at(room.min(rest.len()));
+                (room, rest) = (room - part.len(), after);
+                parts.push(part);
+            }
+            let payload_bytes: usize = parts.iter().map(|part| part.len()).sum();
+            let padding = frame_bytes(payload_bytes) - FRAME_HEADER_BYTES - payload_bytes;
+            parts.push(&[0; FRAME_ALIGN_BYTES][..padding]);
             let header = FrameHeader {
                 kind: FrameKind::Data,
                 salt: self.salt,
                 first: self.first,
                 durable: self.durable,
                 count: self.count,
-                index: index as u32,
+                index,
                 commit: left == 0,
-                group_bytes: self.bytes.len() as u64,
-                payload_bytes: 0,
-                payload_crc: 0,
+                group_bytes: group_bytes as u64,
+                payload_bytes: payload_bytes as u32,
+                payload_crc: parts.iter().fold(0, |crc, part| crc32c::crc32c_append(crc, part)),
             };
-            encode(header, payload, scratch);
-            if left == 0 || scratch.len() >= FRAME_PAYLOAD_BYTES_MAX {
-                write(scratch)?;
-                scratch.clear();
+            let header = header.encode();
+            parts[0] = &header;
+            if is_small {
+                for part in &parts {
+                    scratch.extend_from_slice(part);
+                }
+            } else {
+                write(&parts)?;
             }
         }
-        Ok(())
+        if is_small && !scratch.is_empty() { write(&[scratch]) } else { Ok(()) }
     }
 }
 
@@ -353,6 +378,41 @@ mod tests {
         assert_eq!(group_frames_bytes(16, 16), 80);
         assert_eq!(group_frames_bytes(17, 16), 80 + 72);
         assert_eq!(group_frames_bytes(40, 16), 80 + 80 + 72);
+    }
+
+    /// Writes frames of these pieces. Answers what was written, and how much of it is no piece.
+    fn written(pieces: &[&[u8]], payload_bytes_max: usize) -> (Vec<u8>, usize) {
+        let (first, durable) = (Position(3), Position(2));
+        let frames = GroupFrames { first, count: 2, pieces: pieces.to_vec(), salt: 9, durable };
+        let (mut all, mut scratch, mut copied) = (Vec::new(), Vec::new(), 0);
+        let result = frames.write(payload_bytes_max, &mut scratch, |parts| {
+            for part in parts {
+                let is_there = pieces.iter().any(|it| it.as_ptr_range().contains(&part.as_ptr()));
+                copied += if is_there { 0 } else { part.len() };
+            }
+            all.extend(parts.concat());
+            Ok::<(), ()>(())
+        });
+        assert_eq!(result, Ok(()));
+        (all, copied + scratch.len())
+    }
+
+    #[test]
+    fn pieces_of_a_large_group_are_written_as_they_stand() {
+        let large = [7; 2 * COPIED_BYTES_MAX];
+        let (head, tail) = large.split_at(4099);
+        for payload_bytes_max in [1 << 20, 5000] {
+            let overhead = group_frames_bytes(large.len(), payload_bytes_max) - large.len();
+            let (whole, copied) = written(&[&large], payload_bytes_max);
+            assert_eq!((whole.len(), copied), (large.len() + overhead, overhead));
+            let (parted, copied) = written(&[head, tail], payload_bytes_max);
+            assert!(parted == whole && copied == overhead, "{copied} bytes");
+            let (header, payload) = decode(&parted, 9).unwrap();
+            assert_eq!(header.group_bytes, large.len() as u64);
+            assert_eq!(payload.len(), payload_bytes_max.min(large.len()));
+        }
+        let (small, copied) = written(&[b"a", b"small", b"one"], 1 << 20);
+        assert_eq!((small.len(), copied), (64 + 16, 2 * (64 + 16)), "in one piece of scratch");
     }
 
     proptest! {

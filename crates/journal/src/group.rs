@@ -2,7 +2,7 @@
 //! inside a group and knows nothing of frames or files.
 
 use bytes::{Buf, Bytes};
-use longshore_engine::Position;
+use longshore_engine::{Position, Rope};
 
 /// The most bytes that one entry may have.
 pub const MAX_ENTRY_BYTES: usize = longshore_engine::ENTRY_BYTES_MAX;
@@ -10,46 +10,29 @@ pub const MAX_ENTRY_BYTES: usize = longshore_engine::ENTRY_BYTES_MAX;
 /// Bytes that an entry takes beside its own: its length as a `u32`, little-endian.
 const ENTRY_OVERHEAD_BYTES: usize = 4;
 
-/// Entries at consecutive positions that become durable together or not at all. One group is made
-/// once and used again and again, so that a commit allocates nothing.
+/// Entries at consecutive positions that become durable together or not at all. What is large in
+/// them is referred to.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Group {
     first: Position,
     count: u64,
-    bytes: Vec<u8>,
+    bytes: Rope,
 }
 
 impl Group {
     /// An empty group whose first entry will have the position `first`.
     pub fn new(first: Position) -> Self {
         assert!(first > Position::START, "positions start at 1");
-        Self { first, count: 0, bytes: Vec::new() }
+        Self { first, count: 0, bytes: Rope::referring() }
     }
 
     /// A group of entries that somebody else encoded, each with its length before it. `None` where
     /// `bytes` are not exactly `count` entries.
-    pub fn from_encoded(first: Position, count: u64, bytes: Vec<u8>) -> Option<Self> {
-        if first == Position::START {
-            return None;
-        }
-        let mut rest = bytes.as_slice();
-        for _ in 0..count {
-            rest = split_entry(rest)?.1;
-        }
-        rest.is_empty().then_some(Self { first, count, bytes })
-    }
-
-    /// Empties the group for the entries from `first` on and keeps its memory.
-    pub fn clear(&mut self, first: Position) {
-        assert!(first > Position::START, "positions start at 1");
-        self.first = first;
-        self.count = 0;
-        self.bytes.clear();
-    }
-
-    /// Gives memory above `bytes_max` back to the system, after a group of unusual size.
-    pub fn shrink_to(&mut self, bytes_max: usize) {
-        self.bytes.shrink_to(bytes_max);
+    pub fn from_encoded(first: Position, count: u64, bytes: impl Into<Rope>) -> Option<Self> {
+        let (bytes, mut found) = (bytes.into(), EntryCounter::default());
+        let are_whole = bytes.pieces().all(|piece| found.add(piece));
+        let is_group = first > Position::START && are_whole && found.count() == Some(count);
+        is_group.then_some(Self { first, count, bytes })
     }
 
     /// Adds an entry and returns its position.
@@ -57,25 +40,24 @@ impl Group {
         self.push_with(|bytes| bytes.extend_from_slice(entry))
     }
 
-    /// Adds the entry that `write` appends to the buffer and returns its position. `write` must not
-    /// touch what is in the buffer already.
-    pub fn push_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Position {
-        let start = self.bytes.len();
+    /// Adds the entry that `write` appends and returns its position.
+    pub fn push_with(&mut self, write: impl FnOnce(&mut Rope)) -> Position {
+        let (start, at) = (self.bytes.len(), self.bytes.copied_bytes());
         self.bytes.extend_from_slice(&[0; ENTRY_OVERHEAD_BYTES]);
         write(&mut self.bytes);
-        let written = self.bytes.len().checked_sub(start + ENTRY_OVERHEAD_BYTES);
-        let len = written.expect("an entry's writer only appends");
+        let len = self.bytes.len() - start - ENTRY_OVERHEAD_BYTES;
         assert!(len <= MAX_ENTRY_BYTES, "entry of {len} bytes, {MAX_ENTRY_BYTES} allowed");
-        self.bytes[start..start + ENTRY_OVERHEAD_BYTES]
-            .copy_from_slice(&(len as u32).to_le_bytes());
+        self.bytes.write_over(at, (len as u32).to_le_bytes());
         let position = self.first.advanced_by(self.count);
         self.count += 1;
         position
     }
 
-    /// The entries with their positions.
-    pub fn entries(&self) -> Entries<'_> {
-        Entries { next: self.first, left: self.count, rest: &self.bytes }
+    /// The entries with their positions: a copy.
+    pub fn entries(&self) -> impl Iterator<Item = (Position, Bytes)> + use<> {
+        let mut rest = self.to_bytes();
+        let positions = (self.first.0..).map(Position);
+        positions.map_while(move |position| Some((position, take_entry(&mut rest)?)))
     }
 
     /// Position of the first entry, or of the next one where the group is empty.
@@ -103,33 +85,14 @@ impl Group {
         self.bytes.len()
     }
 
-    /// The encoded entries, as they stand in frames.
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes
+    /// The encoded entries, as they stand in frames, in pieces.
+    pub fn pieces(&self) -> Vec<&[u8]> {
+        self.bytes.pieces().collect()
     }
-}
 
-/// Iterator over the entries of a [`Group`].
-#[derive(Clone, Debug)]
-pub struct Entries<'a> {
-    next: Position,
-    left: u64,
-    rest: &'a [u8],
-}
-
-impl<'a> Iterator for Entries<'a> {
-    type Item = (Position, &'a [u8]);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.left == 0 {
-            return None;
-        }
-        let (entry, rest) = split_entry(self.rest)?;
-        let position = self.next;
-        self.rest = rest;
-        self.left -= 1;
-        self.next = position.next();
-        Some((position, entry))
+    /// The same in one piece, which is a copy.
+    pub fn to_bytes(&self) -> Bytes {
+        self.bytes.to_bytes()
     }
 }
 
@@ -201,20 +164,16 @@ mod tests {
         assert_eq!(group.push(b""), Position(8));
         assert_eq!(group.push_with(|bytes| bytes.push(b'x')), Position(9));
         let entries: Vec<_> = group.entries().collect();
-        assert_eq!(
-            entries,
-            [(Position(7), &b"one"[..]), (Position(8), &b""[..]), (Position(9), &b"x"[..])]
-        );
+        let expected = [(7, &b"one"[..]), (8, b""), (9, b"x")];
+        assert_eq!(entries, expected.map(|(at, entry)| (Position(at), Bytes::from_static(entry))));
         assert_eq!((group.last(), group.count(), group.len_bytes()), (Position(9), 3, 16));
-        group.clear(Position(10));
-        assert!(group.is_empty() && group.entries().next().is_none());
     }
 
     #[test]
     fn an_entry_is_taken_off_only_whole() {
         let mut group = Group::new(Position(1));
         group.push(b"abc");
-        let encoded = Bytes::copy_from_slice(group.as_bytes());
+        let encoded = group.to_bytes();
         let mut bytes = encoded.clone();
         assert_eq!(take_entry(&mut bytes).as_deref(), Some(&b"abc"[..]));
         assert!(bytes.is_empty() && take_entry(&mut bytes).is_none());
@@ -226,7 +185,7 @@ mod tests {
     fn encoded_entries_that_are_not_whole_are_refused() {
         let mut group = Group::new(Position(1));
         group.push(b"abc");
-        let bytes = group.as_bytes().to_vec();
+        let bytes = group.to_bytes().to_vec();
         assert_eq!(Group::from_encoded(Position(1), 1, bytes.clone()), Some(group));
         assert_eq!(Group::from_encoded(Position(1), 2, bytes.clone()), None);
         assert_eq!(Group::from_encoded(Position(1), 0, bytes.clone()), None);
@@ -243,7 +202,7 @@ mod tests {
         group.push(&[7; 300]);
         for piece_bytes in 1..group.len_bytes() {
             let mut counter = EntryCounter::default();
-            assert!(group.as_bytes().chunks(piece_bytes).all(|piece| counter.add(piece)));
+            assert!(group.to_bytes().chunks(piece_bytes).all(|piece| counter.add(piece)));
             assert_eq!(counter.count(), Some(3), "{piece_bytes}");
             assert!(counter.add(&[1, 0]) && counter.count().is_none());
             assert!(counter.add(&[0, 0]) && counter.count().is_none());

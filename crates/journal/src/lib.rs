@@ -35,7 +35,7 @@ pub use fault::{Corruption, Fault, TornTail};
 pub use faulty::FaultyJournal;
 pub use file::{FileConfig, FileJournal};
 pub use follow::{Follow, Followed};
-pub use group::{Entries, Group, MAX_ENTRY_BYTES};
+pub use group::{Group, MAX_ENTRY_BYTES};
 pub use inspect::{InspectError, Report, SegmentReport, Verdict, inspect, inspect_on};
 pub use journal::{EntryIterator, Journal};
 pub use longshore_engine::Position;

@@ -158,12 +158,13 @@ fn begin_segment(
             let frames = GroupFrames {
                 first: group.first,
                 count: group.count,
-                bytes: &group.bytes,
+                pieces: vec![&group.bytes],
                 salt: header.salt,
                 durable: begin.durable,
             };
-            frames.write(payload_max, &mut Vec::new(), |bytes| {
-                file.write_at(bytes, offset).map(|()| offset += bytes.len() as u64)
+            frames.write(payload_max, &mut Vec::new(), |pieces| {
+                let bytes: usize = pieces.iter().map(|piece| piece.len()).sum();
+                file.write_pieces_at(pieces, offset).map(|()| offset += bytes as u64)
             })?;
         }
         file.sync_data()?;

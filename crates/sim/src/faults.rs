@@ -89,7 +89,7 @@ pub(crate) fn forget_tokens(map: &mut Image) {
     numbers[NEXT_TOKEN_AT] = 1;
     let mut out = Vec::new();
     for number in &numbers {
-        number.put(&mut out);
+        out.extend_from_slice(&number.to_bytes());
     }
     out.push(END);
     map.entries.insert(META_KEY.to_vec(), Bytes::from(out));

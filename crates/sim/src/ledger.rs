@@ -17,7 +17,7 @@ pub(crate) struct Ledger {
 
 impl Ledger {
     pub(crate) fn attempt(&mut self, group: &Group) {
-        self.attempted = group.entries().map(|(_, e)| Bytes::copy_from_slice(e)).collect();
+        self.attempted = group.entries().map(|(_, entry)| entry).collect();
     }
 
     /// Whether the journal ever had anything.

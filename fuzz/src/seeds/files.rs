@@ -34,13 +34,15 @@ fn frames_of(group: &Group, payload_bytes_max: usize) -> Vec<u8> {
     let frames = GroupFrames {
         first: group.first(),
         count: group.count() as u32,
-        bytes: group.as_bytes(),
+        pieces: group.pieces(),
         salt: SALT,
         durable: Position(group.first().0 - 1),
     };
     let mut all = Vec::new();
-    let result = frames.write(payload_bytes_max, &mut Vec::new(), |bytes| {
-        all.extend_from_slice(bytes);
+    let result = frames.write(payload_bytes_max, &mut Vec::new(), |pieces| {
+        for piece in pieces {
+            all.extend_from_slice(piece);
+        }
         Ok::<(), std::convert::Infallible>(())
     });
     match result {

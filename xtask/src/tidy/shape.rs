@@ -29,6 +29,11 @@ pub(super) fn check(source: &Source, found: &mut Vec<Violation>) {
             let message = format!("'{c}' is not ASCII; write {}", c.escape_unicode());
             found.push(Violation::new(&source.path, number, message));
         }
+        let is_shipped = source.path.starts_with("crates/") && source.path.contains("/src/");
+        if is_shipped && line.trim_start().starts_with("#[path") {
+            let message = "`#[path]` is for tests and benches: here a module has one place";
+            found.push(Violation::new(&source.path, number, message));
+        }
     }
     check_bodies(source, found);
 }
@@ -113,6 +118,14 @@ mod tests {
         let found = messages("a.rs", &format!("//! A.\n{line}\n"));
         assert_eq!(found, ["a.rs:2: 101 columns, at most 100"]);
         assert!(messages("a.rs", &format!("//! A.\n// https://{line}\n")).is_empty());
+    }
+
+    #[test]
+    fn a_module_from_elsewhere() {
+        let text = "//! A.\n#[path = \"../b.rs\"]\nmod b;\n";
+        assert_eq!(messages("crates/a/src/a.rs", text).len(), 1);
+        assert!(messages("crates/a/tests/a.rs", text).is_empty());
+        assert!(messages("benches/src/a.rs", text).is_empty());
     }
 
     #[test]

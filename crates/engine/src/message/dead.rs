@@ -12,6 +12,7 @@ use crate::ids::{NamespaceId, QueueId, TimeMs};
 use crate::moment::Moment;
 use crate::overlay::Overlay;
 use crate::record::Record;
+use crate::rope::Rope;
 use crate::state::{State, keys};
 use crate::wire::Wire;
 
@@ -132,7 +133,7 @@ impl State {
             return Entering { events_dropped, ..record.into() };
         }
         let mut overlay = Overlay::new(self, namespace, moment);
-        let mut taken = Vec::new();
+        let mut taken = Rope::referring();
         if let Some(record) = record {
             record.put(&mut taken);
             overlay.record_message(record);

@@ -63,6 +63,7 @@ pub(crate) use state::Messages;
 pub(crate) use transaction::{Refused, Settling};
 
 use crate::ids::{Place, QueueId, TimeMs};
+use crate::rope::Rope;
 use crate::wire::{Input, Malformed, Wire, wire_enum, wire_struct};
 
 /// Deliveries of a message after which it is not returned to its queue any more, unless the queue
@@ -132,7 +133,7 @@ wire_struct! {
 }
 
 impl Wire for Arc<Message> {
-    fn put(&self, out: &mut Vec<u8>) {
+    fn put(&self, out: &mut Rope) {
         Message::put(self, out);
     }
 

@@ -20,6 +20,7 @@ use crate::operation::{Operation, OperationState};
 use crate::overlay::Overlay;
 use crate::record::Record;
 use crate::rejection::Rejection;
+use crate::rope::Rope;
 use crate::state::{State, keys};
 use crate::wire::{Wire, wire_enum, wire_struct};
 
@@ -89,7 +90,7 @@ enum Step {
 
 /// Bytes that records take.
 fn bytes_of(records: &[Record]) -> usize {
-    let mut bytes = Vec::new();
+    let mut bytes = Rope::referring();
     for record in records {
         record.put(&mut bytes);
     }

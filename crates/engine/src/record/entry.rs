@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::Record;
 use crate::ids::TimeMs;
 use crate::level::LEVEL;
+use crate::rope::Rope;
 use crate::wire::{Input, Malformed, Wire};
 
 /// The records of one command, at one instant: what the journal calls an entry.
@@ -31,14 +32,14 @@ impl Entry {
 
     /// Begins the encoding of an entry; the records follow, one after the other. The first byte is
     /// the level of all that follows.
-    pub(crate) fn begin(at: TimeMs, out: &mut Vec<u8>) {
+    pub(crate) fn begin(at: TimeMs, out: &mut Rope) {
         out.push(LEVEL);
         at.put(out);
     }
 }
 
 impl Wire for Entry {
-    fn put(&self, out: &mut Vec<u8>) {
+    fn put(&self, out: &mut Rope) {
         Self::begin(self.at, out);
         for record in &self.records {
             record.put(out);

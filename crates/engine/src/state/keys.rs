@@ -555,7 +555,7 @@ impl Key {
     }
 
     fn value(mut self, value: &impl Wire) -> Self {
-        value.put(&mut self.0);
+        self.0.extend_from_slice(&value.to_bytes());
         self
     }
 }

@@ -15,6 +15,7 @@ use crate::limits::Limits;
 use crate::map::OrderedMap;
 use crate::operation::{Operation, Operations};
 use crate::queue::{Queue, QueueCounts};
+use crate::rope::Rope;
 use crate::wire::{Input, Wire};
 
 impl State {
@@ -34,7 +35,7 @@ impl State {
         let mut state = Self {
             map,
             position,
-            scratch: Vec::new(),
+            scratch: Rope::flat(),
             limits,
             meta: Numbers::load(None),
             namespaces: Namespaces::default(),

@@ -4,6 +4,7 @@
 use super::Turn;
 use crate::record::{Entry, Record};
 use crate::rejection::Rejection;
+use crate::rope::Rope;
 use crate::wire::Wire;
 
 /// Bytes that an entry's length takes before it.
@@ -64,7 +65,7 @@ impl Turn {
         if self.record_step(both).is_ok() {
             return Ok(());
         }
-        let mut bytes = Vec::new();
+        let mut bytes = Rope::referring();
         for record in &records {
             record.put(&mut bytes);
         }
@@ -89,13 +90,13 @@ impl Turn {
         records: impl AsRef<[Record]> + IntoIterator<Item = Record>,
     ) -> Result<(), Rejection> {
         let limit = self.state.limits.entry_bytes_max.saturating_sub(self.reserved_bytes);
-        let before = self.group.len();
+        let before = self.group.end();
         let mut begins = self.entry_start.is_none();
         self.write(records.as_ref(), begins);
         let start = self.entry_start.unwrap_or(before);
-        if self.group.len() - start - LENGTH_BYTES > limit {
-            let step = self.group.split_off(before);
-            let mut bytes = step.len();
+        if self.group.len() - start.bytes - LENGTH_BYTES > limit {
+            let mut bytes = self.group.len() - before.bytes;
+            self.group.cut(before);
             if begins {
                 bytes -= LENGTH_BYTES;
             } else {
@@ -134,10 +135,8 @@ impl Turn {
     pub(super) fn end_entry(&mut self) {
         let Some(start) = self.entry_start.take() else { return };
         self.state.end_entry();
-        let length = (self.group.len() - start - LENGTH_BYTES) as u32;
-        if let Some(prefix) = self.group.get_mut(start..start + LENGTH_BYTES) {
-            prefix.copy_from_slice(&length.to_le_bytes());
-        }
+        let length = (self.group.len() - start.bytes - LENGTH_BYTES) as u32;
+        self.group.write_over(start.copied(), length.to_le_bytes());
         self.group_count += 1;
         self.position = self.position.next();
     }

@@ -98,7 +98,8 @@ impl Shard {
 
     fn flush(&mut self) {
         if let Some(group) = self.turn.seal() {
-            let mut rest = &group.bytes[..];
+            let bytes = group.bytes.to_bytes();
+            let mut rest = &bytes[..];
             while let Some((length, after)) = rest.split_first_chunk::<4>() {
                 let (entry, after) = after.split_at(u32::from_le_bytes(*length) as usize);
                 self.journal.push(Bytes::copy_from_slice(entry));

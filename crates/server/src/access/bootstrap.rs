@@ -9,9 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use longshore_engine::{
-    Account, AccountAnswer, AccountChange, AccountCommand, AccountGrant, NewToken, Role,
-};
+use longshore_engine::ask::{ChangeAccount, ListAccounts};
+use longshore_engine::{Account, AccountChange, AccountGrant, NewToken, Role};
 
 use super::change::{Outcome, ask};
 use super::file::AccountFile;
@@ -196,8 +195,8 @@ async fn all(inner: &Inner) -> Option<Vec<Account>> {
     let mut all: Vec<Account> = Vec::new();
     loop {
         let after = all.last().map(|account| account.name.clone());
-        match ask(&inner.node, AccountCommand::List { after, limit: usize::MAX }).await {
-            Outcome::Told(AccountAnswer::Accounts(accounts, more)) => {
+        match ask(&inner.node, ListAccounts { after, limit: usize::MAX }).await {
+            Outcome::Told((accounts, more)) => {
                 all.extend(accounts);
                 if !more {
                     return Some(all);
@@ -207,7 +206,7 @@ async fn all(inner: &Inner) -> Option<Vec<Account>> {
                 tracing::debug!(?refusal, "the accounts cannot be read yet");
                 return None;
             }
-            Outcome::Told(_) | Outcome::Rejected(_) => return None,
+            Outcome::Rejected(_) => return None,
         }
     }
 }
@@ -215,7 +214,7 @@ async fn all(inner: &Inner) -> Option<Vec<Account>> {
 async fn put(inner: &Inner, name: &str, change: AccountChange, by: &str) -> Option<()> {
     let (name, by) = (name.to_owned(), by.to_owned());
     let change = Box::new(change);
-    let command = AccountCommand::Change { name: name.clone(), create: true, change, by };
+    let command = ChangeAccount { name: name.clone(), create: true, change, by };
     match ask(&inner.node, command).await {
         Outcome::Told(_) => Some(()),
         Outcome::Rejected(rejection) => {

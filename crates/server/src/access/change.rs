@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use longshore_engine::ask::{Ask, GetAccount};
 use longshore_engine::{
     Account, AccountAnswer, AccountChange, AccountCommand, Answer, Command, Rejection, Role,
     SYSTEM_NAMESPACE,
@@ -11,7 +12,7 @@ use longshore_node::Node;
 
 use super::gate::{Access, Inner};
 use crate::http::code::Code;
-use crate::http::look::unexpected;
+use crate::http::look::told;
 use crate::http::refusal::Refusal;
 use crate::http::text::quoted;
 
@@ -48,31 +49,33 @@ fn changed(account: &Account, change: &AccountChange) -> Account {
 }
 
 /// What came of a command.
-pub(super) enum Outcome {
-    Told(AccountAnswer),
+pub(super) enum Outcome<T> {
+    Told(T),
     Rejected(Rejection),
     /// Nobody knows whether it was carried out.
     Unknown(Refusal),
 }
 
-pub(super) async fn ask(node: &Node, command: AccountCommand) -> Outcome {
-    match node.call(SYSTEM_NAMESPACE, Command::Accounts(command)).await {
-        Ok(Answer::Accounts(answer)) => Outcome::Told(answer),
+pub(super) async fn ask<C: Ask>(node: &Node, command: C) -> Outcome<C::Answer> {
+    match node.call(SYSTEM_NAMESPACE, command.into()).await {
         Ok(Answer::Rejected(rejection)) => Outcome::Rejected(rejection),
-        Ok(other) => Outcome::Unknown(unexpected(&other)),
+        Ok(answer) => told::<C>(answer).map_or_else(Outcome::Unknown, Outcome::Told),
         Err(unavailable) => Outcome::Unknown(unavailable.into()),
     }
 }
 
 impl Access {
     /// Carries out a command about accounts, to its end even if nobody waits for it any more.
-    pub(crate) async fn carry_out(
+    pub(crate) async fn carry_out<C: Ask>(
         &self,
         node: &Node,
-        command: AccountCommand,
-    ) -> Result<AccountAnswer, Refusal> {
-        let changes =
-            matches!(command, AccountCommand::Change { .. } | AccountCommand::Delete { .. });
+        command: C,
+    ) -> Result<C::Answer, Refusal> {
+        let command = command.into();
+        let changes = matches!(
+            command,
+            Command::Accounts(AccountCommand::Change { .. } | AccountCommand::Delete { .. })
+        );
         let outcome = match &self.0 {
             Some(inner) if changes => {
                 let change = tokio::spawn(Arc::clone(inner).change(command)).await;
@@ -81,7 +84,7 @@ impl Access {
             _ => ask(node, command).await,
         };
         match outcome {
-            Outcome::Told(answer) => Ok(answer),
+            Outcome::Told(answer) => told::<C>(answer),
             Outcome::Rejected(rejection) => Err(rejection.into()),
             Outcome::Unknown(refusal) => Err(refusal),
         }
@@ -89,12 +92,12 @@ impl Access {
 }
 
 impl Inner {
-    pub(super) async fn change(self: Arc<Self>, command: AccountCommand) -> Outcome {
+    pub(super) async fn change(self: Arc<Self>, command: Command) -> Outcome<Answer> {
         let name = match &command {
-            AccountCommand::Change { name, .. }
-            | AccountCommand::Delete { name, .. }
-            | AccountCommand::Get { name } => name.clone(),
-            AccountCommand::List { .. } | AccountCommand::Audit { .. } => String::new(),
+            Command::Accounts(
+                AccountCommand::Change { name, .. } | AccountCommand::Delete { name, .. },
+            ) => name.clone(),
+            _ => String::new(),
         };
         let _alone = self.changing.lock().await;
         if let Err(rejection) = self.check_change(&command) {
@@ -102,10 +105,12 @@ impl Inner {
         }
         let outcome = ask(&self.node, command).await;
         match &outcome {
-            Outcome::Told(AccountAnswer::Account(account)) => {
+            Outcome::Told(Answer::Accounts(AccountAnswer::Account(account))) => {
                 self.put_account(&name, Some((**account).clone()));
             }
-            Outcome::Told(AccountAnswer::Deleted) => self.put_account(&name, None),
+            Outcome::Told(Answer::Accounts(AccountAnswer::Deleted)) => {
+                self.put_account(&name, None);
+            }
             Outcome::Told(_) | Outcome::Rejected(_) => {}
             Outcome::Unknown(_) => {
                 tokio::spawn(Arc::clone(&self).look_again(name));
@@ -116,11 +121,13 @@ impl Inner {
 
     /// Refuses what would let two accounts in by one certificate, or leave nobody who may do
     /// everything and can come in.
-    fn check_change(&self, command: &AccountCommand) -> Result<(), Rejection> {
+    fn check_change(&self, command: &Command) -> Result<(), Rejection> {
         let Ok(snapshot) = self.snapshot() else { return Ok(()) };
         let (name, change) = match command {
-            AccountCommand::Change { name, change, .. } => (name, Some(&**change)),
-            AccountCommand::Delete { name, .. } => (name, None),
+            Command::Accounts(AccountCommand::Change { name, change, .. }) => {
+                (name, Some(&**change))
+            }
+            Command::Accounts(AccountCommand::Delete { name, .. }) => (name, None),
             _ => return Ok(()),
         };
         let subjects = change.and_then(|change| change.certificates.as_ref());
@@ -151,12 +158,10 @@ impl Inner {
         while !self.node.is_stopping() {
             tokio::time::sleep(ASK_AGAIN).await;
             let _alone = self.changing.lock().await;
-            match ask(&self.node, AccountCommand::Get { name: name.clone() }).await {
-                Outcome::Told(AccountAnswer::Account(account)) => {
-                    return self.put_account(&name, Some(*account));
-                }
+            match ask(&self.node, GetAccount { name: name.clone() }).await {
+                Outcome::Told(account) => return self.put_account(&name, Some(*account)),
                 Outcome::Rejected(_) => return self.put_account(&name, None),
-                Outcome::Told(_) | Outcome::Unknown(_) => {}
+                Outcome::Unknown(_) => {}
             }
         }
     }

@@ -3,10 +3,14 @@
 
 use std::sync::Arc;
 
+use longshore_engine::ask::{
+    Ask, CancelOperation, CreateNamespace, DeleteNamespace, DeleteQueue, GetKind, GetNamespace,
+    GetOperation, GetQueue, ListOperations, PauseQueue, PutKind, PutQueue, StartOperation,
+};
 use longshore_engine::driver::Class;
 use longshore_engine::{
-    Answer, Command, KindAnswer, KindCommand, KindDetail, OperationId, OperationKind,
-    QueueSettings, TimeMs,
+    KindDetail, NamespaceView, Operation, OperationId, OperationKind, QueueSettings, QueueView,
+    TimeMs,
 };
 use longshore_proto::v1;
 use longshore_proto::v1::admin_server::Admin;
@@ -22,7 +26,7 @@ use crate::api::{
 };
 use crate::http::handle::{check_no_limit, count, kinds, namespaces, queue_record, queues};
 use crate::http::kind_view::kind;
-use crate::http::look::{PAGE_DEFAULT, PAGE_MAX, ask, unexpected};
+use crate::http::look::{PAGE_DEFAULT, PAGE_MAX, ask};
 use crate::http::parse::{Bounds, kind_settings_of, settings_of};
 use crate::http::refusal::Refusal;
 use crate::http::text::{check_name, check_path_name};
@@ -189,49 +193,48 @@ fn operation_kind(of: &v1::StartOperationRequest) -> Result<OperationKind, Refus
 }
 
 impl AdminFace {
-    async fn ask(&self, namespace: &str, command: Command) -> Result<Answer, Refusal> {
+    async fn ask<C: Ask>(&self, namespace: &str, command: C) -> Result<C::Answer, Refusal> {
         let _admitted = self.0.app.enter(Class::Settle, self.0.earlier)?;
         ask(&self.0.app, namespace, command).await
     }
 
-    async fn queue(
+    async fn queue<C: Ask<Answer = Box<QueueView>>>(
         &self,
         of: &v1::QueueRequest,
-        command: impl FnOnce(String) -> Command,
+        command: impl FnOnce(String) -> C,
     ) -> Answered<v1::Queue> {
         let namespace = namespace_of(&of.namespace)?;
         check_path_name("queue", &of.queue)?;
-        match self.ask(namespace, command(of.queue.clone())).await? {
-            Answer::Queue(queue) => {
-                Ok(Response::new(queue_told(&queue_record(&self.0.app, namespace, &queue))))
-            }
-            other => Err(unexpected(&other).into()),
-        }
+        let queue = self.ask(namespace, command(of.queue.clone())).await?;
+        Ok(Response::new(queue_told(&queue_record(&self.0.app, namespace, &queue))))
     }
 
-    async fn operation(&self, namespace: &str, command: Command) -> Answered<v1::Operation> {
-        match self.ask(namespace_of(namespace)?, command).await? {
-            Answer::Operation(of) => {
-                Ok(Response::new(operation_told(Some(of.id), &view::operation(&of))))
-            }
-            other => Err(unexpected(&other).into()),
-        }
+    async fn operation(
+        &self,
+        namespace: &str,
+        command: impl Ask<Answer = Box<Operation>>,
+    ) -> Answered<v1::Operation> {
+        let of = self.ask(namespace_of(namespace)?, command).await?;
+        Ok(Response::new(operation_told(Some(of.id), &view::operation(&of))))
     }
 
-    async fn kind(&self, namespace: &str, name: &str, command: KindCommand) -> Answered<v1::Kind> {
+    async fn kind(
+        &self,
+        namespace: &str,
+        name: &str,
+        command: impl Ask<Answer = Box<KindDetail>>,
+    ) -> Answered<v1::Kind> {
         check_path_name("kind", name)?;
-        match self.ask(namespace_of(namespace)?, Command::Kinds(command)).await? {
-            Answer::Kinds(KindAnswer::Kind(detail)) => self.0.read(kind_told(*detail)),
-            other => Err(unexpected(&other).into()),
-        }
+        self.0.read(kind_told(*self.ask(namespace_of(namespace)?, command).await?))
     }
 
-    async fn namespace(&self, named: &str, command: Command) -> Answered<v1::Namespace> {
+    async fn namespace(
+        &self,
+        named: &str,
+        command: impl Ask<Answer = NamespaceView>,
+    ) -> Answered<v1::Namespace> {
         check_path_name("namespace", named)?;
-        match self.ask(named, command).await? {
-            Answer::Namespace(of) => Ok(Response::new(namespace_told(&view::namespace(&of)))),
-            other => Err(unexpected(&other).into()),
-        }
+        Ok(Response::new(namespace_told(&view::namespace(&self.ask(named, command).await?))))
     }
 }
 
@@ -253,23 +256,23 @@ impl Admin for AdminFace {
     }
 
     async fn get_queue(&self, request: Request<v1::QueueRequest>) -> Answered<v1::Queue> {
-        self.queue(request.get_ref(), |queue| Command::GetQueue { queue }).await
+        self.queue(request.get_ref(), |queue| GetQueue { queue }).await
     }
 
     async fn put_queue(&self, request: Request<v1::PutQueueRequest>) -> Answered<v1::Queue> {
         let v1::PutQueueRequest { namespace, queue, settings: of } = request.into_inner();
         let settings = settings(of, &self.0.app.bounds)?;
         let named = v1::QueueRequest { namespace, queue };
-        self.queue(&named, |queue| Command::PutQueue { queue, settings }).await
+        self.queue(&named, |queue| PutQueue { queue, settings }).await
     }
 
     async fn pause_queue(&self, request: Request<v1::QueueRequest>) -> Answered<v1::Queue> {
-        let pause = |queue| Command::PauseQueue { queue, paused: true };
+        let pause = |queue| PauseQueue { queue, paused: true };
         self.queue(request.get_ref(), pause).await
     }
 
     async fn resume_queue(&self, request: Request<v1::QueueRequest>) -> Answered<v1::Queue> {
-        let resume = |queue| Command::PauseQueue { queue, paused: false };
+        let resume = |queue| PauseQueue { queue, paused: false };
         self.queue(request.get_ref(), resume).await
     }
 
@@ -279,10 +282,8 @@ impl Admin for AdminFace {
     ) -> Answered<v1::DeleteQueueResponse> {
         let v1::QueueRequest { namespace, queue } = request.into_inner();
         check_path_name("queue", &queue)?;
-        match self.ask(namespace_of(&namespace)?, Command::DeleteQueue { queue }).await? {
-            Answer::QueueDeleted => Ok(Response::new(v1::DeleteQueueResponse {})),
-            other => Err(unexpected(&other).into()),
-        }
+        self.ask(namespace_of(&namespace)?, DeleteQueue { queue }).await?;
+        Ok(Response::new(v1::DeleteQueueResponse {}))
     }
 
     async fn start_operation(
@@ -292,7 +293,7 @@ impl Admin for AdminFace {
         let of = request.into_inner();
         let kind = operation_kind(&of)?;
         if !of.dry_run {
-            return self.operation(&of.namespace, Command::StartOperation(kind)).await;
+            return self.operation(&of.namespace, StartOperation(kind)).await;
         }
         let namespace = namespace_of(&of.namespace)?;
         let _admitted = self.0.app.enter(Class::Settle, self.0.earlier)?;
@@ -305,13 +306,9 @@ impl Admin for AdminFace {
         request: Request<v1::ListOperationsRequest>,
     ) -> Answered<v1::ListOperationsResponse> {
         let namespace = namespace_of(&request.get_ref().namespace)?;
-        match self.ask(namespace, Command::ListOperations).await? {
-            Answer::Operations(all) => {
-                let told = all.iter().map(|of| operation_told(Some(of.id), &view::operation(of)));
-                self.0.read(v1::ListOperationsResponse { operations: told.collect() })
-            }
-            other => Err(unexpected(&other).into()),
-        }
+        let all = self.ask(namespace, ListOperations {}).await?;
+        let told = all.iter().map(|of| operation_told(Some(of.id), &view::operation(of)));
+        self.0.read(v1::ListOperationsResponse { operations: told.collect() })
     }
 
     async fn get_operation(
@@ -319,7 +316,7 @@ impl Admin for AdminFace {
         request: Request<v1::OperationRequest>,
     ) -> Answered<v1::Operation> {
         let of = request.into_inner();
-        self.operation(&of.namespace, Command::GetOperation { id: OperationId(of.id) }).await
+        self.operation(&of.namespace, GetOperation { id: OperationId(of.id) }).await
     }
 
     async fn cancel_operation(
@@ -327,7 +324,7 @@ impl Admin for AdminFace {
         request: Request<v1::OperationRequest>,
     ) -> Answered<v1::Operation> {
         let of = request.into_inner();
-        self.operation(&of.namespace, Command::CancelOperation { id: OperationId(of.id) }).await
+        self.operation(&of.namespace, CancelOperation { id: OperationId(of.id) }).await
     }
 
     async fn list_namespaces(
@@ -351,14 +348,14 @@ impl Admin for AdminFace {
         &self,
         request: Request<v1::NamespaceRequest>,
     ) -> Answered<v1::Namespace> {
-        self.namespace(&request.get_ref().namespace, Command::GetNamespace).await
+        self.namespace(&request.get_ref().namespace, GetNamespace {}).await
     }
 
     async fn create_namespace(
         &self,
         request: Request<v1::NamespaceRequest>,
     ) -> Answered<v1::Namespace> {
-        self.namespace(&request.get_ref().namespace, Command::CreateNamespace).await
+        self.namespace(&request.get_ref().namespace, CreateNamespace {}).await
     }
 
     async fn delete_namespace(
@@ -367,10 +364,8 @@ impl Admin for AdminFace {
     ) -> Answered<v1::DeleteNamespaceResponse> {
         let named = &request.get_ref().namespace;
         check_path_name("namespace", named)?;
-        match self.ask(named, Command::DeleteNamespace).await? {
-            Answer::NamespaceDeleted => Ok(Response::new(v1::DeleteNamespaceResponse {})),
-            other => Err(unexpected(&other).into()),
-        }
+        self.ask(named, DeleteNamespace {}).await?;
+        Ok(Response::new(v1::DeleteNamespaceResponse {}))
     }
 
     async fn list_kinds(
@@ -390,13 +385,13 @@ impl Admin for AdminFace {
 
     async fn get_kind(&self, request: Request<v1::KindRequest>) -> Answered<v1::Kind> {
         let v1::KindRequest { namespace, kind } = request.into_inner();
-        self.kind(&namespace, &kind, KindCommand::Get { name: kind.clone() }).await
+        self.kind(&namespace, &kind, GetKind { name: kind.clone() }).await
     }
 
     async fn put_kind(&self, request: Request<v1::PutKindRequest>) -> Answered<v1::Kind> {
         let v1::PutKindRequest { namespace, kind, settings } = request.into_inner();
         let body = KindSettingsBody { defaults: defaults(settings.and_then(|of| of.defaults))? };
         let settings = Box::new(kind_settings_of(body, &self.0.app.bounds)?);
-        self.kind(&namespace, &kind, KindCommand::Put { name: kind.clone(), settings }).await
+        self.kind(&namespace, &kind, PutKind { name: kind.clone(), settings }).await
     }
 }

@@ -1,13 +1,15 @@
 //! The service of what holds jobs back: gates, holds, limits. Each call does what its sibling over
 //! HTTP does.
 
+use std::borrow::Borrow;
 use std::sync::Arc;
 
-use longshore_engine::driver::Class;
-use longshore_engine::{
-    Answer, Command, GateAnswer, GateCommand, GateView, HoldAnswer, HoldCommand, HoldView,
-    LimitView,
+use longshore_engine::ask::{
+    Ask, DeleteGate, DeleteHold, DeleteLimit, GetGate, GetHold, GetLimit, ListGates, ListHolds,
+    ListLimits, PutHold, PutLimit,
 };
+use longshore_engine::driver::Class;
+use longshore_engine::{GateView, HoldView, LimitView};
 use longshore_proto::v1;
 use longshore_proto::v1::blockers_server::Blockers;
 use longshore_proto::v1::limit_settings::Rule;
@@ -21,7 +23,7 @@ use crate::api::{
     LimitScopeText, LimitSettingsBody, WindowText,
 };
 use crate::http::json::missing;
-use crate::http::look::{ask, unexpected};
+use crate::http::look::ask;
 use crate::http::parse::{close_of, gate_of, limit_of, open_of};
 use crate::http::refusal::Refusal;
 use crate::http::text::check_path_name;
@@ -99,34 +101,31 @@ fn limit_body(of: Option<v1::LimitSettings>) -> Result<LimitSettingsBody, Refusa
 }
 
 impl ControlFace {
-    async fn ask(
+    async fn ask<C: Ask>(
         &self,
         namespace: &str,
         (field, name): (&str, &str),
-        command: Command,
-    ) -> Result<Answer, Refusal> {
+        command: C,
+    ) -> Result<C::Answer, Refusal> {
         check_path_name(field, name)?;
         let _admitted = self.0.app.enter(Class::Settle, self.0.earlier)?;
         ask(&self.0.app, namespace_of(namespace)?, command).await
     }
 
-    async fn list(&self, namespace: &str, command: Command) -> Result<Answer, Refusal> {
+    async fn list<C: Ask>(&self, namespace: &str, command: C) -> Result<C::Answer, Refusal> {
         let _admitted = self.0.app.enter(Class::Settle, self.0.earlier)?;
         ask(&self.0.app, namespace_of(namespace)?, command).await
     }
 
-    async fn gate(&self, namespace: &str, name: &str, command: GateCommand) -> Answered<v1::Gate> {
-        match self.ask(namespace, ("gate", name), Command::Gates(command)).await? {
-            Answer::Gates(GateAnswer::Gate(gate)) => Ok(Response::new(gate_told(&gate))),
-            other => Err(unexpected(&other).into()),
-        }
-    }
-
-    async fn hold(&self, namespace: &str, tag: &str, command: HoldCommand) -> Answered<v1::Hold> {
-        match self.ask(namespace, ("tag", tag), Command::Holds(command)).await? {
-            Answer::Holds(HoldAnswer::Hold(hold)) => Ok(Response::new(hold_told(&hold))),
-            other => Err(unexpected(&other).into()),
-        }
+    async fn one<C: Ask<Answer: Borrow<A>>, A, T>(
+        &self,
+        namespace: &str,
+        named: (&str, &str),
+        command: C,
+        told: impl FnOnce(&A) -> T,
+    ) -> Answered<T> {
+        let answer = self.ask(namespace, named, command).await?;
+        Ok(Response::new(told(answer.borrow())))
     }
 
     fn wait_ms(&self, wait_ms: u64) -> Result<u64, Refusal> {
@@ -136,13 +135,6 @@ impl ControlFace {
         }
         Ok(wait_ms)
     }
-
-    async fn limit(&self, namespace: &str, name: &str, command: Command) -> Answered<v1::Limit> {
-        match self.ask(namespace, ("limit", name), command).await? {
-            Answer::Limit(limit) => Ok(Response::new(limit_told(&limit))),
-            other => Err(unexpected(&other).into()),
-        }
-    }
 }
 
 #[tonic::async_trait]
@@ -151,19 +143,13 @@ impl Blockers for ControlFace {
         &self,
         request: Request<v1::ListControlRequest>,
     ) -> Answered<v1::ListGatesResponse> {
-        let command = Command::Gates(GateCommand::List);
-        match self.list(&request.get_ref().namespace, command).await? {
-            Answer::Gates(GateAnswer::Gates(gates)) => {
-                let gates = gates.iter().map(gate_told).collect();
-                self.0.read(v1::ListGatesResponse { gates })
-            }
-            other => Err(unexpected(&other).into()),
-        }
+        let gates = self.list(&request.get_ref().namespace, ListGates {}).await?;
+        self.0.read(v1::ListGatesResponse { gates: gates.iter().map(gate_told).collect() })
     }
 
     async fn get_gate(&self, request: Request<v1::ControlRequest>) -> Answered<v1::Gate> {
         let v1::ControlRequest { namespace, name } = request.into_inner();
-        self.gate(&namespace, &name, GateCommand::Get { name: name.clone() }).await
+        self.one(&namespace, ("gate", &name), GetGate { name: name.clone() }, gate_told).await
     }
 
     async fn put_gate(&self, request: Request<v1::PutGateRequest>) -> Answered<v1::Gate> {
@@ -177,7 +163,7 @@ impl Blockers for ControlFace {
             kinds: of.kinds,
         };
         let command = gate_of(&of.name, body, &self.0.app.bounds)?;
-        self.gate(&of.namespace, &of.name, command).await
+        self.one(&of.namespace, ("gate", &of.name), command, gate_told).await
     }
 
     async fn close_gate(&self, request: Request<v1::CloseGateRequest>) -> Answered<v1::Gate> {
@@ -188,12 +174,12 @@ impl Blockers for ControlFace {
             expires_at: of.expires_at_unix_ms.map(InstantText),
         };
         let command = close_of(&of.name, body, &self.0.app.bounds)?;
-        self.gate(&of.namespace, &of.name, command).await
+        self.one(&of.namespace, ("gate", &of.name), command, gate_told).await
     }
 
     async fn open_gate(&self, request: Request<v1::ControlRequest>) -> Answered<v1::Gate> {
         let v1::ControlRequest { namespace, name } = request.into_inner();
-        self.gate(&namespace, &name, open_of(&name)).await
+        self.one(&namespace, ("gate", &name), open_of(&name), gate_told).await
     }
 
     async fn delete_gate(
@@ -201,38 +187,29 @@ impl Blockers for ControlFace {
         request: Request<v1::ControlRequest>,
     ) -> Answered<v1::DeletedControl> {
         let v1::ControlRequest { namespace, name } = request.into_inner();
-        let command = Command::Gates(GateCommand::Delete { name: name.clone() });
-        match self.ask(&namespace, ("gate", &name), command).await? {
-            Answer::Gates(GateAnswer::Deleted) => Ok(Response::new(v1::DeletedControl {})),
-            other => Err(unexpected(&other).into()),
-        }
+        let command = DeleteGate { name: name.clone() };
+        self.one(&namespace, ("gate", &name), command, |()| v1::DeletedControl {}).await
     }
 
     async fn list_holds(
         &self,
         request: Request<v1::ListControlRequest>,
     ) -> Answered<v1::ListHoldsResponse> {
-        let command = Command::Holds(HoldCommand::List);
-        match self.list(&request.get_ref().namespace, command).await? {
-            Answer::Holds(HoldAnswer::Holds(holds)) => {
-                let holds = holds.iter().map(hold_told).collect();
-                self.0.read(v1::ListHoldsResponse { holds })
-            }
-            other => Err(unexpected(&other).into()),
-        }
+        let holds = self.list(&request.get_ref().namespace, ListHolds {}).await?;
+        self.0.read(v1::ListHoldsResponse { holds: holds.iter().map(hold_told).collect() })
     }
 
     async fn get_hold(&self, request: Request<v1::GetHoldRequest>) -> Answered<v1::Hold> {
         let v1::GetHoldRequest { namespace, tag, wait_ms } = request.into_inner();
         let wait_ms = self.wait_ms(wait_ms)?;
-        self.hold(&namespace, &tag, HoldCommand::Get { tag: tag.clone(), wait_ms }).await
+        self.one(&namespace, ("tag", &tag), GetHold { tag: tag.clone(), wait_ms }, hold_told).await
     }
 
     async fn put_hold(&self, request: Request<v1::PutHoldRequest>) -> Answered<v1::Hold> {
         let v1::PutHoldRequest { namespace, tag, reason, wait_ms } = request.into_inner();
         let (reason, wait_ms) = (some(&reason).map(str::to_owned), self.wait_ms(wait_ms)?);
-        let command = HoldCommand::Put { tag: tag.clone(), reason, wait_ms };
-        self.hold(&namespace, &tag, command).await
+        let command = PutHold { tag: tag.clone(), reason, wait_ms };
+        self.one(&namespace, ("tag", &tag), command, hold_told).await
     }
 
     async fn delete_hold(
@@ -240,35 +217,33 @@ impl Blockers for ControlFace {
         request: Request<v1::ControlRequest>,
     ) -> Answered<v1::DeletedControl> {
         let v1::ControlRequest { namespace, name } = request.into_inner();
-        let command = Command::Holds(HoldCommand::Delete { tag: name.clone() });
-        match self.ask(&namespace, ("tag", &name), command).await? {
-            Answer::Holds(HoldAnswer::Deleted) => Ok(Response::new(v1::DeletedControl {})),
-            other => Err(unexpected(&other).into()),
-        }
+        let command = DeleteHold { tag: name.clone() };
+        self.one(&namespace, ("tag", &name), command, |()| v1::DeletedControl {}).await
     }
 
     async fn list_limits(
         &self,
         request: Request<v1::ListControlRequest>,
     ) -> Answered<v1::ListLimitsResponse> {
-        match self.list(&request.get_ref().namespace, Command::ListLimits).await? {
-            Answer::Limits(limits) => {
-                let limits = limits.iter().map(limit_told).collect();
-                self.0.read(v1::ListLimitsResponse { limits })
-            }
-            other => Err(unexpected(&other).into()),
-        }
+        let limits = self.list(&request.get_ref().namespace, ListLimits {}).await?;
+        self.0.read(v1::ListLimitsResponse { limits: limits.iter().map(limit_told).collect() })
     }
 
     async fn get_limit(&self, request: Request<v1::ControlRequest>) -> Answered<v1::Limit> {
         let v1::ControlRequest { namespace, name } = request.into_inner();
-        self.limit(&namespace, &name, Command::GetLimit { name: name.clone() }).await
+        self.one(&namespace, ("limit", &name), GetLimit { name: name.clone() }, limit_told).await
     }
 
     async fn put_limit(&self, request: Request<v1::PutLimitRequest>) -> Answered<v1::Limit> {
         let v1::PutLimitRequest { namespace, name, settings } = request.into_inner();
         let settings = limit_of(limit_body(settings)?, &self.0.app.bounds)?;
-        self.limit(&namespace, &name, Command::PutLimit { name: name.clone(), settings }).await
+        self.one(
+            &namespace,
+            ("limit", &name),
+            PutLimit { name: name.clone(), settings },
+            limit_told,
+        )
+        .await
     }
 
     async fn delete_limit(
@@ -276,10 +251,7 @@ impl Blockers for ControlFace {
         request: Request<v1::ControlRequest>,
     ) -> Answered<v1::DeletedControl> {
         let v1::ControlRequest { namespace, name } = request.into_inner();
-        let command = Command::DeleteLimit { name: name.clone() };
-        match self.ask(&namespace, ("limit", &name), command).await? {
-            Answer::LimitDeleted => Ok(Response::new(v1::DeletedControl {})),
-            other => Err(unexpected(&other).into()),
-        }
+        let command = DeleteLimit { name: name.clone() };
+        self.one(&namespace, ("limit", &name), command, |()| v1::DeletedControl {}).await
     }
 }

@@ -4,9 +4,12 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use longshore_engine::ask::{
+    Ask, AwaitJob, CancelJob, PauseJob, RemoveJob, RescheduleJob, ResumeJob, RetryJob,
+};
 use longshore_engine::driver::Class;
 use longshore_engine::query::ListFilter;
-use longshore_engine::{Answer, Command, EnqueueJobs, Enqueued, JobId, JobView, RetryFrom, Start};
+use longshore_engine::{EnqueueJobs, Enqueued, JobId, JobView, RetryFrom, Start};
 use longshore_proto::v1;
 use longshore_proto::v1::enqueue_stream_response::Outcome;
 use longshore_proto::v1::jobs_server::Jobs;
@@ -23,7 +26,7 @@ use crate::access::unauthenticated;
 use crate::api::{DurationText, InstantText, RescheduleRequest, StateText};
 use crate::http::code::Code;
 use crate::http::cursor;
-use crate::http::look::{self, PAGE_DEFAULT, PAGE_MAX, ask, unexpected};
+use crate::http::look::{self, PAGE_DEFAULT, PAGE_MAX, ask};
 use crate::http::parse::{Bounds, new_start};
 use crate::http::refusal::Refusal;
 use crate::http::text::{check_name, check_path_name, quoted};
@@ -35,17 +38,30 @@ pub(super) struct JobsFace(pub(super) Arc<Face>);
 type Answered<T> = Result<Response<T>, Status>;
 
 impl JobsFace {
-    async fn changed(
+    async fn ask<C: Ask>(
         &self,
         ns: &str,
         id: &str,
         class: Class,
-        command: impl FnOnce(JobId) -> Command,
-    ) -> Answered<Answer> {
+        command: impl FnOnce(JobId) -> C,
+    ) -> Result<C::Answer, Refusal> {
         let namespace = namespace_of(ns)?;
         let id = job_id("id", id)?;
         let _admitted = self.0.app.enter(class, self.0.earlier)?;
-        Ok(Response::new(ask(&self.0.app, namespace, command(id)).await?))
+        ask(&self.0.app, namespace, command(id)).await
+    }
+
+    async fn change<C: Ask<Answer = Box<JobView>>>(
+        &self,
+        ns: &str,
+        id: &str,
+        command: impl FnOnce(JobId) -> C,
+        effect: impl FnOnce(&JobView) -> &'static str,
+    ) -> Answered<v1::JobChange> {
+        let job = self.ask(ns, id, Class::Settle, command).await?;
+        let state = view::state(job.state()).as_str().to_owned();
+        let effect = effect(&job).to_owned();
+        Ok(Response::new(v1::JobChange { id: id_text(job.job.id), state, effect }))
     }
 }
 
@@ -54,15 +70,12 @@ async fn enqueue(face: &Face, request: v1::EnqueueRequest) -> Result<v1::Enqueue
     check_path_name("queue", &request.queue)?;
     let _admitted = face.app.enter(Class::Publish, face.earlier)?;
     let jobs = new_jobs(&request.queue, request.jobs, &face.app.bounds)?;
-    let command = Command::EnqueueJobs(EnqueueJobs { queue: request.queue, jobs });
-    match ask(&face.app, namespace, command).await? {
-        Answer::Enqueued(jobs) => Ok(v1::EnqueueResponse {
-            ids: jobs.iter().map(|one| id_text(one.id)).collect(),
-            replayed: jobs.iter().filter(|one| one.replayed).count() as u32,
-            unique: jobs.iter().enumerate().filter_map(unique_met).collect(),
-        }),
-        other => Err(unexpected(&other)),
-    }
+    let jobs = ask(&face.app, namespace, EnqueueJobs { queue: request.queue, jobs }).await?;
+    Ok(v1::EnqueueResponse {
+        ids: jobs.iter().map(|one| id_text(one.id)).collect(),
+        replayed: jobs.iter().filter(|one| one.replayed).count() as u32,
+        unique: jobs.iter().enumerate().filter_map(unique_met).collect(),
+    })
 }
 
 fn unique_met((index, one): (usize, &Enqueued)) -> Option<v1::UniqueMet> {
@@ -118,21 +131,6 @@ async fn enqueue_next(
     match part {
         Some(part) => answers.tell_held(answer, part).await,
         None => answers.tell(answer).await,
-    }
-}
-
-fn change(id: JobId, view: &JobView, effect: &str) -> v1::JobChange {
-    let state = view::state(view.state()).as_str().to_owned();
-    v1::JobChange { id: id_text(id), state, effect: effect.to_owned() }
-}
-
-fn changed(
-    answer: &Answer,
-    effect: impl FnOnce(&JobView) -> &'static str,
-) -> Result<v1::JobChange, Refusal> {
-    match answer {
-        Answer::Job(job) => Ok(change(job.job.id, job, effect(job))),
-        other => Err(unexpected(other)),
     }
 }
 
@@ -266,8 +264,8 @@ impl Jobs for JobsFace {
         if wait_ms > max {
             return Err(Refusal::value("wait_ms", wait_ms, format!("0 to {max}")).into());
         }
-        let wait = |id| Command::AwaitJob { id, wait_ms };
-        self.changed(&namespace, &id, Class::Lease, wait).await?;
+        let wait = |id| AwaitJob { id, wait_ms };
+        self.ask(&namespace, &id, Class::Lease, wait).await?;
         let namespace = namespace_of(&namespace)?;
         let whole = look::whole(&self.0.app, namespace, job_id("id", &id)?).await?;
         self.0.read(whole_job(&self.0.app, namespace, &whole))
@@ -308,20 +306,13 @@ impl Jobs for JobsFace {
             let allowed = "one of `force` and `remove`".to_owned();
             return Err(Refusal::value("force", "true", allowed).into());
         }
-        let cancel = |id| {
-            if remove { Command::RemoveJob { id } } else { Command::CancelJob { id, force } }
-        };
-        match self.changed(&namespace, &id, Class::Settle, cancel).await?.into_inner() {
-            Answer::JobRemoved => {
-                let (state, effect) = (String::new(), "removed".to_owned());
-                Ok(Response::new(v1::JobChange { id, state, effect }))
-            }
-            answer => {
-                let running = |job: &JobView| job.lease.is_some();
-                let effect = |job: &JobView| if running(job) { "requested" } else { "cancelled" };
-                Ok(Response::new(changed(&answer, effect)?))
-            }
+        if remove {
+            self.ask(&namespace, &id, Class::Settle, |id| RemoveJob { id }).await?;
+            let (state, effect) = (String::new(), "removed".to_owned());
+            return Ok(Response::new(v1::JobChange { id, state, effect }));
         }
+        let effect = |job: &JobView| if job.lease.is_some() { "requested" } else { "cancelled" };
+        self.change(&namespace, &id, |id| CancelJob { id, force }, effect).await
     }
 
     async fn reschedule_job(
@@ -330,9 +321,8 @@ impl Jobs for JobsFace {
     ) -> Answered<v1::JobChange> {
         let v1::RescheduleJobRequest { namespace, id, start } = request.into_inner();
         let start = start_of(start, &self.0.app.bounds)?;
-        let reschedule = |id| Command::RescheduleJob { id, start };
-        let answer = self.changed(&namespace, &id, Class::Settle, reschedule).await?.into_inner();
-        Ok(Response::new(changed(&answer, |_| "rescheduled")?))
+        let reschedule = |id| RescheduleJob { id, start };
+        self.change(&namespace, &id, reschedule, |_| "rescheduled").await
     }
 
     async fn retry_job(&self, request: Request<v1::RetryJobRequest>) -> Answered<v1::JobChange> {
@@ -343,24 +333,18 @@ impl Jobs for JobsFace {
             Some(RetryAt::Beginning(true)) => RetryFrom::Beginning,
             Some(RetryAt::Cursor(cursor)) => RetryFrom::Cursor(carried("cursor", &cursor, max)?),
         };
-        let retry = |id| Command::RetryJob { id, from };
-        let answer = self.changed(&namespace, &id, Class::Settle, retry).await?.into_inner();
-        Ok(Response::new(changed(&answer, |_| "retried")?))
+        self.change(&namespace, &id, |id| RetryJob { id, from }, |_| "retried").await
     }
 
     async fn pause_job(&self, request: Request<v1::JobRequest>) -> Answered<v1::JobChange> {
         let v1::JobRequest { namespace, id } = request.into_inner();
-        let pause = |id| Command::PauseJob { id };
-        let answer = self.changed(&namespace, &id, Class::Settle, pause).await?.into_inner();
         let effect = |job: &JobView| if job.lease.is_some() { "requested" } else { "paused" };
-        Ok(Response::new(changed(&answer, effect)?))
+        self.change(&namespace, &id, |id| PauseJob { id }, effect).await
     }
 
     async fn resume_job(&self, request: Request<v1::JobRequest>) -> Answered<v1::JobChange> {
         let v1::JobRequest { namespace, id } = request.into_inner();
-        let resume = |id| Command::ResumeJob { id };
-        let answer = self.changed(&namespace, &id, Class::Settle, resume).await?.into_inner();
-        Ok(Response::new(changed(&answer, |_| "resumed")?))
+        self.change(&namespace, &id, |id| ResumeJob { id }, |_| "resumed").await
     }
 }
 

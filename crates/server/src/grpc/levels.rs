@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use longshore_engine::ask::{Ask, DeleteSla, GetSla, ListSlas, PutSla};
 use longshore_engine::driver::Class;
-use longshore_engine::{Answer, Command, SlaAnswer, SlaCommand, SlaSettings, SlaView};
+use longshore_engine::{SlaSettings, SlaView};
 use longshore_proto::v1;
 use longshore_proto::v1::levels_server::Levels;
 use longshore_proto::v1::sla_settings::{Goal, On};
@@ -15,7 +16,7 @@ use super::job_in::api_job;
 use super::{Face, namespace_of};
 use crate::api::{DurationText, SlaBody, SlaTargetText};
 use crate::http::json::missing;
-use crate::http::look::{ask, unexpected};
+use crate::http::look::ask;
 use crate::http::parse::{Bounds, sla_of};
 use crate::http::refusal::Refusal;
 use crate::http::sla_view::sla;
@@ -65,27 +66,27 @@ fn settings(of: Option<v1::SlaSettings>, bounds: &Bounds) -> Result<SlaSettings,
 }
 
 impl LevelsFace {
-    async fn ask(
+    async fn ask<C: Ask>(
         &self,
         namespace: &str,
         name: Option<&str>,
-        command: SlaCommand,
-    ) -> Result<SlaAnswer, Refusal> {
+        command: C,
+    ) -> Result<C::Answer, Refusal> {
         if let Some(name) = name {
             check_path_name("sla", name)?;
         }
         let _admitted = self.0.app.enter(Class::Settle, self.0.earlier)?;
-        match ask(&self.0.app, namespace_of(namespace)?, Command::Sla(command)).await? {
-            Answer::Sla(answer) => Ok(answer),
-            other => Err(unexpected(&other)),
-        }
+        ask(&self.0.app, namespace_of(namespace)?, command).await
     }
 
-    async fn one(&self, namespace: &str, name: &str, command: SlaCommand) -> Answered<v1::Sla> {
-        match self.ask(namespace, Some(name), command).await? {
-            SlaAnswer::Sla(view) => self.0.read(told(&view)),
-            other => Err(unexpected(&Answer::Sla(other)).into()),
-        }
+    async fn one(
+        &self,
+        namespace: &str,
+        name: &str,
+        command: impl Ask<Answer = Box<SlaView>>,
+    ) -> Answered<v1::Sla> {
+        let view = self.ask(namespace, Some(name), command).await?;
+        self.0.read(told(&view))
     }
 }
 
@@ -95,31 +96,25 @@ impl Levels for LevelsFace {
         &self,
         request: Request<v1::ListSlasRequest>,
     ) -> Answered<v1::ListSlasResponse> {
-        match self.ask(&request.get_ref().namespace, None, SlaCommand::List).await? {
-            SlaAnswer::Slas(slas) => {
-                self.0.read(v1::ListSlasResponse { slas: slas.iter().map(told).collect() })
-            }
-            other => Err(unexpected(&Answer::Sla(other)).into()),
-        }
+        let slas = self.ask(&request.get_ref().namespace, None, ListSlas {}).await?;
+        self.0.read(v1::ListSlasResponse { slas: slas.iter().map(told).collect() })
     }
 
     async fn get_sla(&self, request: Request<v1::SlaRequest>) -> Answered<v1::Sla> {
         let v1::SlaRequest { namespace, name } = request.into_inner();
-        self.one(&namespace, &name, SlaCommand::Get { name: name.clone() }).await
+        self.one(&namespace, &name, GetSla { name: name.clone() }).await
     }
 
     async fn put_sla(&self, request: Request<v1::PutSlaRequest>) -> Answered<v1::Sla> {
         let v1::PutSlaRequest { namespace, name, settings: of } = request.into_inner();
         let settings = Box::new(settings(of, &self.0.app.bounds)?);
-        self.one(&namespace, &name, SlaCommand::Put { name: name.clone(), settings }).await
+        self.one(&namespace, &name, PutSla { name: name.clone(), settings }).await
     }
 
     async fn delete_sla(&self, request: Request<v1::SlaRequest>) -> Answered<v1::DeletedSla> {
         let v1::SlaRequest { namespace, name } = request.into_inner();
-        let command = SlaCommand::Delete { name: name.clone() };
-        match self.ask(&namespace, Some(&name), command).await? {
-            SlaAnswer::Deleted => Ok(Response::new(v1::DeletedSla {})),
-            other => Err(unexpected(&Answer::Sla(other)).into()),
-        }
+        let command = DeleteSla { name: name.clone() };
+        self.ask(&namespace, Some(&name), command).await?;
+        Ok(Response::new(v1::DeletedSla {}))
     }
 }

@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use longshore_engine::driver::Class;
 use longshore_engine::{
-    Answer, Command, Enqueued, MessageAnswer, MessageCommand, MessageSettlement,
-    MessageTransaction, PublishMessage, Published,
+    Enqueued, MessageSettlement, MessageTransaction, PublishMessage, Published,
 };
 use longshore_proto::v1;
 use longshore_proto::v1::message_publish::To;
@@ -23,7 +22,7 @@ use crate::http::code::Code;
 use crate::http::content;
 use crate::http::handle::{check_transaction, settlement_of};
 use crate::http::json::{missing, repeated};
-use crate::http::look::{ask, unexpected};
+use crate::http::look::ask;
 use crate::http::refusal::Refusal;
 use crate::http::text::quoted;
 use crate::http::view;
@@ -119,14 +118,11 @@ impl MessagesFace {
             leased: settle.into_iter().map(settlement).collect::<Result<_, _>>()?,
             enqueues,
         };
-        let command = Command::Messages(MessageCommand::Transact(Box::new(transaction)));
-        match ask(&self.0.app, namespace, command).await? {
-            Answer::Messages(MessageAnswer::Transacted(came, jobs)) => Ok(v1::TransactResponse {
-                published: came.iter().map(published).collect(),
-                enqueued: jobs.iter().map(enqueued).collect(),
-            }),
-            other => Err(unexpected(&other)),
-        }
+        let (came, jobs) = ask(&self.0.app, namespace, transaction).await?;
+        Ok(v1::TransactResponse {
+            published: came.iter().map(published).collect(),
+            enqueued: jobs.iter().map(enqueued).collect(),
+        })
     }
 }
 

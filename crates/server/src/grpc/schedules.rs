@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use longshore_engine::ask::DeleteSchedule;
 use longshore_engine::driver::Class;
-use longshore_engine::{Answer, Command, ScheduleCommand, Start, TimeMs};
+use longshore_engine::{ScheduleCommand, Start, TimeMs};
 use longshore_proto::v1;
 use longshore_proto::v1::schedule_settings::When;
 use longshore_proto::v1::schedules_server::Schedules;
@@ -19,7 +20,7 @@ use crate::api::{
 };
 use crate::http::handle::{schedule_after, schedules, slots};
 use crate::http::json::missing;
-use crate::http::look::{ask, unexpected};
+use crate::http::look::ask;
 use crate::http::parse::{Bounds, schedule_of};
 use crate::http::refusal::Refusal;
 use crate::http::text::{check_path_name, quoted};
@@ -140,11 +141,8 @@ impl Schedules for SchedulesFace {
         let v1::ScheduleRequest { namespace, name } = request.into_inner();
         check_path_name("schedule", &name)?;
         let _admitted = self.0.app.enter(Class::Settle, self.0.earlier)?;
-        let command = Command::OfSchedule { name, command: ScheduleCommand::Delete };
-        match ask(&self.0.app, namespace_of(&namespace)?, command).await? {
-            Answer::ScheduleDeleted => Ok(Response::new(v1::DeleteScheduleResponse {})),
-            other => Err(unexpected(&other).into()),
-        }
+        ask(&self.0.app, namespace_of(&namespace)?, DeleteSchedule { name }).await?;
+        Ok(Response::new(v1::DeleteScheduleResponse {}))
     }
 
     async fn pause_schedule(

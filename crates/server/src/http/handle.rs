@@ -28,12 +28,15 @@ pub(crate) use operations::{check_no_limit, count};
 pub(crate) use schedules::{schedule_after, schedules, slots};
 pub(crate) use transactions::{check_transaction, settlement_of};
 
+use std::borrow::Borrow;
+
 use hyper::StatusCode;
-use longshore_engine::{Answer, Command, JobId};
+use longshore_engine::JobId;
+use longshore_engine::ask::Ask;
 
 use super::app::Call;
 use super::body::Held;
-use super::look::{self, unexpected};
+use super::look;
 use super::refusal::Refusal;
 use super::reply::Reply;
 use super::route::Op;
@@ -165,8 +168,26 @@ pub(crate) async fn dispatch(op: Op, call: Call<'_>, held: Option<Held>) -> Resu
 }
 
 /// Asks the node, as [`look::ask`].
-async fn ask(call: &Call<'_>, command: Command) -> Result<Answer, Refusal> {
+async fn ask<C: Ask>(call: &Call<'_>, command: C) -> Result<C::Answer, Refusal> {
     look::ask(call.app, call.namespace, command).await
+}
+
+/// `200` with what a command is answered with, as the API shows it.
+async fn shown<C, A: ?Sized, T: serde::Serialize>(
+    call: &Call<'_>,
+    command: C,
+    view: impl FnOnce(&A) -> T,
+) -> Result<Reply, Refusal>
+where
+    C: Ask<Answer: Borrow<A>>,
+{
+    Ok(ok(&view(ask(call, command).await?.borrow())).not_cached())
+}
+
+/// `204` once a command has removed something.
+async fn removed<C: Ask>(call: &Call<'_>, command: C) -> Result<Reply, Refusal> {
+    ask(call, command).await?;
+    Ok(Reply::empty(StatusCode::NO_CONTENT))
 }
 
 /// The job that the path names.

@@ -10,8 +10,8 @@ use serde::de::{self, DeserializeOwned, DeserializeSeed, Deserializer, MapAccess
 use serde_json::error::Category;
 
 use super::code::Code;
+use super::fault;
 use super::refusal::Refusal;
-use super::{fault, words};
 use crate::api::{NoFields, Object, RawJson};
 
 /// How deep the JSON may be nested that is carried and not read.
@@ -70,11 +70,15 @@ fn refusal_of<'a, T: Deserialize<'a>>(text: &'a str, error: serde_json::Error) -
     fault::find(text, Object::<T>::new()).unwrap_or(refusal)
 }
 
-/// The refusal of a text that is no JSON.
+/// The refusal of a text that is no JSON: where it stops to be any. Of what the parser says beside
+/// that nothing is told.
 fn malformed(error: &serde_json::Error) -> Refusal {
+    let what = match error.classify() {
+        Category::Eof => "the body ends before its JSON does",
+        _ => "the body is no JSON",
+    };
     let (line, column) = (error.line(), error.column());
-    let message = words::syntax(&message_of(error));
-    let detail = format!("{message}, at line {line}, column {column}");
+    let detail = format!("{what}, at line {line}, column {column}");
     Refusal::new(Code::BodyMalformed, detail).field(THE_BODY).allowed(AN_OBJECT)
 }
 
@@ -90,17 +94,6 @@ fn before<'a>(text: &'a str, error: &serde_json::Error) -> &'a [u8] {
     let start = std::iter::once(0).chain(lines).nth(error.line().saturating_sub(1));
     let end = start.unwrap_or_default() + error.column();
     text.as_bytes().get(..end).unwrap_or(text.as_bytes())
-}
-
-/// What the parser says, without the place, which only helps in syntax.
-fn message_of(error: &serde_json::Error) -> String {
-    let mut message = error.to_string();
-    let place = format!(" at line {} column {}", error.line(), error.column());
-    if message.ends_with(&place) {
-        message.truncate(message.len() - place.len());
-    }
-    message.shrink_to_fit();
-    message
 }
 
 /// The refusal of a body that lacks a field.

@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use longshore_engine::ask::{Ask, AwaitJob, UnservedKinds};
 use longshore_engine::query::{self, ListFilter, Lookup, Page};
 use longshore_engine::{
-    Answer, AttemptNote, AuditedCommand, BlockedBy, Command, JobId, JobState, JobView, KindAnswer,
-    KindCommand, KindInQueue, Phase, Reader, Role, SkippedItem,
+    Answer, AttemptNote, AuditedCommand, BlockedBy, Command, JobId, JobState, JobView, KindInQueue,
+    Phase, Reader, Role, SkippedItem,
 };
 use longshore_node::{Cause, Publishing, wall_now};
 
@@ -33,23 +34,22 @@ const EXAMINED_MAX: usize = 10_000;
 
 /// Asks the node; what it or the engine refuses becomes a refusal. A worker whose run is cancelled,
 /// paused or ended by force hears it at once.
-pub(crate) async fn ask(app: &App, ns: &str, command: Command) -> Result<Answer, Refusal> {
+pub(crate) async fn ask<C: Ask>(app: &App, ns: &str, command: C) -> Result<C::Answer, Refusal> {
+    told::<C>(carry_out(app, ns, command.into()).await?)
+}
+
+async fn carry_out(app: &App, ns: &str, command: Command) -> Result<Answer, Refusal> {
     let stops = matches!(command, Command::CancelJob { .. } | Command::PauseJob { .. });
     let is_heard = !keyed::is_written_down(app);
-    match answer_to(app, ns, command).await? {
-        Answer::Rejected(rejection) => Err(rejection.into()),
-        Answer::Job(view) if stops && is_heard => {
-            app.workers.tell_run(ns, &view);
-            Ok(Answer::Job(view))
+    let answer = answer_to(app, ns, command).await?;
+    match &answer {
+        Answer::Job(view) if stops && is_heard => app.workers.tell_run(ns, view),
+        Answer::RunEnded { view, lease } if is_heard => {
+            app.workers.tell_ended(ns, view.job.id, lease);
         }
-        Answer::RunEnded { view, lease } => {
-            if is_heard {
-                app.workers.tell_ended(ns, view.job.id, &lease);
-            }
-            Ok(Answer::Job(view))
-        }
-        answer => Ok(answer),
+        _ => {}
     }
+    Ok(answer)
 }
 
 /// Asks the node, as [`ask`], and leaves to the caller what the engine refuses.
@@ -61,9 +61,30 @@ pub(crate) async fn answer_to(app: &App, ns: &str, command: Command) -> Result<A
     keyed::send(app, ns, command).await
 }
 
+/// The answer by its type, or the rejection as a refusal.
+pub(crate) fn told<C: Ask>(answer: Answer) -> Result<C::Answer, Refusal> {
+    match answer {
+        Answer::Rejected(rejection) => Err(rejection.into()),
+        answer => C::told(answer).map_err(|other| unexpected(&other)),
+    }
+}
+
+/// The one answer to a command about one thing.
+pub(crate) fn only<T>(answers: Vec<T>) -> Result<T, Refusal> {
+    let mut answers = answers.into_iter();
+    match (answers.next(), answers.next()) {
+        (Some(answer), None) => Ok(answer),
+        _ => Err(Refusal::new(Code::Internal, "one thing was asked, and not answered once")),
+    }
+}
+
 /// Asks, as [`ask`], what may wait. Whoever may not ask any more gets nothing of what it waited
 /// for: it goes back where it came from.
-pub(crate) async fn ask_waiting(app: &App, ns: &str, command: Command) -> Result<Answer, Refusal> {
+pub(crate) async fn ask_waiting<C: Ask>(
+    app: &App,
+    ns: &str,
+    command: C,
+) -> Result<C::Answer, Refusal> {
     tokio::select! {
         biased;
         () = app.who.ended() => Err(unauthenticated()),
@@ -134,10 +155,7 @@ fn check_follows(app: &App, ns: &str, view: &JobView) -> Result<(), Refusal> {
 
 /// A job that is watched, a moment later: at its end, or when it is time to look again.
 pub(crate) async fn later(app: &App, ns: &str, id: JobId) -> Result<Box<JobView>, Refusal> {
-    match ask(app, ns, Command::AwaitJob { id, wait_ms: LOOK_EVERY_MS }).await? {
-        Answer::Job(view) => Ok(view),
-        other => Err(unexpected(&other)),
-    }
+    ask(app, ns, AwaitJob { id, wait_ms: LOOK_EVERY_MS }).await
 }
 
 /// The engine answered something else than what the command is answered with: a bug.
@@ -268,12 +286,12 @@ async fn mark_unserved(app: &App, ns: &str, views: &mut [JobView]) {
         return;
     }
     let asked: Vec<_> = asked.into_iter().collect();
-    let command = Command::Kinds(KindCommand::Unserved { of: asked.clone() });
     // Whoever may see a job may see what it waits for. On a full disk the shard answers nothing,
     // and jobs are read all the same.
-    let Ok(Answer::Kinds(KindAnswer::Unserved(unserved))) = app.node.call(ns, command).await else {
+    let Ok(answer) = app.node.call(ns, UnservedKinds { of: asked.clone() }.into()).await else {
         return;
     };
+    let Ok(unserved) = UnservedKinds::told(answer) else { return };
     let unserved = asked.into_iter().zip(unserved).filter(|(_, unserved)| *unserved);
     let unserved: BTreeSet<_> = unserved.map(|(of, _)| of).collect();
     for view in &mut ready {

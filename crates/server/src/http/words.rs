@@ -1,24 +1,4 @@
-//! What is said of a body that is no JSON, and of one that lacks a field, in the words of this API.
-
-use super::text::shorten;
-
-/// What the parser says of text that is no JSON.
-pub(super) fn syntax(message: &str) -> String {
-    let plain = match message {
-        "EOF while parsing a list" => "the body ends within an array",
-        "EOF while parsing an object" => "the body ends within an object",
-        "EOF while parsing a string" => "the body ends within a string",
-        "EOF while parsing a value" => "the body ends where a value is expected",
-        "expected ident" => "expected true, false or null",
-        "invalid unicode code point" => "a \\u escape stands for no character",
-        "lone leading surrogate in hex escape" | "unexpected end of hex escape" => {
-            "a \\u escape is half of a surrogate pair"
-        }
-        "trailing characters" => "something follows the end of the value",
-        other => other,
-    };
-    shorten(plain)
-}
+//! What is said of a body that lacks a field, in the words of this API.
 
 /// What a field has to hold, for the refusal of a body that lacks it.
 pub(super) fn needed(field: &str) -> &'static str {

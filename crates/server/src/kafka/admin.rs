@@ -3,7 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use longshore_engine::{StreamAnswer, StreamCommand, StreamSettings};
+use longshore_engine::StreamSettings;
+use longshore_engine::ask::{
+    AddPartitions, ChangeStream, CreateStream, DeleteStream, TrimPartition,
+};
 use longshore_kafka::message::Topic;
 use longshore_kafka::message::admin::{
     AlterRequest, AlterResource, Config, ConfigResult, CreateRequest, CreatedTopic, DeleteRequest,
@@ -103,14 +106,9 @@ impl Face {
             return Ok(([0; 16], partitions.cast_signed(), told));
         }
         let stream = topic.name.clone();
-        let command = StreamCommand::Create { stream, partitions, settings };
-        match self.ask(command).await? {
-            StreamAnswer::Stream(view) => {
-                let partitions = i32::try_from(view.partitions.len()).unwrap_or(i32::MAX);
-                Ok((topic_id(&self.cluster_id, view.id), partitions, told))
-            }
-            _ => refused(codes::UNKNOWN_SERVER_ERROR, "an answer to something else"),
-        }
+        let view = self.ask(CreateStream { stream, partitions, settings }).await?;
+        let partitions = i32::try_from(view.partitions.len()).unwrap_or(i32::MAX);
+        Ok((topic_id(&self.cluster_id, view.id), partitions, told))
     }
 
     pub(super) async fn delete_topics(
@@ -137,7 +135,7 @@ impl Face {
                 Ok(stream) => {
                     topic.name = Some(stream.name.clone());
                     topic.id = topic_id(&self.cluster_id, stream.id);
-                    let command = StreamCommand::Delete { stream: stream.name.clone() };
+                    let command = DeleteStream { stream: stream.name.clone() };
                     topic.error = self.ask(command).await.err().map_or(0, |(code, _)| code);
                 }
             }
@@ -167,11 +165,8 @@ impl Face {
             -1 => None,
             offset => Some(u64::try_from(offset).map_err(|_| codes::OFFSET_OUT_OF_RANGE)?),
         };
-        match self.ask(StreamCommand::Trim { partition, start }).await {
-            Ok(StreamAnswer::Trimmed(Some(start))) => Ok(start.cast_signed()),
-            Ok(_) => Err(codes::OFFSET_OUT_OF_RANGE),
-            Err((code, _)) => Err(code),
-        }
+        let start = self.ask(TrimPartition { partition, start }).await.map_err(|(code, _)| code)?;
+        start.map(u64::cast_signed).ok_or(codes::OFFSET_OUT_OF_RANGE)
     }
 
     pub(super) async fn add_partitions(&self, reply: &mut Reply, request: PartitionsRequest) {
@@ -187,7 +182,7 @@ impl Face {
                 Ok(_) if request.validate_only => Ok(()),
                 Ok(_) => {
                     let stream = name.clone();
-                    self.ask(StreamCommand::AddPartitions { stream, partitions }).await.map(drop)
+                    self.ask(AddPartitions { stream, partitions }).await.map(drop)
                 }
             };
             let (code, message) = done.map_or_else(|(code, why)| (code, Some(why)), |()| (0, None));
@@ -254,7 +249,7 @@ impl Face {
         }
         if !validate_only {
             let stream = resource.name.clone();
-            self.ask(StreamCommand::Change { stream, settings }).await?;
+            self.ask(ChangeStream { stream, settings }).await?;
         }
         Ok(())
     }

@@ -4,9 +4,8 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use longshore_engine::{
-    Answer, AuditedCommand, Command, Role, StreamAnswer, StreamCommand, TransactionAsk,
-};
+use longshore_engine::ask::Ask;
+use longshore_engine::{Answer, AuditedCommand, Command, Role, StreamCommand, TransactionAsk};
 use longshore_kafka::fetch_session::Sessions;
 use longshore_kafka::message::groups::put_find;
 use longshore_kafka::message::metadata::{Broker, put_versions};
@@ -18,6 +17,7 @@ use super::KafkaConfig;
 use super::codes_of::{Refused, of_rejection, of_unavailable};
 use super::groups::Groups;
 use crate::access::{Principal, Wanted, needs_of};
+use crate::http::look::told;
 use crate::http::refusal::Refusal;
 use longshore_node::Node;
 
@@ -75,31 +75,11 @@ impl Face {
     }
 
     /// The command as whoever asks may have it carried out.
-    fn allowed(&self, command: StreamCommand) -> Result<Command, Refused> {
-        let code = match &command {
-            StreamCommand::Create { .. }
-            | StreamCommand::Change { .. }
-            | StreamCommand::AddPartitions { .. }
-            | StreamCommand::Delete { .. }
-            | StreamCommand::Append(_)
-            | StreamCommand::ForgetAborted { .. }
-            | StreamCommand::Trigger(_)
-            | StreamCommand::Trim { .. } => codes::TOPIC_AUTHORIZATION_FAILED,
-            StreamCommand::CommitOffsets { .. }
-            | StreamCommand::GetOffsets { .. }
-            | StreamCommand::ForgetGroup { .. }
-            | StreamCommand::GroupsUsed { .. } => codes::GROUP_AUTHORIZATION_FAILED,
-            StreamCommand::TakeProducerId => codes::CLUSTER_AUTHORIZATION_FAILED,
-            StreamCommand::Transact(command) => match &command.ask {
-                TransactionAsk::CommitOffsets { .. } => codes::GROUP_AUTHORIZATION_FAILED,
-                _ => codes::TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
-            },
-        };
-        let command = Command::Stream(command);
+    fn allowed(&self, command: Command) -> Result<Command, Refused> {
         for need in needs_of(&command) {
             let denied = self.who.demand(&self.config.namespace, &need).err();
             if let Some(denied) = denied {
-                return Err((code, Refusal::from(denied).problem().detail));
+                return Err((denial_of(&command), Refusal::from(denied).problem().detail));
             }
         }
         if self.who.is_local() || !command.is_audited() {
@@ -110,15 +90,13 @@ impl Face {
     }
 
     /// Has the engine carry out a command, where whoever asks may have it carried out.
-    pub(super) async fn ask(&self, command: StreamCommand) -> Result<StreamAnswer, Refused> {
-        let command = self.allowed(command)?;
+    pub(super) async fn ask<C: Ask>(&self, command: C) -> Result<C::Answer, Refused> {
+        let command = self.allowed(command.into())?;
         let answer = self.node.call(&self.config.namespace, command).await;
         match answer {
-            Ok(Answer::Stream(answer)) => Ok(answer),
             Ok(Answer::Rejected(rejection)) => Err(of_rejection(&rejection)),
-            Ok(other) => {
-                tracing::error!(?other, "an answer to something else: a bug");
-                Err((codes::UNKNOWN_SERVER_ERROR, "an answer to something else".to_owned()))
+            Ok(answer) => {
+                told::<C>(answer).map_err(|bug| (codes::UNKNOWN_SERVER_ERROR, bug.problem().detail))
             }
             Err(why) => Err(of_unavailable(&why)),
         }
@@ -196,6 +174,24 @@ impl Face {
             }
             Some((reply.finish(), None))
         })
+    }
+}
+
+/// How it is told that somebody may not ask for this.
+fn denial_of(command: &Command) -> i16 {
+    match command {
+        Command::Stream(
+            StreamCommand::CommitOffsets { .. }
+            | StreamCommand::GetOffsets { .. }
+            | StreamCommand::ForgetGroup { .. }
+            | StreamCommand::GroupsUsed { .. },
+        ) => codes::GROUP_AUTHORIZATION_FAILED,
+        Command::Stream(StreamCommand::TakeProducerId) => codes::CLUSTER_AUTHORIZATION_FAILED,
+        Command::Stream(StreamCommand::Transact(command)) => match &command.ask {
+            TransactionAsk::CommitOffsets { .. } => codes::GROUP_AUTHORIZATION_FAILED,
+            _ => codes::TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+        },
+        _ => codes::TOPIC_AUTHORIZATION_FAILED,
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use longshore_engine::{StreamAnswer, StreamCommand};
+use longshore_engine::ask::{ForgetGroup, GetOffsets, NoteGroups};
 use longshore_kafka::group::{Answer, Client, Coordinator, Ticket};
 use longshore_kafka::message::groups::{
     DeleteRequest, DescribeRequest, GroupView, HeartbeatRequest, JoinRequest, Joined, LeaveRequest,
@@ -261,7 +261,7 @@ impl Face {
         loop {
             tells.tick().await;
             for groups in self.groups.used().chunks(TELL_GROUPS) {
-                let told = self.ask(StreamCommand::GroupsUsed { groups: groups.to_vec() }).await;
+                let told = self.ask(NoteGroups { groups: groups.to_vec() }).await;
                 if let Err((_, why)) = told {
                     tracing::debug!(why, "it is not told which groups have members");
                     break;
@@ -271,8 +271,8 @@ impl Face {
     }
 
     async fn has_offsets(&self, group: &str) -> bool {
-        let command = StreamCommand::GetOffsets { group: group.to_owned(), of: None };
-        matches!(self.ask(command).await, Ok(StreamAnswer::Offsets(offsets)) if !offsets.is_empty())
+        let offsets = self.ask(GetOffsets { group: group.to_owned(), of: None }).await;
+        offsets.is_ok_and(|offsets| !offsets.is_empty())
     }
 
     pub(super) fn list_groups(&self, reply: &mut Reply, version: i16, request: &ListRequest) {
@@ -307,15 +307,13 @@ impl Face {
         }
         let mut any = false;
         loop {
-            let command = StreamCommand::ForgetGroup { group: group.to_owned() };
-            match self.ask(command).await {
-                Ok(StreamAnswer::GroupForgotten { offsets, more }) => {
+            match self.ask(ForgetGroup { group: group.to_owned() }).await {
+                Ok((offsets, more)) => {
                     any |= offsets > 0;
                     if !more {
                         return if any { codes::NONE } else { codes::GROUP_ID_NOT_FOUND };
                     }
                 }
-                Ok(_) => return codes::UNKNOWN_SERVER_ERROR,
                 Err(refused) => return of_coordinator(refused),
             }
         }

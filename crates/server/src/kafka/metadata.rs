@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use longshore_engine::{StreamCommand, StreamId, StreamSettings};
+use longshore_engine::ask::CreateStream;
+use longshore_engine::{StreamId, StreamSettings};
 use longshore_kafka::message::metadata::{Request, TopicAsked, TopicResult, put};
 use longshore_kafka::{Reply, codes};
 use longshore_streams::{StreamEntry, StreamLog};
@@ -76,7 +77,7 @@ impl Face {
         }
         let partitions = self.config.partitions_default;
         let (stream, settings) = (name.to_owned(), StreamSettings::default());
-        let created = self.ask(StreamCommand::Create { stream, partitions, settings }).await;
+        let created = self.ask(CreateStream { stream, partitions, settings }).await;
         match (created, log.stream(&self.config.namespace, name)) {
             // Whoever else asked for it may have been first.
             (_, Some(stream)) => self.told(&stream),

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use longshore_engine::{CommittedOffset, GroupOffset, OffsetToCommit, StreamAnswer, StreamCommand};
+use longshore_engine::ask::{CommitOffsets, GetOffsets};
+use longshore_engine::{CommittedOffset, GroupOffset, OffsetToCommit};
 use longshore_kafka::message::Topic;
 use longshore_kafka::message::commit::{
     CommitPartition, CommitRequest, FetchGroup, FetchRequest, GroupResult, OffsetResult,
@@ -105,13 +106,8 @@ impl Face {
     async fn commit(&self, request: &CommitRequest) -> Result<Vec<i16>, i16> {
         let offsets = to_commit(&request.topics)?;
         let group = request.group.clone();
-        match self.ask(StreamCommand::CommitOffsets { group, offsets }).await {
-            Ok(StreamAnswer::Committed(results)) => {
-                Ok(results.into_iter().map(|it| it.map_or_else(of_offset, |()| 0)).collect())
-            }
-            Ok(_) => Err(codes::UNKNOWN_SERVER_ERROR),
-            Err(refused) => Err(of_coordinator(refused)),
-        }
+        let results = self.ask(CommitOffsets { group, offsets }).await.map_err(of_coordinator)?;
+        Ok(results.into_iter().map(|it| it.map_or_else(of_offset, |()| 0)).collect())
     }
 
     pub(super) async fn fetch_offsets(
@@ -140,10 +136,9 @@ impl Face {
             };
             topics.iter().map(topic).collect()
         });
-        let answer = self.ask(StreamCommand::GetOffsets { group: group.clone(), of }).await;
+        let answer = self.ask(GetOffsets { group: group.clone(), of }).await;
         let (error, offsets) = match answer {
-            Ok(StreamAnswer::Offsets(offsets)) => (codes::NONE, offsets),
-            Ok(_) => (codes::UNKNOWN_SERVER_ERROR, Vec::new()),
+            Ok(offsets) => (codes::NONE, offsets),
             Err(refused) => (of_coordinator(refused), Vec::new()),
         };
         let mut found: BTreeMap<Arc<str>, Vec<OffsetResult>> = BTreeMap::new();

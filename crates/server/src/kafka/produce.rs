@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use longshore_engine::{
-    AppendBatch, Appended, PartitionId, ProducerStamp, StreamAnswer, StreamCommand,
-};
+use longshore_engine::ask::AppendBatches;
+use longshore_engine::{AppendBatch, Appended, PartitionId, ProducerStamp};
 use longshore_kafka::message::Topic;
 use longshore_kafka::message::produce::{PartitionData, PartitionResult, Request, put};
 use longshore_kafka::{Header, codes};
@@ -56,10 +55,7 @@ impl Face {
             let results = if batches.is_empty() {
                 Ok(Vec::new())
             } else {
-                self.ask(StreamCommand::Append(batches)).await.map(|answer| match answer {
-                    StreamAnswer::Appended(results) => results,
-                    _ => Vec::new(),
-                })
+                self.ask(AppendBatches(batches)).await
             };
             if request.acks == 0 {
                 return None;

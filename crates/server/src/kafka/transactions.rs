@@ -1,9 +1,9 @@
 //! `InitProducerId`, `AddPartitionsToTxn`, `AddOffsetsToTxn`, `EndTxn`, `TxnOffsetCommit`. All of a
 //! transaction is in the shard of this face's namespace, so its coordinator is the engine.
 
+use longshore_engine::ask::TakeProducerId;
 use longshore_engine::{
-    StreamAnswer, StreamCommand, TransactionAnswer, TransactionAsk, TransactionCommand,
-    TransactionRefusal, TransactionStamp,
+    TransactionAnswer, TransactionAsk, TransactionCommand, TransactionRefusal, TransactionStamp,
 };
 use longshore_kafka::message::Topic;
 use longshore_kafka::message::produce::{InitRequest, put_init};
@@ -40,17 +40,13 @@ fn who(asker: Asker) -> Result<(String, TransactionStamp), i16> {
 
 impl Face {
     async fn transact(&self, id: String, ask: TransactionAsk) -> Result<TransactionAnswer, i16> {
-        let command = StreamCommand::Transact(TransactionCommand { id, ask });
-        match self.ask(command).await {
-            Ok(StreamAnswer::Transacted(answer)) => answer.map_err(|refusal| {
-                if let TransactionRefusal::TooMany { .. } = refusal {
-                    tracing::warn!(%refusal, "a transaction is refused");
-                }
-                of_transaction(refusal)
-            }),
-            Ok(_) => Err(codes::UNKNOWN_SERVER_ERROR),
-            Err(refused) => Err(of_coordinator(refused)),
-        }
+        let answer = self.ask(TransactionCommand { id, ask }).await.map_err(of_coordinator)?;
+        answer.map_err(|refusal| {
+            if let TransactionRefusal::TooMany { .. } = refusal {
+                tracing::warn!(%refusal, "a transaction is refused");
+            }
+            of_transaction(refusal)
+        })
     }
 
     pub(super) async fn init_producer(
@@ -73,11 +69,7 @@ impl Face {
                     _ => Err(codes::UNKNOWN_SERVER_ERROR),
                 })
             }
-            None => match self.ask(StreamCommand::TakeProducerId).await {
-                Ok(StreamAnswer::ProducerId(id)) => Ok((id, 0)),
-                Ok(_) => Err(codes::UNKNOWN_SERVER_ERROR),
-                Err(refused) => Err(of_coordinator(refused)),
-            },
+            None => self.ask(TakeProducerId {}).await.map(|id| (id, 0)).map_err(of_coordinator),
         };
         let result = result.map_err(|code| known(code, version, INIT_KNOWS_FENCED));
         put_init(

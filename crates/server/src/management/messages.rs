@@ -2,15 +2,18 @@
 
 use bytes::Bytes;
 use longshore_amqp::codec::{Properties, Short, Table};
+use longshore_engine::ask::{PublishMessages, ReturnMessages, SettleMessages};
 use longshore_engine::{
-    Holding, LeaseMessages, MessageAnswer, MessageCommand, MessageDelivery, MessageSettlement,
-    MessageVerdict, PublishMessage, Published,
+    Holding, LeaseMessages, MessageDelivery, MessageSettlement, MessageVerdict, PublishMessage,
+    Published,
 };
 use serde_json::{Map, Value, json};
 
 use super::arguments::{json_of, table_of};
-use super::serve::{Api, Fault, namespace_of, odd};
+use super::serve::{Api, Fault, namespace_of};
 use crate::base64::{decode_padded, encode_padded};
+use crate::http::look::only;
+use crate::http::refusal::Refusal;
 
 /// Messages in one answer at most.
 const GET_MAX: usize = 1000;
@@ -58,14 +61,9 @@ impl Api {
             ..PublishMessage::default()
         };
         let ns = namespace_of(vhost);
-        match self.ask_messages(ns, MessageCommand::Publish(vec![message])).await? {
-            MessageAnswer::Published(mut came) => match came.pop() {
-                Some(Ok(came)) => Ok(json!({"routed": came != Published::Unroutable})),
-                Some(Err(rejection)) => Err(crate::http::refusal::Refusal::from(rejection).into()),
-                None => Err(odd()),
-            },
-            _ => Err(odd()),
-        }
+        let came = self.ask(ns, PublishMessages(vec![message])).await?;
+        let came = only(came)?.map_err(Refusal::from)?;
+        Ok(json!({"routed": came != Published::Unroutable}))
     }
 
     pub(super) async fn get(&self, vhost: &str, name: &str, body: &Value) -> Result<Value, Fault> {
@@ -92,18 +90,17 @@ impl Api {
             lease_ms: Some(LOOK_MS),
             auto_ack: mode == "ack_requeue_false",
         };
-        let answer = self.ask_messages(ns, MessageCommand::Lease(Box::new(lease))).await?;
-        let MessageAnswer::Leased(messages) = answer else { return Err(odd()) };
+        let messages = self.ask(ns, lease).await?;
         let held = messages.iter().filter_map(|it| Some((holding(it), it.lease?.0)));
-        let back = match verdict {
-            None => MessageCommand::ReturnLeased(held.collect()),
-            Some(verdict) => {
-                let settlement = |(message, token)| MessageSettlement { message, token, verdict };
-                MessageCommand::SettleLeased(held.map(settlement).collect())
-            }
-        };
+        let settlement = |(message, token), verdict| MessageSettlement { message, token, verdict };
         if messages.iter().any(|it| it.lease.is_some()) {
-            self.ask_messages(ns, back).await?;
+            match verdict {
+                None => self.ask(ns, ReturnMessages(held.collect())).await?,
+                Some(verdict) => {
+                    let settlements = held.map(|it| settlement(it, verdict)).collect();
+                    self.ask(ns, SettleMessages(settlements)).await?
+                }
+            };
         }
         let left = self.queue_view(ns, name).await?.ready;
         let auto = text("encoding").unwrap_or("auto") == "auto";

@@ -5,15 +5,21 @@ use hyper::StatusCode;
 use longshore_amqp::codec::methods::QueueDeclare;
 use longshore_amqp::codec::{Table, Value as Field};
 use longshore_amqp::{Failure, binding_with_arguments, exchange_kind, queue_settings};
+use longshore_engine::ask::{
+    Bind, CreateNamespace, DeleteExchange, DeleteMessages, DeleteNamespace, DeletePolicy,
+    GetExchange, GetQueue, ListBindings, ListExchanges, ListNamespaces, ListPolicies, ListQueues,
+    PurgeMessages, PutPolicy, Unbind,
+};
 use longshore_engine::{
-    Answer, BindingSpec, Command, DeclareExchange, DeclareQueue, Declared, ExchangeKind,
-    ExchangeView, MessageAnswer, MessageCommand, MessageQueueView, Overflow, Policy, PolicyTarget,
+    BindingSpec, DeclareExchange, DeclareQueue, Declared, ExchangeKind, ExchangeView,
+    MessageQueueView, Overflow, Policy, PolicyTarget,
 };
 use serde_json::{Map, Value, json};
 
 use super::arguments::{json_of, of_queue, table_of};
-use super::serve::{Api, Fault, Told, namespace_of, odd, vhost_of};
+use super::serve::{Api, Fault, Told, namespace_of, vhost_of};
 use crate::access::{ADMIN, Need, READ};
+use crate::http::look::told as told_of;
 use crate::http::refusal::Refusal;
 
 /// Things in one answer at most; of more, none are told rather than some.
@@ -60,15 +66,15 @@ fn declared(declared: Declared) -> Told {
 
 impl Api {
     pub(super) async fn namespaces(&self) -> Result<Vec<String>, Fault> {
-        let ask = Command::ListNamespaces { after: None, limit: 1000 };
+        let ask = ListNamespaces { after: None, limit: 1000 }.into();
         let mut names = Vec::new();
         self.who.demand("", &Need::everywhere(READ)).map_err(Refusal::from)?;
         for answer in self.node.call_shards(ask).await {
-            match answer.map_err(crate::http::refusal::Refusal::from)? {
-                Answer::Namespaces(_, true) => return Err(too_many()),
-                Answer::Namespaces(page, false) => names.extend(page.into_iter().map(|it| it.name)),
-                _ => return Err(odd()),
+            let (page, more) = told_of::<ListNamespaces>(answer.map_err(Refusal::from)?)?;
+            if more {
+                return Err(too_many());
             }
+            names.extend(page.into_iter().map(|it| it.name));
         }
         names.sort_unstable();
         names.dedup();
@@ -154,12 +160,12 @@ impl Api {
         if self.namespaces().await?.contains(&ns) {
             return Ok(Told::Done);
         }
-        self.ask(&ns, Command::CreateNamespace).await?;
+        self.ask(&ns, CreateNamespace {}).await?;
         Ok(Told::Created)
     }
 
     pub(super) async fn delete_vhost(&self, name: &str) -> Result<Told, Fault> {
-        self.ask(namespace_of(name), Command::DeleteNamespace).await?;
+        self.ask(namespace_of(name), DeleteNamespace {}).await?;
         Ok(Told::Done)
     }
 
@@ -171,9 +177,7 @@ impl Api {
                 "user_who_performed_action": "rmq-internal"}));
             let mut after = None;
             loop {
-                let ask = MessageCommand::ListExchanges { after, limit: PAGE };
-                let answer = self.ask_messages(&ns, ask).await?;
-                let MessageAnswer::Exchanges(page, more) = answer else { return Err(odd()) };
+                let (page, more) = self.ask(&ns, ListExchanges { after, limit: PAGE }).await?;
                 all.extend(page.iter().map(|view| exchange(&ns, view)));
                 after = page.last().map(|view| view.exchange.name.clone()).filter(|_| more);
                 if all.len() > ANSWER_MAX {
@@ -189,11 +193,8 @@ impl Api {
 
     pub(super) async fn exchange(&self, vhost: &str, name: &str) -> Result<Value, Fault> {
         let ns = namespace_of(vhost);
-        let ask = MessageCommand::GetExchange { exchange: name.to_owned() };
-        match self.ask_messages(ns, ask).await? {
-            MessageAnswer::Exchange(view, _) => Ok(exchange(ns, &view)),
-            _ => Err(odd()),
-        }
+        let (view, _) = self.ask(ns, GetExchange { exchange: name.to_owned() }).await?;
+        Ok(exchange(ns, &view))
     }
 
     pub(super) async fn put_exchange(
@@ -219,20 +220,13 @@ impl Api {
             alternate,
             arguments: table.as_bytes().clone(),
         };
-        let ask = MessageCommand::DeclareExchange(Box::new(declare));
-        match self.ask_messages(namespace_of(vhost), ask).await? {
-            MessageAnswer::Exchange(_, came) => Ok(declared(came)),
-            _ => Err(odd()),
-        }
+        Ok(declared(self.ask(namespace_of(vhost), declare).await?.1))
     }
 
     pub(super) async fn delete_exchange(&self, vhost: &str, name: &str) -> Result<Told, Fault> {
-        let ask = MessageCommand::DeleteExchange { exchange: name.to_owned(), if_unused: false };
-        match self.ask_messages(namespace_of(vhost), ask).await? {
-            MessageAnswer::Changed(true) => Ok(Told::Done),
-            MessageAnswer::Changed(false) => Err(Fault::not_found()),
-            _ => Err(odd()),
-        }
+        let ask = DeleteExchange { exchange: name.to_owned(), if_unused: false };
+        let was_there = self.ask(namespace_of(vhost), ask).await?;
+        if was_there { Ok(Told::Done) } else { Err(Fault::not_found()) }
     }
 
     pub(super) async fn queues(&self, vhost: Option<&str>) -> Result<Value, Fault> {
@@ -240,10 +234,7 @@ impl Api {
         for ns in self.meant(vhost).await? {
             let mut after = None;
             loop {
-                let ask = Command::ListQueues { after, limit: PAGE };
-                let Answer::Queues(page, more) = self.ask(&ns, ask).await? else {
-                    return Err(odd());
-                };
+                let (page, more) = self.ask(&ns, ListQueues { after, limit: PAGE }).await?;
                 let views = page.iter().filter_map(|view| view.messages.as_deref());
                 all.extend(views.map(|view| queue(&ns, view)));
                 after = page.last().map(|view| view.name.clone()).filter(|_| more);
@@ -263,10 +254,8 @@ impl Api {
         ns: &str,
         name: &str,
     ) -> Result<Box<MessageQueueView>, Fault> {
-        match self.ask(ns, Command::GetQueue { queue: name.to_owned() }).await? {
-            Answer::Queue(view) => view.messages.ok_or_else(Fault::not_found),
-            _ => Err(odd()),
-        }
+        let view = self.ask(ns, GetQueue { queue: name.to_owned() }).await?;
+        view.messages.ok_or_else(Fault::not_found)
     }
 
     pub(super) async fn queue(&self, vhost: &str, name: &str) -> Result<Value, Fault> {
@@ -288,38 +277,33 @@ impl Api {
         };
         let settings = queue_settings(&told, &format!("queue '{name}'"))?;
         let declare = DeclareQueue { queue: name.to_owned(), settings, connection: None };
-        let ask = MessageCommand::DeclareQueue(Box::new(declare));
-        match self.ask_messages(namespace_of(vhost), ask).await? {
-            MessageAnswer::Queue(_, came) => Ok(declared(came)),
-            _ => Err(odd()),
-        }
+        Ok(declared(self.ask(namespace_of(vhost), declare).await?.1))
     }
 
     pub(super) async fn delete_queue(&self, vhost: &str, name: &str) -> Result<Told, Fault> {
-        let (queue, connection) = (name.to_owned(), None);
-        let (if_unused, if_empty) = (false, false);
-        let ask = MessageCommand::DeleteQueue { queue, connection, if_unused, if_empty };
-        self.ask_messages(namespace_of(vhost), ask).await.map(|_| Told::Done)
+        let ask = DeleteMessages {
+            queue: name.to_owned(),
+            connection: None,
+            if_unused: false,
+            if_empty: false,
+        };
+        self.ask(namespace_of(vhost), ask).await.map(|_| Told::Done)
     }
 
     pub(super) async fn purge(&self, vhost: &str, name: &str) -> Result<Told, Fault> {
-        let ask = MessageCommand::PurgeQueue { queue: name.to_owned(), connection: None };
-        self.ask_messages(namespace_of(vhost), ask).await.map(|_| Told::Done)
+        let ask = PurgeMessages { queue: name.to_owned(), connection: None };
+        self.ask(namespace_of(vhost), ask).await.map(|_| Told::Done)
     }
 
     async fn specs(&self, ns: &str) -> Result<Vec<BindingSpec>, Fault> {
         let (mut all, mut after) = (Vec::new(), None::<Bytes>);
         loop {
-            let ask = MessageCommand::ListBindings { source: None, after, limit: PAGE };
-            match self.ask_messages(ns, ask).await? {
-                MessageAnswer::Bindings(page, next) => {
-                    // RabbitMQ's tools know of none that lead to a stream of events.
-                    let bindings = page.into_iter().map(|view| view.binding);
-                    all.extend(bindings.filter(|binding| !binding.to_stream));
-                    after = next;
-                }
-                _ => return Err(odd()),
-            }
+            let ask = ListBindings { source: None, after, limit: PAGE };
+            let (page, next) = self.ask(ns, ask).await?;
+            // RabbitMQ's tools know of none that lead to a stream of events.
+            let bindings = page.into_iter().map(|view| view.binding);
+            all.extend(bindings.filter(|binding| !binding.to_stream));
+            after = next;
             if all.len() > ANSWER_MAX {
                 return Err(too_many());
             }
@@ -364,8 +348,8 @@ impl Api {
             ..BindingSpec::default()
         };
         let spec = binding_with_arguments(spec, &arguments(body)?)?;
-        let ask = MessageCommand::Bind(Box::new(spec));
-        self.ask_messages(namespace_of(vhost), ask).await.map(|_| Told::Created)
+        let ask = Bind(Box::new(spec));
+        self.ask(namespace_of(vhost), ask).await.map(|_| Told::Created)
     }
 
     pub(super) async fn unbind(
@@ -381,18 +365,14 @@ impl Api {
             leads && spec.to_exchange == to_exchange && properties_key(spec) == key
         });
         let spec = found.ok_or_else(Fault::not_found)?;
-        self.ask_messages(ns, MessageCommand::Unbind(Box::new(spec))).await.map(|_| Told::Done)
+        self.ask(ns, Unbind(Box::new(spec))).await.map(|_| Told::Done)
     }
 
     pub(super) async fn policies(&self, vhost: Option<&str>) -> Result<Value, Fault> {
         let mut all = Vec::new();
         for ns in self.meant(vhost).await? {
-            match self.ask_messages(&ns, MessageCommand::ListPolicies).await? {
-                MessageAnswer::Policies(page) => {
-                    all.extend(page.iter().map(|(name, it)| policy(&ns, name, it)));
-                }
-                _ => return Err(odd()),
-            }
+            let page = self.ask(&ns, ListPolicies {}).await?;
+            all.extend(page.iter().map(|(name, it)| policy(&ns, name, it)));
         }
         Ok(Value::Array(all))
     }
@@ -410,17 +390,14 @@ impl Api {
         body: &Value,
     ) -> Result<Told, Fault> {
         let (name, policy) = (name.to_owned(), Box::new(policy_of(body)?));
-        let ask = MessageCommand::PutPolicy { name, policy };
-        self.ask_messages(namespace_of(vhost), ask).await.map(|_| Told::Created)
+        let ask = PutPolicy { name, policy };
+        self.ask(namespace_of(vhost), ask).await.map(|_| Told::Created)
     }
 
     pub(super) async fn delete_policy(&self, vhost: &str, name: &str) -> Result<Told, Fault> {
-        let ask = MessageCommand::DeletePolicy { name: name.to_owned() };
-        match self.ask_messages(namespace_of(vhost), ask).await? {
-            MessageAnswer::Changed(true) => Ok(Told::Done),
-            MessageAnswer::Changed(false) => Err(Fault::not_found()),
-            _ => Err(odd()),
-        }
+        let ask = DeletePolicy { name: name.to_owned() };
+        let was_there = self.ask(namespace_of(vhost), ask).await?;
+        if was_there { Ok(Told::Done) } else { Err(Fault::not_found()) }
     }
 }
 

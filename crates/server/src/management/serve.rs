@@ -12,7 +12,8 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use longshore_engine::{Answer, AuditedCommand, Command, MessageAnswer, MessageCommand};
+use longshore_engine::ask::Ask;
+use longshore_engine::{AuditedCommand, Command};
 use longshore_node::Node;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -25,6 +26,7 @@ use crate::amqp::AmqpConnections;
 use crate::http::admit::authenticate;
 use crate::http::code::Code;
 use crate::http::guard::{Reached, check_authority};
+use crate::http::look::told;
 use crate::http::refusal::Refusal;
 use crate::http::text::percent_decode;
 use crate::listener::{Accepting, ListenError, Listener, Places};
@@ -150,7 +152,8 @@ pub(super) enum Told {
 }
 
 impl Api {
-    pub(super) async fn ask(&self, ns: &str, command: Command) -> Result<Answer, Fault> {
+    pub(super) async fn ask<C: Ask>(&self, ns: &str, command: C) -> Result<C::Answer, Fault> {
+        let command = command.into();
         for need in needs_of(&command) {
             self.who.demand(ns, &need).map_err(Refusal::from)?;
         }
@@ -160,33 +163,13 @@ impl Api {
         } else {
             command
         };
-        match self.node.call(ns, command).await.map_err(Refusal::from)? {
-            Answer::Rejected(rejection) => Err(Refusal::from(rejection).into()),
-            answer => Ok(answer),
-        }
+        Ok(told::<C>(self.node.call(ns, command).await.map_err(Refusal::from)?)?)
     }
 
     /// The name of whoever asks, as this API tells it.
     pub(super) fn user(&self) -> &str {
         if self.who.is_local() { "guest" } else { self.who.name() }
     }
-
-    pub(super) async fn ask_messages(
-        &self,
-        ns: &str,
-        command: MessageCommand,
-    ) -> Result<MessageAnswer, Fault> {
-        match self.ask(ns, Command::Messages(command)).await? {
-            Answer::Messages(answer) => Ok(answer),
-            _ => Err(odd()),
-        }
-    }
-}
-
-/// The engine answered something else than what the command is answered with: a bug.
-pub(super) fn odd() -> Fault {
-    let reason = "the engine gave an unexpected answer: this is a bug in Longshore".to_owned();
-    Fault { status: StatusCode::INTERNAL_SERVER_ERROR, reason }
 }
 
 async fn answer(

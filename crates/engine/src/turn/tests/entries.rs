@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::command::FollowUp;
+use crate::message::{DeclareQueue, MessageCommand, MessageSettings, PublishMessage};
+use crate::rope::REFERRED_BYTES_MIN;
 
 const ENTRY_BYTES_MAX: usize = 4096;
 
@@ -27,6 +29,43 @@ fn settle_all(shard: &mut Shard, verdicts: Vec<Verdict>) -> Vec<Result<EndKind, 
         Answer::Settled(settled) => settled,
         other => panic!("{other:?}"),
     }
+}
+
+/// The group refers to them: what is copied is what is said of them.
+#[test]
+fn bodies_are_not_copied_into_the_group() {
+    let mut shard = Shard::new();
+    let (args, result) = (text(1 << 20), text(REFERRED_BYTES_MIN));
+    shard.enqueue(job(1));
+    let lease = shard.lease(1).remove(0);
+    let queue = "q".to_owned();
+    let jobs = vec![NewJob { args: args.clone(), ..job(2) }, NewJob { args: text(99), ..job(3) }];
+    let enqueue = Command::EnqueueJobs(EnqueueJobs { queue, jobs });
+    let ack = Verdict::Ack {
+        result: Some(result.clone()),
+        location: None,
+        follow_ups: Vec::new(),
+        next_tick: None,
+    };
+    let settle = Settlement { id: lease.id, token: lease.token, verdict: ack };
+    let message = PublishMessage { body: args.clone(), ..PublishMessage::default() };
+    let publish =
+        MessageCommand::Publish(vec![PublishMessage { routing_key: "m".to_owned(), ..message }]);
+    shard.call(Command::Messages(MessageCommand::DeclareQueue(Box::new(DeclareQueue {
+        queue: "m".to_owned(),
+        settings: MessageSettings::default(),
+        connection: None,
+    }))));
+    for command in [enqueue, Command::SettleJobs(vec![settle]), Command::Messages(publish)] {
+        let request = Request { namespace: "default".to_owned(), reply_to: ReplyTo(0), command };
+        shard.turn.submit(request, shard.clock);
+    }
+    let group = shard.turn.seal().unwrap();
+    let is_there = |body: &Bytes| group.bytes.pieces().any(|it| it.as_ptr() == body.as_ptr());
+    assert!(is_there(&args) && is_there(&result));
+    let copied = group.bytes.copied_bytes();
+    assert!(copied < 1000, "{copied} bytes were copied");
+    assert_eq!(group.bytes.len(), copied + 2 * args.len() + result.len());
 }
 
 /// 45 acks with results of 1 MB were one entry, and the shard stopped.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use longshore_engine::{Answer, Command, ConsumerId, Credit, Delivery, Subscribe};
+use longshore_engine::{Command, ConsumerId, Credit, Delivery, Subscribe};
 use longshore_node::{HandedJobs, News, Subscription};
 
 use super::End;
@@ -14,7 +14,7 @@ use super::hello::Wish;
 use crate::http::app::App;
 use crate::http::body::Gauge;
 use crate::http::code::Code;
-use crate::http::look::{check, unexpected};
+use crate::http::look::{check, told};
 use crate::http::refusal::Refusal;
 use crate::running::timeout;
 
@@ -25,7 +25,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How long the end of a consumer is waited for: a shard may wait for its disk.
 const LEAVE_MAX: Duration = Duration::from_secs(2);
 
-type Opening = Pin<Box<dyn Future<Output = Result<Answer, Refusal>> + Send>>;
+type Opening = Pin<Box<dyn Future<Output = Result<bool, Refusal>> + Send>>;
 
 /// The intake of one stream: its credit, and the consumer that it is while it has any.
 pub(super) struct Intake {
@@ -177,10 +177,7 @@ impl Intake {
             let Command::Subscribe(command) = check(&app, &namespace, command).await? else {
                 return Err(Refusal::new(Code::Internal, "a subscription became something else"));
             };
-            match app.node.subscribe(subscriber, command).await? {
-                Answer::Rejected(rejection) => Err(rejection.into()),
-                answer => Ok(answer),
-            }
+            told::<Subscribe>(app.node.subscribe(subscriber, command).await?)
         });
         let (opening, leaves, told) = (Some(opening), false, Arc::default());
         self.consumer = Some(Standing { subscription, opening, leaves, told });
@@ -228,11 +225,10 @@ impl Intake {
                 )
                 | None,
             ) => self.pause(),
-            Err(Ok(Answer::Subscribed { stands })) => {
+            Err(Ok(stands)) => {
                 of.opening = None;
                 of.leaves = !stands;
             }
-            Err(Ok(other)) => return Err(unexpected(&other).into()),
             // It passes; the worker is there meanwhile.
             Err(Err(refusal)) if passes(&refusal) => self.pause(),
             Err(Err(refusal)) => return Err(refusal.into()),
@@ -261,7 +257,7 @@ fn passes(refusal: &Refusal) -> bool {
     refusal.retry_after().is_some() || refusal.code() == Code::RequestSuperseded
 }
 
-async fn opening(of: Option<&mut Opening>) -> Result<Answer, Refusal> {
+async fn opening(of: Option<&mut Opening>) -> Result<bool, Refusal> {
     match of {
         Some(opening) => opening.await,
         None => std::future::pending().await,

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use longshore_engine::{Command, Delivery, HeldLease, Instruction};
+use longshore_engine::ask::ResumeSession;
+use longshore_engine::{Delivery, HeldLease, Instruction};
 use longshore_node::{HandedJobs, bytes_of};
 use longshore_proto::v1::{self, server_message::Message, worker_message};
 use tokio::time::sleep_until;
@@ -139,7 +140,7 @@ impl Session {
 
     async fn welcome(&mut self) -> Result<(), End> {
         let (holder, held) = (self.wish.holder.clone(), std::mem::take(&mut self.held));
-        let view = self.telling.session(Command::ResumeSession { holder, held }).await?;
+        let view = self.telling.ask(ResumeSession { holder, held }).await?;
         let runs = view.held.into_iter().map(|job| {
             let run = Run {
                 token: job.token,

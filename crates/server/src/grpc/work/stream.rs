@@ -4,8 +4,9 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use longshore_engine::Holder;
+use longshore_engine::ask::EndSession;
 use longshore_engine::driver::Class;
-use longshore_engine::{Command, Holder};
 use longshore_proto::v1;
 use tonic::{Code as Grpc, Response, Status, Streaming};
 
@@ -192,7 +193,7 @@ async fn wait_for_return(app: Arc<App>, worker: Arc<Worker>, number: u64, holder
 
 async fn end_session(app: &App, worker: &Worker, holder: &Holder, (why, goodbye): (&str, bool)) {
     let (namespace, holder) = (&worker.key.namespace, holder.clone());
-    let command = Command::EndSession { holder, why: why.to_owned(), goodbye };
+    let command = EndSession { holder, why: why.to_owned(), goodbye };
     // Where the shard does not answer, the leases end by their time.
     if let Err(refusal) = ask(&app.for_itself(), namespace, command).await {
         let why = refusal.problem().detail;

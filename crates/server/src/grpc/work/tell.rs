@@ -4,11 +4,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use longshore_engine::ask::{AddCredit, Ask, CheckpointJobs, ExtendSession, SettleJobs, StartJobs};
 use longshore_engine::query::{self, Lookup};
-use longshore_engine::{
-    Answer, Command, EndKind, Holder, Instruction, JobId, Reader, Rejection, SessionView,
-    Settlement, Token,
-};
+use longshore_engine::{EndKind, Holder, Instruction, JobId, Reader, Rejection, Settlement, Token};
 use longshore_proto::v1::{self, instruction::What, server_message::Message};
 
 use super::intake::Telling as Credit;
@@ -17,7 +15,7 @@ use crate::grpc::job_in::{checkpoint, lease, settlement};
 use crate::grpc::job_out::lease_ref;
 use crate::grpc::refusal::problem_of;
 use crate::http::app::App;
-use crate::http::look::{ask, slow_down_ms, unexpected};
+use crate::http::look::{ask, slow_down_ms};
 use crate::http::refusal::Refusal;
 use crate::http::text::shorten;
 use crate::workers::{Wanted, Worker};
@@ -65,7 +63,7 @@ pub(super) fn run_control(id: JobId, token: Token, what: Option<Instruction>) ->
 }
 
 impl Telling {
-    async fn ask(&self, command: Command) -> Result<Answer, Refusal> {
+    pub(super) async fn ask<C: Ask>(&self, command: C) -> Result<C::Answer, Refusal> {
         ask(&self.app, &self.worker.key.namespace, command).await
     }
 
@@ -93,29 +91,23 @@ impl Telling {
         let (named, settlements): (Vec<_>, Vec<Settlement>) = settlements.into_iter().unzip();
         let keys: Vec<_> = settlements.iter().map(|one| (one.id, one.token)).collect();
         let told = named.into_iter().zip(keys);
-        let command = match &credit {
+        let settled = match &credit {
             Some(Credit { consumer, credit, .. }) => {
                 let (consumer, credit) = (*consumer, *credit);
-                Some(Command::AddCredit { consumer, credit, settle: settlements })
+                self.ask(AddCredit { consumer, credit, settle: settlements }).await
             }
-            None if settlements.is_empty() => None,
-            None => Some(Command::SettleJobs(settlements)),
+            None if settlements.is_empty() => Ok(Vec::new()),
+            None => self.ask(SettleJobs(settlements)).await,
         };
-        if let Some(command) = command {
-            match self.ask(command).await {
-                Ok(Answer::Settled(settled)) => {
-                    if let Some(credit) = credit {
-                        credit.arrived();
-                    }
-                    let settled = told.zip(settled);
-                    results
-                        .extend(settled.map(|((named, key), end)| self.settled(named, key, end)));
+        match settled {
+            Ok(settled) => {
+                if let Some(credit) = credit {
+                    credit.arrived();
                 }
-                Ok(other) => return Err(unexpected(&other).into()),
-                Err(refusal) => {
-                    results.extend(told.map(|(named, _)| refused(named, Some(&refusal))));
-                }
+                let settled = told.zip(settled);
+                results.extend(settled.map(|((named, key), end)| self.settled(named, key, end)));
             }
+            Err(refusal) => results.extend(told.map(|(named, _)| refused(named, Some(&refusal)))),
         }
         let told = answers.then_some(Message::Settled(v1::Settled { results }));
         Ok(Vec::from_iter(told))
@@ -158,8 +150,8 @@ impl Telling {
         if saved.is_empty() {
             return Ok(vec![Message::Checkpointed(v1::Checkpointed { results })]);
         }
-        match self.ask(Command::CheckpointJobs(saved)).await {
-            Ok(Answer::Extended(extended)) => {
+        match self.ask(CheckpointJobs(saved)).await {
+            Ok(extended) => {
                 for ((name, id, token, (progress, text), goes_on), told) in
                     named.into_iter().zip(extended)
                 {
@@ -177,7 +169,6 @@ impl Telling {
                     });
                 }
             }
-            Ok(other) => return Err(unexpected(&other).into()),
             Err(refusal) => {
                 results.extend(named.into_iter().map(|(name, ..)| not_saved(name, &refusal)));
             }
@@ -223,10 +214,7 @@ impl Telling {
         }
         let mut runs = Vec::new();
         if !jobs.is_empty() {
-            let told = match self.ask(Command::StartJobs(jobs.clone())).await? {
-                Answer::Extended(told) => told,
-                other => return Err(unexpected(&other).into()),
-            };
+            let told = self.ask(StartJobs(jobs.clone())).await?;
             for ((id, token), told) in jobs.into_iter().zip(told) {
                 let Ok(told) = told else {
                     self.worker.remove_run(id, token);
@@ -255,9 +243,8 @@ impl Telling {
         let mut lost = Vec::new();
         for part in runs.chunks(RUNS_MAX) {
             // They have started: that is heard for the second time and changes nothing.
-            let told = match self.ask(Command::StartJobs(part.to_vec())).await {
-                Ok(Answer::Extended(told)) => told.iter().map(|it| Some(it.is_ok())).collect(),
-                Ok(other) => return Err(unexpected(&other).into()),
+            let told = match self.ask(StartJobs(part.to_vec())).await {
+                Ok(told) => told.iter().map(|it| Some(it.is_ok())).collect(),
                 Err(_) => vec![None; part.len()],
             };
             let again = Instant::now() + TIMED_OUT_AGAIN;
@@ -309,7 +296,7 @@ impl Telling {
     pub(super) async fn beat(self, told: v1::Heartbeat, holder: Holder) -> Answers {
         self.worker.set_memory(told.memory_bytes);
         let known = self.worker.leases();
-        let view = self.session(Command::ExtendSession { holder, known }).await?;
+        let view = self.ask(ExtendSession { holder, known }).await?;
         let told = view.told.into_iter();
         let mut runs: Vec<_> =
             told.map(|(id, token, what)| run_control(id, token, Some(what))).collect();
@@ -325,14 +312,6 @@ impl Telling {
         }
         answers.push(Message::Beat(v1::Beat {}));
         Ok(answers)
-    }
-
-    /// Asks about the session as a whole.
-    pub(super) async fn session(&self, command: Command) -> Result<SessionView, End> {
-        match self.ask(command).await? {
-            Answer::Session(view) => Ok(*view),
-            other => Err(unexpected(&other).into()),
-        }
     }
 
     /// What runs shall do, and what the worker shall.

@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 use hyper::StatusCode;
-use longshore_engine::{
-    Account, AccountAnswer, AccountChange, AccountCommand, Answer, AuditEntry, Command, NewToken,
+use longshore_engine::ask::{
+    Ask, ChangeAccount, DeleteAccount, GetAccount, ListAccounts, ListAudit,
 };
+use longshore_engine::{Account, AccountChange, AuditEntry, NewToken};
 use longshore_node::wall_now;
 
 use super::ok;
@@ -15,18 +16,14 @@ use crate::http::app::Call;
 use crate::http::code::Code;
 use crate::http::cursor;
 use crate::http::json::{read, text_of};
-use crate::http::look::{PAGE_DEFAULT, PAGE_MAX, unexpected};
+use crate::http::look::{PAGE_DEFAULT, PAGE_MAX, told as told_of};
 use crate::http::refusal::Refusal;
 use crate::http::reply::Reply;
 use crate::http::text::{check_name, check_path_name, quoted};
 use crate::http::view;
 
-async fn ask(call: &Call<'_>, command: AccountCommand) -> Result<AccountAnswer, Refusal> {
+async fn ask<C: Ask>(call: &Call<'_>, command: C) -> Result<C::Answer, Refusal> {
     call.app.access.carry_out(&call.app.node, command).await
-}
-
-fn odd(answer: AccountAnswer) -> Refusal {
-    unexpected(&Answer::Accounts(answer))
 }
 
 /// The account that the path names. Some names are the system's.
@@ -39,16 +36,14 @@ fn named(call: &Call<'_>) -> Result<String, Refusal> {
     Ok(call.name.to_owned())
 }
 
-async fn one(call: &Call<'_>, command: AccountCommand) -> Result<Account, Refusal> {
-    match ask(call, command).await? {
-        AccountAnswer::Account(account) => Ok(*account),
-        other => Err(odd(other)),
-    }
-}
-
-fn change(call: &Call<'_>, name: String, create: bool, change: AccountChange) -> AccountCommand {
-    let by = call.app.who.name().to_owned();
-    AccountCommand::Change { name, create, change: Box::new(change), by }
+async fn change(
+    call: &Call<'_>,
+    name: String,
+    create: bool,
+    change: AccountChange,
+) -> Result<Box<Account>, Refusal> {
+    let (change, by) = (Box::new(change), call.app.who.name().to_owned());
+    ask(call, ChangeAccount { name, create, change, by }).await
 }
 
 fn told(account: &Account) -> Reply {
@@ -65,20 +60,17 @@ pub(super) async fn list(call: Call<'_>) -> Result<Reply, Refusal> {
         }
         None => None,
     };
-    match ask(&call, AccountCommand::List { after, limit }).await? {
-        AccountAnswer::Accounts(accounts, more) => {
-            let last = accounts.last().filter(|_| more);
-            let next = last.map(|last| cursor::encode(last.name.as_bytes(), scope));
-            let accounts = accounts.iter().map(account_view::account).collect();
-            Ok(ok(&AccountList { accounts, next }).not_cached())
-        }
-        other => Err(odd(other)),
-    }
+    let (accounts, more) = ask(&call, ListAccounts { after, limit }).await?;
+    let last = accounts.last().filter(|_| more);
+    let next = last.map(|last| cursor::encode(last.name.as_bytes(), scope));
+    let accounts = accounts.iter().map(account_view::account).collect();
+    Ok(ok(&AccountList { accounts, next }).not_cached())
 }
 
 pub(super) async fn get(call: Call<'_>) -> Result<Reply, Refusal> {
     let name = named(&call)?;
-    Ok(told(&one(&call, AccountCommand::Get { name }).await?))
+    let account = ask(&call, GetAccount { name }).await?;
+    Ok(told(&account))
 }
 
 pub(super) async fn put(call: Call<'_>) -> Result<Reply, Refusal> {
@@ -103,15 +95,14 @@ pub(super) async fn put(call: Call<'_>) -> Result<Reply, Refusal> {
         namespace: body.namespace.map(|name| (!name.is_empty()).then_some(name)),
         ..AccountChange::default()
     };
-    Ok(told(&one(&call, change(&call, name, true, wanted)).await?))
+    let account = change(&call, name, true, wanted).await?;
+    Ok(told(&account))
 }
 
 pub(super) async fn delete(call: Call<'_>) -> Result<Reply, Refusal> {
     let (name, by) = (named(&call)?, call.app.who.name().to_owned());
-    match ask(&call, AccountCommand::Delete { name, by }).await? {
-        AccountAnswer::Deleted => Ok(Reply::empty(StatusCode::NO_CONTENT)),
-        other => Err(odd(other)),
-    }
+    ask(&call, DeleteAccount { name, by }).await?;
+    Ok(Reply::empty(StatusCode::NO_CONTENT))
 }
 
 pub(super) async fn create_token(call: Call<'_>) -> Result<Reply, Refusal> {
@@ -127,7 +118,7 @@ pub(super) async fn create_token(call: Call<'_>) -> Result<Reply, Refusal> {
     let hash = Bytes::copy_from_slice(&token_hash_of(&token));
     let add_token = Some(NewToken { id: id.clone(), hash, expires_at });
     let wanted = AccountChange { add_token, ..AccountChange::default() };
-    one(&call, change(&call, name, false, wanted)).await?;
+    change(&call, name, false, wanted).await?;
     let answer = TokenAnswer { id, token, expires_at: expires_at.map(view::instant) };
     Ok(Reply::of(StatusCode::CREATED, &answer).not_cached())
 }
@@ -138,7 +129,8 @@ pub(super) async fn revoke_token(call: Call<'_>) -> Result<Reply, Refusal> {
         return Err(Refusal::value("id", "missing", "the id of a token"));
     };
     let wanted = AccountChange { revoke_token: Some(id.to_owned()), ..AccountChange::default() };
-    Ok(told(&one(&call, change(&call, name, false, wanted)).await?))
+    let account = change(&call, name, false, wanted).await?;
+    Ok(told(&account))
 }
 
 /// Where somebody is in the trails of all shards: a number for each.
@@ -154,20 +146,13 @@ pub(super) async fn audit(call: Call<'_>) -> Result<Reply, Refusal> {
     let shards = call.app.node.shards() as usize;
     let after = call.query.text("after").map(|text| positions(text, shards)).transpose()?;
     let from = |shard: usize| after.as_ref().and_then(|after| after.get(shard).copied());
-    let answers = call
-        .app
-        .node
-        .call_each(|shard| Command::Accounts(AccountCommand::Audit { after: from(shard), limit }));
+    let answers = call.app.node.call_each(|shard| ListAudit { after: from(shard), limit }.into());
     let (mut entries, mut ends): (Vec<(usize, AuditEntry)>, Vec<u64>) = (Vec::new(), Vec::new());
     for (shard, answer) in answers.await.into_iter().enumerate() {
-        match answer? {
-            Answer::Accounts(AccountAnswer::Entries(found, _)) => {
-                let first = found.first().map(|first| first.number - 1);
-                ends.push(from(shard).or(first).unwrap_or(0));
-                entries.extend(found.into_iter().map(|entry| (shard, entry)));
-            }
-            other => return Err(unexpected(&other)),
-        }
+        let found = told_of::<ListAudit>(answer?)?;
+        let first = found.first().map(|first| first.number - 1);
+        ends.push(from(shard).or(first).unwrap_or(0));
+        entries.extend(found.into_iter().map(|entry| (shard, entry)));
     }
     entries.sort_by_key(|(shard, entry)| (entry.at, *shard, entry.number));
     if after.is_some() {

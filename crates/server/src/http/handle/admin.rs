@@ -1,9 +1,13 @@
 //! Queues and namespaces: describe, set, pause, remove.
 
 use hyper::StatusCode;
-use longshore_engine::{Answer, Command, OperationKind, QueueView};
+use longshore_engine::ask::{
+    Ask, CreateNamespace, DeleteMessages, DeleteNamespace, DeleteQueue, GetNamespace, GetQueue,
+    ListNamespaces, ListQueues, PauseQueue, PutQueue,
+};
+use longshore_engine::{OperationKind, QueueView};
 
-use super::{ask, messages, ok, operations, unexpected};
+use super::{ask, messages, ok, operations, removed, shown};
 use crate::access::{Need, READ};
 use crate::api::{NamespaceList, QueueList, QueueRecord, UnreachableShard};
 use crate::http::app::{App, Call};
@@ -46,11 +50,8 @@ pub(crate) async fn queues(
     let mut queues = Vec::new();
     for _ in 0..SEARCHED_PAGES_MAX {
         let room = limit - queues.len();
-        let page = Command::ListQueues { after: after.clone(), limit: room };
-        let (page, more) = match look::ask(app, ns, page).await? {
-            Answer::Queues(page, more) => (page, more),
-            other => return Err(unexpected(&other)),
-        };
+        let page = ListQueues { after: after.clone(), limit: room };
+        let (page, more) = look::ask(app, ns, page).await?;
         after = if more { page.last().map(|queue| queue.name.clone()) } else { None };
         let wanted = page.iter().filter(|queue| !unconsumed || nobody_consumes(queue));
         queues.extend(wanted.map(|queue| queue_record(app, ns, queue)));
@@ -74,18 +75,17 @@ fn nobody_consumes(queue: &QueueView) -> bool {
     !queue.unconsumed_kinds.is_empty() || (queue.consumers == 0 && queue.blocked > 0)
 }
 
-async fn queue_reply(call: &Call<'_>, command: Command) -> Result<Reply, Refusal> {
-    match ask(call, command).await? {
-        Answer::Queue(queue) => {
-            Ok(ok(&queue_record(call.app, call.namespace, &queue)).not_cached())
-        }
-        other => Err(unexpected(&other)),
-    }
+async fn queue_reply(
+    call: &Call<'_>,
+    command: impl Ask<Answer = Box<QueueView>>,
+) -> Result<Reply, Refusal> {
+    let queue = ask(call, command).await?;
+    Ok(ok(&queue_record(call.app, call.namespace, &queue)).not_cached())
 }
 
 pub(super) async fn get_queue(call: Call<'_>) -> Result<Reply, Refusal> {
     check_path_name("queue", call.name)?;
-    queue_reply(&call, Command::GetQueue { queue: call.name.to_owned() }).await
+    queue_reply(&call, GetQueue { queue: call.name.to_owned() }).await
 }
 
 pub(super) async fn put_queue(call: Call<'_>) -> Result<Reply, Refusal> {
@@ -93,15 +93,15 @@ pub(super) async fn put_queue(call: Call<'_>) -> Result<Reply, Refusal> {
     if let Some(declared) = messages::declared(&call)? {
         keyed::check_takes_none(call.app, "a queue of messages that is there is left as it is")?;
         ask(&call, declared).await?;
-        return queue_reply(&call, Command::GetQueue { queue: call.name.to_owned() }).await;
+        return queue_reply(&call, GetQueue { queue: call.name.to_owned() }).await;
     }
     let settings = parse_settings(&call.body, &call.app.bounds)?;
-    queue_reply(&call, Command::PutQueue { queue: call.name.to_owned(), settings }).await
+    queue_reply(&call, PutQueue { queue: call.name.to_owned(), settings }).await
 }
 
 pub(super) async fn pause(call: Call<'_>, paused: bool) -> Result<Reply, Refusal> {
     check_path_name("queue", call.name)?;
-    queue_reply(&call, Command::PauseQueue { queue: call.name.to_owned(), paused }).await
+    queue_reply(&call, PauseQueue { queue: call.name.to_owned(), paused }).await
 }
 
 pub(super) async fn delete_queue(call: Call<'_>) -> Result<Reply, Refusal> {
@@ -112,16 +112,17 @@ pub(super) async fn delete_queue(call: Call<'_>) -> Result<Reply, Refusal> {
             operations::start(&call, OperationKind::DeleteQueue { queue: queue.clone() }).await;
         return match started {
             Err(refusal) if refusal.code() == Code::QueueTypeRefused => {
-                ask(&call, messages::deletion(queue)).await?;
+                ask(
+                    &call,
+                    DeleteMessages { queue, connection: None, if_unused: false, if_empty: false },
+                )
+                .await?;
                 Ok(Reply::empty(StatusCode::NO_CONTENT))
             }
             started => started,
         };
     }
-    match ask(&call, Command::DeleteQueue { queue }).await? {
-        Answer::QueueDeleted => Ok(Reply::empty(StatusCode::NO_CONTENT)),
-        other => Err(unexpected(&other)),
-    }
+    removed(&call, DeleteQueue { queue }).await
 }
 
 pub(super) async fn list_namespaces(call: Call<'_>) -> Result<Reply, Refusal> {
@@ -141,14 +142,13 @@ pub(crate) async fn namespaces(
     let after = name_before(from, scope)?;
     let mut list = NamespaceList { namespaces: Vec::new(), next: None, unavailable: Vec::new() };
     let mut follow = false;
-    for answer in app.node.call_shards(Command::ListNamespaces { after, limit }).await {
+    for answer in app.node.call_shards(ListNamespaces { after, limit }.into()).await {
         match answer {
-            Ok(Answer::Namespaces(namespaces, more)) => {
+            Ok(answer) => {
+                let (namespaces, more) = look::told::<ListNamespaces>(answer)?;
                 list.namespaces.extend(namespaces.iter().map(view::namespace));
                 follow |= more;
             }
-            Ok(Answer::Rejected(rejection)) => return Err(rejection.into()),
-            Ok(other) => return Err(unexpected(&other)),
             Err(unavailable) => list.unavailable.push(UnreachableShard {
                 shard: u64::from(unavailable.shard),
                 reason: unavailable.reason,
@@ -170,24 +170,14 @@ fn named(call: Call<'_>) -> Result<Call<'_>, Refusal> {
     Ok(Call { namespace: call.name, ..call })
 }
 
-async fn namespace_reply(call: &Call<'_>, command: Command) -> Result<Reply, Refusal> {
-    match ask(call, command).await? {
-        Answer::Namespace(namespace) => Ok(ok(&view::namespace(&namespace)).not_cached()),
-        other => Err(unexpected(&other)),
-    }
-}
-
 pub(super) async fn get_namespace(call: Call<'_>) -> Result<Reply, Refusal> {
-    namespace_reply(&named(call)?, Command::GetNamespace).await
+    shown(&named(call)?, GetNamespace {}, view::namespace).await
 }
 
 pub(super) async fn put_namespace(call: Call<'_>) -> Result<Reply, Refusal> {
-    namespace_reply(&named(call)?, Command::CreateNamespace).await
+    shown(&named(call)?, CreateNamespace {}, view::namespace).await
 }
 
 pub(super) async fn delete_namespace(call: Call<'_>) -> Result<Reply, Refusal> {
-    match ask(&named(call)?, Command::DeleteNamespace).await? {
-        Answer::NamespaceDeleted => Ok(Reply::empty(StatusCode::NO_CONTENT)),
-        other => Err(unexpected(&other)),
-    }
+    removed(&named(call)?, DeleteNamespace {}).await
 }

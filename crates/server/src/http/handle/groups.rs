@@ -1,15 +1,14 @@
 //! Groups of consumers of streams: how far each has read, and how far it has yet to go.
 
 use hyper::StatusCode;
+use longshore_engine::ask::{CommitOffsets, ForgetGroup};
 use longshore_engine::query;
 use longshore_engine::{
-    CommittedOffset, OffsetRefusal, OffsetToCommit, ReadOffset, Reader, Rejection, StreamAnswer,
-    StreamCommand,
+    CommittedOffset, OffsetRefusal, OffsetToCommit, ReadOffset, Reader, Rejection,
 };
 use longshore_streams::StreamLog;
 
-use super::ok;
-use super::streams::ask_streams;
+use super::{ask, ok};
 use crate::api::{
     GroupList, GroupOffsetRecord, GroupRecord, GroupSummary, InstantText, OffsetsBody,
 };
@@ -17,7 +16,6 @@ use crate::http::app::Call;
 use crate::http::code::Code;
 use crate::http::cursor;
 use crate::http::json::{read, text_of};
-use crate::http::look::unexpected;
 use crate::http::refusal::Refusal;
 use crate::http::reply::Reply;
 use crate::http::text::{check_name, quoted};
@@ -131,15 +129,13 @@ pub(super) async fn put(call: Call<'_>) -> Result<Reply, Refusal> {
         offsets.push(OffsetToCommit { stream, partition, committed });
     }
     let group = call.name.to_owned();
-    match ask_streams(&call, StreamCommand::CommitOffsets { group, offsets }).await? {
-        StreamAnswer::Committed(results) => match results.into_iter().find_map(Result::err) {
-            None => get(call).await,
-            // It was there a moment ago.
-            Some(OffsetRefusal::PartitionUnknown | OffsetRefusal::MetadataTooLarge) => {
-                Err(Refusal::value("partition", "one that is gone", "a partition that is there"))
-            }
-        },
-        other => Err(unexpected(&longshore_engine::Answer::Stream(other))),
+    let results = ask(&call, CommitOffsets { group, offsets }).await?;
+    match results.into_iter().find_map(Result::err) {
+        None => get(call).await,
+        // It was there a moment ago.
+        Some(OffsetRefusal::PartitionUnknown | OffsetRefusal::MetadataTooLarge) => {
+            Err(Refusal::value("partition", "one that is gone", "a partition that is there"))
+        }
     }
 }
 
@@ -147,15 +143,10 @@ pub(super) async fn delete(call: Call<'_>) -> Result<Reply, Refusal> {
     check_name("group", call.name)?;
     let mut any = false;
     loop {
-        let command = StreamCommand::ForgetGroup { group: call.name.to_owned() };
-        match ask_streams(&call, command).await? {
-            StreamAnswer::GroupForgotten { offsets, more } => {
-                any |= offsets > 0;
-                if !more {
-                    break;
-                }
-            }
-            other => return Err(unexpected(&longshore_engine::Answer::Stream(other))),
+        let (offsets, more) = ask(&call, ForgetGroup { group: call.name.to_owned() }).await?;
+        any |= offsets > 0;
+        if !more {
+            break;
         }
     }
     if any { Ok(Reply::empty(StatusCode::NO_CONTENT)) } else { Err(unknown(call.name)) }

@@ -3,12 +3,13 @@
 
 use bytes::Bytes;
 use hyper::StatusCode;
-use longshore_engine::query::ListFilter;
-use longshore_engine::{
-    Answer, Body, Command, EnqueueJobs, Enqueued, JobId, JobState, JobView, Phase,
+use longshore_engine::ask::{
+    Ask, AwaitJob, CancelJob, PauseJob, RemoveJob, RescheduleJob, ResumeJob, RetryJob,
 };
+use longshore_engine::query::ListFilter;
+use longshore_engine::{Answer, Body, EnqueueJobs, Enqueued, JobId, JobState, JobView, Phase};
 
-use super::{ask, job_id, ok, unexpected};
+use super::{ask, job_id, ok, removed};
 use crate::api::{JobIdText, JobList, StateText};
 use crate::http::app::Call;
 use crate::http::body::Held;
@@ -33,20 +34,15 @@ pub(super) async fn enqueue(call: Call<'_>, held: Option<Held>) -> Result<Reply,
     call.app.check_batch(answer_bytes)?;
     keyed::check_answer(call.app, answer_bytes)?;
     let command = EnqueueJobs { queue: call.name.to_owned(), jobs: parsed.jobs };
-    let command = Command::EnqueueJobs(command);
-    let jobs = match look::answer_to(call.app, call.namespace, command).await? {
-        Answer::Enqueued(jobs) => jobs,
+    let jobs = match look::answer_to(call.app, call.namespace, command.into()).await? {
         Answer::Rejected(rejection) if parsed.is_bulk => return Err(Refusal::of_bulk(rejection)),
-        Answer::Rejected(rejection) => return Err(rejection.into()),
-        other => return Err(unexpected(&other)),
+        answer => look::told::<EnqueueJobs>(answer)?,
     };
     drop(held);
     if parsed.is_bulk {
         return Ok(Reply::json(StatusCode::ACCEPTED, write::enqueued_bulk(&jobs)));
     }
-    let Some(one) = jobs.first().copied() else {
-        return Err(unexpected(&Answer::Enqueued(jobs)));
-    };
+    let one = look::only(jobs)?;
     if call.preferences.wait_s.is_some_and(|seconds| seconds > 0) {
         return Box::pin(enqueued_and_waited(&call, one)).await;
     }
@@ -65,14 +61,14 @@ fn accepted(call: &Call<'_>, one: Enqueued) -> Reply {
 /// `Prefer: wait=N`: the outcome if it comes in time, else as without.
 async fn enqueued_and_waited(call: &Call<'_>, one: Enqueued) -> Result<Reply, Refusal> {
     let wait_s = call.preferences.wait_s.unwrap_or(0).min(call.app.limits.wait_ms_max / 1000);
-    let command = Command::AwaitJob { id: one.id, wait_ms: wait_s * 1000 };
+    let command = AwaitJob { id: one.id, wait_ms: wait_s * 1000 };
     // The job is accepted whatever became of the wait.
     let not_yet = || {
         let applied = if call.preferences.respond_async { "respond-async, " } else { "" };
         Ok(accepted(call, one).preference_applied(&format!("{applied}wait={wait_s}")))
     };
     let view = match ask(call, command).await {
-        Ok(Answer::Job(view)) if !view.job.phase.is_unfinished() => view,
+        Ok(view) if !view.job.phase.is_unfinished() => view,
         _ => return not_yet(),
     };
     let id = JobIdText(one.id.0).to_string();
@@ -110,10 +106,7 @@ pub(super) async fn status(call: Call<'_>) -> Result<Reply, Refusal> {
     let wait_ms = call.query.duration_ms("wait", call.app.limits.wait_ms_max)?.unwrap_or(0);
     let mut view = look::find(call.app, call.namespace, id).await?;
     if wait_ms > 0 && view.job.phase.is_unfinished() {
-        view = match ask(&call, Command::AwaitJob { id, wait_ms }).await? {
-            Answer::Job(view) => view,
-            other => return Err(unexpected(&other)),
-        };
+        view = ask(&call, AwaitJob { id, wait_ms }).await?;
     }
     let result_url = result_path(&call, call.name);
     let status = view::status(&view, &result_url);
@@ -214,10 +207,7 @@ pub(super) async fn cancel(call: Call<'_>) -> Result<Reply, Refusal> {
     if call.query.flag("remove")? {
         return remove(&call, id, force).await;
     }
-    match ask(&call, Command::CancelJob { id, force }).await? {
-        Answer::Job(view) => Ok(ok(&look::record(call.app, call.namespace, &view)).not_cached()),
-        other => Err(unexpected(&other)),
-    }
+    job_reply(&call, CancelJob { id, force }).await
 }
 
 /// Removes a dead job, and nothing else: what was retried meanwhile stays.
@@ -226,35 +216,36 @@ async fn remove(call: &Call<'_>, id: JobId, force: bool) -> Result<Reply, Refusa
         let allowed = "one of `force` and `remove`".to_owned();
         return Err(Refusal::value("force", "true", allowed));
     }
-    match ask(call, Command::RemoveJob { id }).await? {
-        Answer::JobRemoved => Ok(Reply::empty(StatusCode::NO_CONTENT)),
-        other => Err(unexpected(&other)),
-    }
+    removed(call, RemoveJob { id }).await
 }
 
 pub(super) async fn retry(call: Call<'_>) -> Result<Reply, Refusal> {
     let id = job_id(&call)?;
     let from = parse_retry(&call.body, &call.app.bounds)?;
-    job_reply(&call, Command::RetryJob { id, from }).await
+    job_reply(&call, RetryJob { id, from }).await
 }
 
 pub(super) async fn reschedule(call: Call<'_>) -> Result<Reply, Refusal> {
     let id = job_id(&call)?;
     let start = parse_reschedule(&call.body, &call.app.bounds)?;
-    job_reply(&call, Command::RescheduleJob { id, start }).await
+    job_reply(&call, RescheduleJob { id, start }).await
 }
 
 pub(super) async fn pause(call: Call<'_>, pause: bool) -> Result<Reply, Refusal> {
     let id = job_id(&call)?;
-    let command = if pause { Command::PauseJob { id } } else { Command::ResumeJob { id } };
-    job_reply(&call, command).await
+    if pause {
+        job_reply(&call, PauseJob { id }).await
+    } else {
+        job_reply(&call, ResumeJob { id }).await
+    }
 }
 
-async fn job_reply(call: &Call<'_>, command: Command) -> Result<Reply, Refusal> {
-    match ask(call, command).await? {
-        Answer::Job(view) => Ok(ok(&look::record(call.app, call.namespace, &view)).not_cached()),
-        other => Err(unexpected(&other)),
-    }
+async fn job_reply(
+    call: &Call<'_>,
+    command: impl Ask<Answer = Box<JobView>>,
+) -> Result<Reply, Refusal> {
+    let view = ask(call, command).await?;
+    Ok(ok(&look::record(call.app, call.namespace, &view)).not_cached())
 }
 
 /// States of jobs that wait, for counting what a purge would touch.

@@ -1,8 +1,9 @@
 //! Kinds and their versions: list, describe, set.
 
-use longshore_engine::{Answer, Command, KindAnswer, KindCommand};
+use longshore_engine::KindDetail;
+use longshore_engine::ask::{Ask, GetKind, ListKinds, PutKind};
 
-use super::{ask, ok, unexpected};
+use super::{ask, ok};
 use crate::api::{KindList, KindRecord};
 use crate::http::app::{App, Call};
 use crate::http::cursor;
@@ -34,15 +35,11 @@ pub(crate) async fn kinds(
     let scope = cursor::scope("kinds", namespace, &[]);
     let from = from.map(|text| cursor::decode(text, scope)).transpose()?;
     let after = from.and_then(|key| last_of(&key));
-    match ask_app(app, namespace, Command::Kinds(KindCommand::List { after, limit })).await? {
-        Answer::Kinds(KindAnswer::Kinds(views, more)) => {
-            let kinds: Vec<_> = views.into_iter().map(kind_version).collect();
-            let last = kinds.last().filter(|_| more);
-            let next = last.map(|last| cursor::encode(&key_of(last), scope));
-            Ok(KindList { kinds, next })
-        }
-        other => Err(unexpected(&other)),
-    }
+    let (views, more) = ask_app(app, namespace, ListKinds { after, limit }).await?;
+    let kinds: Vec<_> = views.into_iter().map(kind_version).collect();
+    let last = kinds.last().filter(|_| more);
+    let next = last.map(|last| cursor::encode(&key_of(last), scope));
+    Ok(KindList { kinds, next })
 }
 
 pub(super) async fn list(call: Call<'_>) -> Result<Reply, Refusal> {
@@ -51,20 +48,20 @@ pub(super) async fn list(call: Call<'_>) -> Result<Reply, Refusal> {
     Ok(ok(&kinds(call.app, call.namespace, from, limit).await?).not_cached())
 }
 
-async fn kind_reply(call: &Call<'_>, command: KindCommand) -> Result<Reply, Refusal> {
-    match ask(call, Command::Kinds(command)).await? {
-        Answer::Kinds(KindAnswer::Kind(detail)) => Ok(ok(&kind(*detail)).not_cached()),
-        other => Err(unexpected(&other)),
-    }
+async fn kind_reply(
+    call: &Call<'_>,
+    command: impl Ask<Answer = Box<KindDetail>>,
+) -> Result<Reply, Refusal> {
+    Ok(ok(&kind(*ask(call, command).await?)).not_cached())
 }
 
 pub(super) async fn get(call: Call<'_>) -> Result<Reply, Refusal> {
     check_path_name("kind", call.name)?;
-    kind_reply(&call, KindCommand::Get { name: call.name.to_owned() }).await
+    kind_reply(&call, GetKind { name: call.name.to_owned() }).await
 }
 
 pub(super) async fn put(call: Call<'_>) -> Result<Reply, Refusal> {
     check_path_name("kind", call.name)?;
     let settings = Box::new(parse_kind_settings(&call.body, &call.app.bounds)?);
-    kind_reply(&call, KindCommand::Put { name: call.name.to_owned(), settings }).await
+    kind_reply(&call, PutKind { name: call.name.to_owned(), settings }).await
 }

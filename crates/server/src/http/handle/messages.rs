@@ -1,9 +1,13 @@
 //! Messages: exchanges, bindings, publishing, taking and settling.
 
+use longshore_engine::ask::{
+    Ask, Bind, DeleteExchange, ExtendMessages, GetExchange, ListBindings, ListExchanges,
+    PublishMessages, PurgeMessages, SettleMessages, Unbind,
+};
 use longshore_engine::query;
 use longshore_engine::{
-    Answer, BindingSpec, Command, DeclareExchange, DeclareQueue, LeaseMessages, Matching,
-    MessageAnswer, MessageCommand, MessageSettlement, Published, Reader, Rejection,
+    BindingSpec, DeclareExchange, DeclareQueue, Declared, ExchangeView, LeaseMessages, Matching,
+    MessageSettlement, Published, Reader, Rejection,
 };
 
 use super::moving::filter_of_query;
@@ -30,23 +34,8 @@ pub(super) const BULK_MAX: usize = 1000;
 /// Bytes of messages on one page, about.
 const PAGE_BYTES_MAX: usize = 1 << 20;
 
-/// The engine answered something else than what the command is answered with: a bug.
-pub(super) fn odd(answer: MessageAnswer) -> Refusal {
-    super::unexpected(&Answer::Messages(answer))
-}
-
-pub(super) async fn ask_messages(
-    call: &Call<'_>,
-    command: MessageCommand,
-) -> Result<MessageAnswer, Refusal> {
-    match ask(call, Command::Messages(command)).await? {
-        Answer::Messages(answer) => Ok(answer),
-        other => Err(super::unexpected(&other)),
-    }
-}
-
 /// The command that declares a queue of messages, where the body is of one.
-pub(super) fn declared(call: &Call<'_>) -> Result<Option<Command>, Refusal> {
+pub(super) fn declared(call: &Call<'_>) -> Result<Option<DeclareQueue>, Refusal> {
     let body: QueueSettingsBody = read(text_of(&call.body)?)?;
     let Some(messages) = &body.messages else { return Ok(None) };
     let others = QueueSettingsBody { messages: None, ..body.clone() };
@@ -55,14 +44,7 @@ pub(super) fn declared(call: &Call<'_>) -> Result<Option<Command>, Refusal> {
         return Err(Refusal::value("messages", "given with settings of jobs", allowed));
     }
     let settings = content::settings_of(messages);
-    let declare = DeclareQueue { queue: call.name.to_owned(), settings, connection: None };
-    Ok(Some(Command::Messages(MessageCommand::DeclareQueue(Box::new(declare)))))
-}
-
-/// The command that removes a queue with its messages.
-pub(super) fn deletion(queue: String) -> Command {
-    let (connection, if_unused, if_empty) = (None, false, false);
-    Command::Messages(MessageCommand::DeleteQueue { queue, connection, if_unused, if_empty })
+    Ok(Some(DeclareQueue { queue: call.name.to_owned(), settings, connection: None }))
 }
 
 pub(super) async fn publish(
@@ -87,10 +69,7 @@ pub(super) async fn publish(
         let to = if to_queue { ("", call.name) } else { (call.name, &*body.routing_key) };
         messages.push(content::message_of(body, to)?);
     }
-    let published = match ask_messages(&call, MessageCommand::Publish(messages)).await? {
-        MessageAnswer::Published(published) => published,
-        other => return Err(odd(other)),
-    };
+    let published = ask(&call, PublishMessages(messages)).await?;
     drop(held);
     let mut told = published.into_iter().map(|came| match came {
         // A queue that is named is to be there.
@@ -133,14 +112,8 @@ pub(super) async fn consume(call: Call<'_>, held: Option<Held>) -> Result<Reply,
         // A request may wait for a minute; what it waits with is small.
         drop(held);
     }
-    let command = Command::Messages(MessageCommand::Lease(Box::new(lease)));
-    match look::ask_waiting(call.app, call.namespace, command).await? {
-        Answer::Messages(MessageAnswer::Leased(messages)) => {
-            let messages = messages.iter().map(content::delivered).collect();
-            Ok(ok(&ConsumeAnswer { messages }))
-        }
-        other => Err(super::unexpected(&other)),
-    }
+    let messages = look::ask_waiting(call.app, call.namespace, lease).await?;
+    Ok(ok(&ConsumeAnswer { messages: messages.iter().map(content::delivered).collect() }))
 }
 
 pub(super) async fn settle(call: Call<'_>) -> Result<Reply, Refusal> {
@@ -154,7 +127,7 @@ pub(super) async fn settle(call: Call<'_>) -> Result<Reply, Refusal> {
         settlements.push(MessageSettlement { message, token, verdict });
     }
     let ids = request.messages.into_iter().map(|body| body.id);
-    settled(&call, MessageCommand::SettleLeased(settlements), ids).await
+    settled(&call, SettleMessages(settlements), ids).await
 }
 
 pub(super) async fn extend(call: Call<'_>) -> Result<Reply, Refusal> {
@@ -165,19 +138,15 @@ pub(super) async fn extend(call: Call<'_>) -> Result<Reply, Refusal> {
     let held = held.map(|body| content::holding(call.name, &body.id, &body.token));
     let (messages, lease_ms) = (held.collect::<Result<_, _>>()?, request.lease.map(|it| it.0));
     let ids = request.messages.into_iter().map(|body| body.id);
-    settled(&call, MessageCommand::ExtendLeased { messages, lease_ms }, ids).await
+    settled(&call, ExtendMessages { messages, lease_ms }, ids).await
 }
 
 async fn settled(
     call: &Call<'_>,
-    command: MessageCommand,
+    command: impl Ask<Answer = Vec<Result<(), Rejection>>>,
     ids: impl Iterator<Item = String>,
 ) -> Result<Reply, Refusal> {
-    let answers = match ask_messages(call, command).await? {
-        MessageAnswer::Settled(answers) => answers,
-        other => return Err(odd(other)),
-    };
-    let told = ids.zip(answers).map(|(id, answer)| {
+    let told = ids.zip(ask(call, command).await?).map(|(id, answer)| {
         let error = answer.err().map(|rejection| Refusal::from(rejection).problem());
         SettledMessage { id, error }
     });
@@ -207,11 +176,9 @@ pub(super) async fn peek(call: Call<'_>) -> Result<Reply, Refusal> {
 
 pub(super) async fn purge(call: Call<'_>) -> Result<Reply, Refusal> {
     check_path_name("queue", call.name)?;
-    let (queue, connection) = (call.name.to_owned(), None);
-    match ask_messages(&call, MessageCommand::PurgeQueue { queue, connection }).await? {
-        MessageAnswer::Purged { messages } => Ok(ok(&RemovedAnswer { removed: messages })),
-        other => Err(odd(other)),
-    }
+    let removed =
+        ask(&call, PurgeMessages { queue: call.name.to_owned(), connection: None }).await?;
+    Ok(ok(&RemovedAnswer { removed }))
 }
 
 pub(super) async fn list_exchanges(call: Call<'_>) -> Result<Reply, Refusal> {
@@ -219,27 +186,24 @@ pub(super) async fn list_exchanges(call: Call<'_>) -> Result<Reply, Refusal> {
     let scope = cursor::scope("exchanges", call.namespace, &[]);
     let after = call.query.text("cursor").map(|text| cursor::decode(text, scope)).transpose()?;
     let after = after.map(|name| String::from_utf8_lossy(&name).into_owned());
-    match ask_messages(&call, MessageCommand::ListExchanges { after, limit }).await? {
-        MessageAnswer::Exchanges(page, more) => {
-            let exchanges: Vec<_> = page.iter().map(content::exchange_record).collect();
-            let last = exchanges.last().filter(|_| more);
-            let next = last.map(|last| cursor::encode(last.name.as_bytes(), scope));
-            Ok(ok(&ExchangeList { exchanges, next }).not_cached())
-        }
-        other => Err(odd(other)),
-    }
+    let (page, more) = ask(&call, ListExchanges { after, limit }).await?;
+    let exchanges: Vec<_> = page.iter().map(content::exchange_record).collect();
+    let last = exchanges.last().filter(|_| more);
+    let next = last.map(|last| cursor::encode(last.name.as_bytes(), scope));
+    Ok(ok(&ExchangeList { exchanges, next }).not_cached())
 }
 
-async fn exchange_reply(call: &Call<'_>, command: MessageCommand) -> Result<Reply, Refusal> {
-    match ask_messages(call, command).await? {
-        MessageAnswer::Exchange(view, _) => Ok(ok(&content::exchange_record(&view)).not_cached()),
-        other => Err(odd(other)),
-    }
+async fn exchange_reply(
+    call: &Call<'_>,
+    command: impl Ask<Answer = (Box<ExchangeView>, Declared)>,
+) -> Result<Reply, Refusal> {
+    let (view, _) = ask(call, command).await?;
+    Ok(ok(&content::exchange_record(&view)).not_cached())
 }
 
 pub(super) async fn get_exchange(call: Call<'_>) -> Result<Reply, Refusal> {
     check_path_name("exchange", call.name)?;
-    exchange_reply(&call, MessageCommand::GetExchange { exchange: call.name.to_owned() }).await
+    exchange_reply(&call, GetExchange { exchange: call.name.to_owned() }).await
 }
 
 pub(super) async fn put_exchange(call: Call<'_>) -> Result<Reply, Refusal> {
@@ -254,20 +218,20 @@ pub(super) async fn put_exchange(call: Call<'_>) -> Result<Reply, Refusal> {
         alternate: body.alternate,
         arguments: bytes::Bytes::new(),
     };
-    exchange_reply(&call, MessageCommand::DeclareExchange(Box::new(declare))).await
+    exchange_reply(&call, declare).await
 }
 
 pub(super) async fn delete_exchange(call: Call<'_>) -> Result<Reply, Refusal> {
     check_path_name("exchange", call.name)?;
     let (exchange, if_unused) = (call.name.to_owned(), call.query.flag("if_unused")?);
-    changed(&call, MessageCommand::DeleteExchange { exchange, if_unused }).await
+    changed(&call, DeleteExchange { exchange, if_unused }).await
 }
 
-async fn changed(call: &Call<'_>, command: MessageCommand) -> Result<Reply, Refusal> {
-    match ask_messages(call, command).await? {
-        MessageAnswer::Changed(changed) => Ok(ok(&ChangedAnswer { changed })),
-        other => Err(odd(other)),
-    }
+pub(super) async fn changed(
+    call: &Call<'_>,
+    command: impl Ask<Answer = bool>,
+) -> Result<Reply, Refusal> {
+    Ok(ok(&ChangedAnswer { changed: ask(call, command).await? }))
 }
 
 pub(super) async fn bind(call: Call<'_>, bind: bool) -> Result<Reply, Refusal> {
@@ -302,8 +266,7 @@ pub(super) async fn bind(call: Call<'_>, bind: bool) -> Result<Reply, Refusal> {
         job: body.job.map(content::job_binding).transpose()?,
     };
     let spec = Box::new(spec);
-    let command = if bind { MessageCommand::Bind(spec) } else { MessageCommand::Unbind(spec) };
-    changed(&call, command).await
+    if bind { changed(&call, Bind(spec)).await } else { changed(&call, Unbind(spec)).await }
 }
 
 pub(super) async fn list_bindings(call: Call<'_>) -> Result<Reply, Refusal> {
@@ -312,12 +275,8 @@ pub(super) async fn list_bindings(call: Call<'_>) -> Result<Reply, Refusal> {
     let scope = cursor::scope("bindings", call.namespace, &[source]);
     let after = call.query.text("cursor").map(|text| cursor::decode(text, scope)).transpose()?;
     let source = source.map(str::to_owned);
-    match ask_messages(&call, MessageCommand::ListBindings { source, after, limit }).await? {
-        MessageAnswer::Bindings(page, next) => {
-            let bindings = page.iter().map(content::binding_record).collect();
-            let next = next.map(|key| cursor::encode(&key, scope));
-            Ok(ok(&BindingList { bindings, next }).not_cached())
-        }
-        other => Err(odd(other)),
-    }
+    let (page, next) = ask(&call, ListBindings { source, after, limit }).await?;
+    let bindings = page.iter().map(content::binding_record).collect();
+    let next = next.map(|key| cursor::encode(&key, scope));
+    Ok(ok(&BindingList { bindings, next }).not_cached())
 }

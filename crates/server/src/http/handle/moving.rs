@@ -1,13 +1,13 @@
 //! Moving messages back to where they came from, or elsewhere; which of a queue are meant.
 
+use longshore_engine::ask::GetMessageQueue;
 use longshore_engine::query;
 use longshore_engine::{
     Answer, Command, MessageAnswer, MessageCommand, MessageEnd, MessageFilter, MessageMove, MoveTo,
     OperationKind, Reader, Rejection, TimeMs,
 };
 
-use super::messages::{ask_messages, odd};
-use super::{ok, operations};
+use super::{ask, ok, operations};
 use crate::access::needs_of;
 use crate::api::{InstantText, MessageFilterBody, RedriveRequest};
 use crate::http::app::Call;
@@ -148,11 +148,9 @@ async fn check_destination(call: &Call<'_>, moving: &MessageMove) -> Result<(), 
 
 /// How many messages would be moved, as far as the filter says: exact up to a bound.
 async fn count(call: &Call<'_>, moving: MessageMove) -> Result<Reply, Refusal> {
-    let (queue, connection) = (moving.queue.clone(), None);
-    let stands = match ask_messages(call, MessageCommand::GetQueue { queue, connection }).await? {
-        MessageAnswer::Queue(view, _) => view.ready + view.unsettled,
-        other => return Err(odd(other)),
-    };
+    let (view, _) =
+        ask(call, GetMessageQueue { queue: moving.queue.clone(), connection: None }).await?;
+    let stands = view.ready + view.unsettled;
     let most = moving.limit.unwrap_or(u64::MAX);
     let kind = OperationKind::MoveMessages { moving: Box::new(moving.clone()) };
     for need in needs_of(&Command::StartOperation(kind.clone())) {

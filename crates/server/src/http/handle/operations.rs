@@ -1,14 +1,15 @@
 //! What touches many jobs: purge, retry-dead, forced removal; counting beforehand; progress.
 
 use hyper::StatusCode;
-use longshore_engine::query::{self, ListFilter};
-use longshore_engine::{
-    Answer, Command, JobState, JobView, OperationId, OperationKind, QueueView, Rejection,
+use longshore_engine::ask::{
+    CancelOperation, GetOperation, GetQueue, ListOperations, ListQueues, StartOperation,
 };
+use longshore_engine::query::{self, ListFilter};
+use longshore_engine::{JobState, JobView, OperationId, OperationKind, QueueView, Rejection};
 use longshore_node::wall_now;
 
 use super::jobs::waits;
-use super::{ask, ok, unexpected};
+use super::{ask, ok, shown};
 use crate::access::of_operation;
 use crate::api::{OperationList, OperationRecord};
 use crate::http::app::{App, Call};
@@ -70,14 +71,10 @@ async fn start_or_count(call: &Call<'_>, kind: OperationKind) -> Result<Reply, R
 
 /// Starts an operation: `202`, and where it tells how far it is.
 pub(super) async fn start(call: &Call<'_>, kind: OperationKind) -> Result<Reply, Refusal> {
-    match ask(call, Command::StartOperation(kind)).await? {
-        Answer::Operation(operation) => {
-            let path = call.path("operations", &operation.id.to_string());
-            let reply = Reply::of(StatusCode::ACCEPTED, &view::operation(&operation));
-            Ok(reply.location(&path).not_cached())
-        }
-        other => Err(unexpected(&other)),
-    }
+    let operation = ask(call, StartOperation(kind)).await?;
+    let path = call.path("operations", &operation.id.to_string());
+    let reply = Reply::of(StatusCode::ACCEPTED, &view::operation(&operation));
+    Ok(reply.location(&path).not_cached())
 }
 
 /// How many jobs an operation would touch. Exact up to a bound; `examined` tells whether it was
@@ -138,44 +135,33 @@ async fn candidates(app: &App, ns: &str, kind: &OperationKind) -> Result<u64, Re
     let waiting =
         |queue: &QueueView| queue.ready + queue.scheduled + queue.retrying + queue.blocked;
     let Some(queue) = kind.queue() else { return dead_of_all(app, ns).await };
-    match look::ask(app, ns, Command::GetQueue { queue: queue.to_owned() }).await? {
-        Answer::Queue(queue) => Ok(match kind {
-            OperationKind::PurgeQueue { .. } => waiting(&queue),
-            OperationKind::RetryDead { .. } | OperationKind::PurgeDead { .. } => queue.dead,
-            OperationKind::DeleteQueue { .. } => {
-                waiting(&queue) + queue.dead + queue.held + queue.running
-            }
-            // They are counted as messages are.
-            OperationKind::MoveMessages { .. } => 0,
-        }),
-        other => Err(unexpected(&other)),
-    }
+    let queue = look::ask(app, ns, GetQueue { queue: queue.to_owned() }).await?;
+    Ok(match kind {
+        OperationKind::PurgeQueue { .. } => waiting(&queue),
+        OperationKind::RetryDead { .. } | OperationKind::PurgeDead { .. } => queue.dead,
+        OperationKind::DeleteQueue { .. } => {
+            waiting(&queue) + queue.dead + queue.held + queue.running
+        }
+        // They are counted as messages are.
+        OperationKind::MoveMessages { .. } => 0,
+    })
 }
 
 async fn dead_of_all(app: &App, ns: &str) -> Result<u64, Refusal> {
     let (mut dead, mut after) = (0, None);
     loop {
-        match look::ask(app, ns, Command::ListQueues { after, limit: 1000 }).await? {
-            Answer::Queues(queues, more) => {
-                dead += queues.iter().map(|queue| queue.dead).sum::<u64>();
-                match queues.last() {
-                    Some(last) if more => after = Some(last.name.clone()),
-                    _ => return Ok(dead),
-                }
-            }
-            other => return Err(unexpected(&other)),
+        let (queues, more) = look::ask(app, ns, ListQueues { after, limit: 1000 }).await?;
+        dead += queues.iter().map(|queue| queue.dead).sum::<u64>();
+        match queues.last() {
+            Some(last) if more => after = Some(last.name.clone()),
+            _ => return Ok(dead),
         }
     }
 }
 
 pub(super) async fn list(call: Call<'_>) -> Result<Reply, Refusal> {
-    match ask(&call, Command::ListOperations).await? {
-        Answer::Operations(operations) => {
-            let operations = operations.iter().map(view::operation).collect();
-            Ok(ok(&OperationList { operations }).not_cached())
-        }
-        other => Err(unexpected(&other)),
-    }
+    let operations = ask(&call, ListOperations {}).await?.iter().map(view::operation).collect();
+    Ok(ok(&OperationList { operations }).not_cached())
 }
 
 fn operation_id(call: &Call<'_>) -> Result<OperationId, Refusal> {
@@ -189,19 +175,12 @@ fn operation_id(call: &Call<'_>) -> Result<OperationId, Refusal> {
     }
 }
 
-async fn operation_reply(call: &Call<'_>, command: Command) -> Result<Reply, Refusal> {
-    match ask(call, command).await? {
-        Answer::Operation(operation) => Ok(ok(&view::operation(&operation)).not_cached()),
-        other => Err(unexpected(&other)),
-    }
-}
-
 pub(super) async fn get(call: Call<'_>) -> Result<Reply, Refusal> {
     let id = operation_id(&call)?;
-    operation_reply(&call, Command::GetOperation { id }).await
+    shown(&call, GetOperation { id }, view::operation).await
 }
 
 pub(super) async fn cancel(call: Call<'_>) -> Result<Reply, Refusal> {
     let id = operation_id(&call)?;
-    operation_reply(&call, Command::CancelOperation { id }).await
+    shown(&call, CancelOperation { id }, view::operation).await
 }

@@ -1,12 +1,11 @@
 //! Policies: list, put, remove.
 
-use longshore_engine::{MessageAnswer, MessageCommand, Policy, PolicyTarget};
+use longshore_engine::ask::{DeletePolicy, ListPolicies, PutPolicy};
+use longshore_engine::{Policy, PolicyTarget};
 
-use super::messages::{ask_messages, odd};
-use super::ok;
-use crate::api::{
-    ChangedAnswer, DurationText, PolicyBody, PolicyList, PolicyRecord, PolicyTargetText,
-};
+use super::messages::changed;
+use super::{ask, ok};
+use crate::api::{DurationText, PolicyBody, PolicyList, PolicyRecord, PolicyTargetText};
 use crate::http::app::Call;
 use crate::http::content;
 use crate::http::json::{read, text_of};
@@ -15,33 +14,21 @@ use crate::http::reply::Reply;
 use crate::http::text::check_path_name;
 
 pub(super) async fn list(call: Call<'_>) -> Result<Reply, Refusal> {
-    match ask_messages(&call, MessageCommand::ListPolicies).await? {
-        MessageAnswer::Policies(all) => {
-            let record = |(name, policy)| PolicyRecord { name, settings: told(policy) };
-            let policies = all.into_iter().map(record).collect();
-            Ok(ok(&PolicyList { policies }).not_cached())
-        }
-        other => Err(odd(other)),
-    }
+    let record = |(name, policy)| PolicyRecord { name, settings: told(policy) };
+    let policies = ask(&call, ListPolicies {}).await?.into_iter().map(record).collect();
+    Ok(ok(&PolicyList { policies }).not_cached())
 }
 
 pub(super) async fn put(call: Call<'_>) -> Result<Reply, Refusal> {
     check_path_name("policy", call.name)?;
     let body: PolicyBody = read(text_of(&call.body)?)?;
     let (name, policy) = (call.name.to_owned(), Box::new(meant(body)));
-    changed(&call, MessageCommand::PutPolicy { name, policy }).await
+    changed(&call, PutPolicy { name, policy }).await
 }
 
 pub(super) async fn delete(call: Call<'_>) -> Result<Reply, Refusal> {
     check_path_name("policy", call.name)?;
-    changed(&call, MessageCommand::DeletePolicy { name: call.name.to_owned() }).await
-}
-
-async fn changed(call: &Call<'_>, command: MessageCommand) -> Result<Reply, Refusal> {
-    match ask_messages(call, command).await? {
-        MessageAnswer::Changed(changed) => Ok(ok(&ChangedAnswer { changed })),
-        other => Err(odd(other)),
-    }
+    changed(&call, DeletePolicy { name: call.name.to_owned() }).await
 }
 
 fn meant(body: PolicyBody) -> Policy {

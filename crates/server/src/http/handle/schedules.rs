@@ -1,11 +1,12 @@
 //! Schedules: list, describe, set, pause, run, move, remove; the slots that come.
 
 use hyper::StatusCode;
+use longshore_engine::ask::{DeleteSchedule, OfSchedule};
 use longshore_engine::query;
-use longshore_engine::{Answer, Command, Reader, Rejection, ScheduleCommand, ScheduleView};
+use longshore_engine::{Reader, Rejection, ScheduleCommand, ScheduleView};
 use longshore_node::wall_now;
 
-use super::{ask, ok, unexpected};
+use super::{ok, removed};
 use crate::access::{Need, READ};
 use crate::api::{ScheduleList, ScheduleRecord, SlotList};
 use crate::http::app::{App, Call};
@@ -68,11 +69,7 @@ async fn one(
     command: ScheduleCommand,
 ) -> Result<(Box<ScheduleView>, Option<longshore_engine::JobId>), Refusal> {
     check_path_name("schedule", name)?;
-    let command = Command::OfSchedule { name: name.to_owned(), command };
-    match look::ask(app, ns, command).await? {
-        Answer::Schedule(of, job) => Ok((of, job)),
-        other => Err(unexpected(&other)),
-    }
+    look::ask(app, ns, OfSchedule { name: name.to_owned(), command }).await
 }
 
 /// A schedule after a command.
@@ -108,11 +105,7 @@ pub(super) async fn put(call: Call<'_>) -> Result<Reply, Refusal> {
 
 pub(super) async fn delete(call: Call<'_>) -> Result<Reply, Refusal> {
     check_path_name("schedule", call.name)?;
-    let command = ScheduleCommand::Delete;
-    match ask(&call, Command::OfSchedule { name: call.name.to_owned(), command }).await? {
-        Answer::ScheduleDeleted => Ok(Reply::empty(StatusCode::NO_CONTENT)),
-        other => Err(unexpected(&other)),
-    }
+    removed(&call, DeleteSchedule { name: call.name.to_owned() }).await
 }
 
 pub(super) async fn pause(call: Call<'_>, pause: bool) -> Result<Reply, Refusal> {

@@ -6,17 +6,16 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::StatusCode;
-use longshore_engine::{
-    Answer, AppendBatch, AppendRefusal, Appended, Command, Rejection, StreamAnswer, StreamCommand,
-    StreamSettings,
+use longshore_engine::ask::{
+    AddPartitions, AppendBatches, ChangeStream, CreateStream, DeleteStream,
 };
+use longshore_engine::{AppendBatch, AppendRefusal, Appended, Rejection, StreamSettings};
 use longshore_node::wall_now;
 use longshore_streams::event::{Event, batch_of, partition_of};
 use longshore_streams::{Partition, StreamEntry, StreamLog};
 use tokio::time::Instant;
 
-use super::{ask, ok};
+use super::{ask, ok, removed};
 use crate::access::unauthenticated;
 use crate::api::{
     AppendAnswer, AppendBulkAnswer, DurationText, EventBody, EventBulk, EventList,
@@ -29,7 +28,7 @@ use crate::http::body::Held;
 use crate::http::code::Code;
 use crate::http::cursor;
 use crate::http::json::{members, read, read_or_default, repeated, text_of};
-use crate::http::look::{PAGE_DEFAULT, PAGE_MAX, unexpected};
+use crate::http::look::{PAGE_DEFAULT, PAGE_MAX};
 use crate::http::refusal::Refusal;
 use crate::http::reply::Reply;
 use crate::http::tail::{self, Reading};
@@ -43,20 +42,6 @@ const PPM_PER_PERCENT: u32 = 10_000;
 const WAIT_MS_MAX: u64 = 60_000;
 /// Partitions of one live stream: its ids name each of them.
 const LIVE_PARTITIONS_MAX: usize = 64;
-
-pub(super) async fn ask_streams(
-    call: &Call<'_>,
-    command: StreamCommand,
-) -> Result<StreamAnswer, Refusal> {
-    match ask(call, Command::Stream(command)).await? {
-        Answer::Stream(answer) => Ok(answer),
-        other => Err(unexpected(&other)),
-    }
-}
-
-pub(super) fn odd(answer: StreamAnswer) -> Refusal {
-    unexpected(&Answer::Stream(answer))
-}
 
 fn log(call: &Call<'_>) -> Result<Arc<StreamLog>, Refusal> {
     Ok(call.app.node.stream_log(call.namespace)?)
@@ -163,21 +148,20 @@ pub(super) async fn put(call: Call<'_>) -> Result<Reply, Refusal> {
     body.compact = body.compact.or_else(|| known.map(|known| known.settings.compact));
     let settings = settings_of(&body);
     let stream = || call.name.to_owned();
-    let create = StreamCommand::Create {
+    let create = CreateStream {
         stream: stream(),
         partitions: body.partitions.unwrap_or(1),
         settings: settings.clone(),
     };
-    match ask_streams(&call, create).await {
+    match ask(&call, create).await {
         Ok(_) => {}
         Err(refusal) if refusal.code() == Code::StreamExists => {
             let has = named(&call)?.partitions.len() as u32;
             let partitions = body.partitions.unwrap_or(has);
             if partitions != has {
-                let grow = StreamCommand::AddPartitions { stream: stream(), partitions };
-                ask_streams(&call, grow).await?;
+                ask(&call, AddPartitions { stream: stream(), partitions }).await?;
             }
-            ask_streams(&call, StreamCommand::Change { stream: stream(), settings }).await?;
+            ask(&call, ChangeStream { stream: stream(), settings }).await?;
         }
         Err(refusal) => return Err(refusal),
     }
@@ -186,10 +170,7 @@ pub(super) async fn put(call: Call<'_>) -> Result<Reply, Refusal> {
 
 pub(super) async fn delete(call: Call<'_>) -> Result<Reply, Refusal> {
     check_path_name("stream", call.name)?;
-    match ask_streams(&call, StreamCommand::Delete { stream: call.name.to_owned() }).await? {
-        StreamAnswer::Deleted => Ok(Reply::empty(StatusCode::NO_CONTENT)),
-        other => Err(odd(other)),
-    }
+    removed(&call, DeleteStream { stream: call.name.to_owned() }).await
 }
 
 /// Bytes that stand in a field as they are or in base64.
@@ -286,10 +267,7 @@ pub(super) async fn append(call: Call<'_>, held: Option<Held>) -> Result<Reply, 
             Some(AppendBatch { partition, events, producer: None, transactional: false, batch })
         })
         .collect();
-    let results = match ask_streams(&call, StreamCommand::Append(batches)).await? {
-        StreamAnswer::Appended(results) => results,
-        other => return Err(odd(other)),
-    };
+    let results = ask(&call, AppendBatches(batches)).await?;
     drop(held);
     let mut told = vec![AppendAnswer::default(); total];
     for ((partition, lot), result) in lots.iter().zip(results) {

@@ -1,11 +1,9 @@
 //! Acks of messages, publishes and jobs in one commit.
 
-use longshore_engine::{
-    Enqueued, MessageAnswer, MessageCommand, MessageSettlement, MessageTransaction, PublishMessage,
-};
+use longshore_engine::{Enqueued, MessageSettlement, MessageTransaction, PublishMessage};
 
-use super::messages::{BULK_MAX, ask_messages, odd};
-use super::ok;
+use super::messages::BULK_MAX;
+use super::{ask, ok};
 use crate::api::{
     EnqueueAnswer, JobIdText, TransactionAnswer, TransactionPublish, TransactionRequest,
     TransactionSettlement,
@@ -34,9 +32,8 @@ pub(super) async fn transact(call: Call<'_>, held: Option<Held>) -> Result<Reply
     let settlements = Vec::new();
     let transaction =
         MessageTransaction { connection: None, publishes, settlements, leased, enqueues };
-    let answer = ask_messages(&call, MessageCommand::Transact(Box::new(transaction))).await?;
+    let (published, enqueued) = ask(&call, transaction).await?;
     drop(held);
-    let MessageAnswer::Transacted(published, enqueued) = answer else { return Err(odd(answer)) };
     let published = published.iter().map(content::published);
     let enqueued = enqueued.iter().map(|one| accepted(&call, one)).collect();
     Ok(ok(&TransactionAnswer { published: published.collect(), enqueued }))

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use hyper::StatusCode;
-use longshore_engine::{StreamAnswer, StreamCommand, Trigger, TriggerCommand};
+use longshore_engine::Trigger;
+use longshore_engine::ask::{DeleteTrigger, PutTrigger};
 use longshore_streams::StreamEntry;
 
-use super::ok;
-use super::streams::{ask_streams, odd};
+use super::{ask, ok};
 use crate::api::{TriggerBody, TriggerList, TriggerRecord};
 use crate::http::app::Call;
 use crate::http::code::Code;
@@ -65,19 +65,12 @@ pub(super) async fn put(call: Call<'_>) -> Result<Reply, Refusal> {
         ordered: body.ordered.unwrap_or(true),
         priority: body.priority,
     };
-    let command = TriggerCommand::Put { stream: body.stream, trigger, from_end };
-    match ask_streams(&call, StreamCommand::Trigger(command)).await? {
-        StreamAnswer::TriggerPut => get(&call),
-        other => Err(odd(other)),
-    }
+    ask(&call, PutTrigger { stream: body.stream, trigger, from_end }).await?;
+    get(&call)
 }
 
 pub(super) async fn delete(call: Call<'_>) -> Result<Reply, Refusal> {
     check_path_name("trigger", call.name)?;
-    let command = TriggerCommand::Delete { trigger: call.name.to_owned() };
-    match ask_streams(&call, StreamCommand::Trigger(command)).await? {
-        StreamAnswer::TriggerDeleted(true) => Ok(Reply::empty(StatusCode::NO_CONTENT)),
-        StreamAnswer::TriggerDeleted(false) => Err(unknown(&call)),
-        other => Err(odd(other)),
-    }
+    let was_there = ask(&call, DeleteTrigger { trigger: call.name.to_owned() }).await?;
+    if was_there { Ok(Reply::empty(StatusCode::NO_CONTENT)) } else { Err(unknown(&call)) }
 }

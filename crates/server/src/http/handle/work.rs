@@ -2,15 +2,14 @@
 
 use bytes::Bytes;
 use hyper::StatusCode;
-use longshore_engine::{
-    Answer, Command, Delivery, EndKind, Instruction, JobId, Rejection, Settlement, Verdict,
-};
+use longshore_engine::ask::{CheckpointJobs, ExtendLeases, SettleJobs};
+use longshore_engine::{Delivery, EndKind, Instruction, JobId, Rejection, Settlement, Verdict};
 
-use super::{ask, job_id, unexpected};
+use super::{ask, job_id};
 use crate::api::{DurationText, HeartbeatAnswer, InstructionText, JobIdText};
 use crate::http::app::Call;
 use crate::http::body::Held;
-use crate::http::look::{self, slow_down_ms};
+use crate::http::look::{self, only, slow_down_ms};
 use crate::http::parse::{
     Settlements, parse_ack, parse_checkpoint, parse_discard, parse_fail, parse_heartbeat,
     parse_interrupt, parse_lease, parse_release, parse_settle, parse_snooze,
@@ -41,26 +40,21 @@ pub(super) async fn lease(call: Call<'_>, held: Option<Held>) -> Result<Reply, R
         drop(held);
     }
     let is_numbered = request.ask.is_some();
-    let command = Command::LeaseJobs(Box::new(request));
-    match look::ask_waiting(call.app, call.namespace, command).await? {
-        Answer::Leased { mut jobs, settled } => {
-            let settled = outcomes(told, settled);
-            if !jobs.is_empty()
-                && let Err(refusal) = call.app.check_room_for(answer_bytes(&jobs))
-            {
-                // Whoever numbers its requests sends it again and gets the same jobs.
-                if is_numbered {
-                    return Err(refusal);
-                }
-                give_back(&call, std::mem::take(&mut jobs)).await;
-                if settled.is_empty() {
-                    return Err(refusal);
-                }
-            }
-            Ok(Reply::json(StatusCode::OK, write::leased(&jobs, settled)))
+    let (mut jobs, settled) = look::ask_waiting(call.app, call.namespace, request).await?;
+    let settled = outcomes(told, settled);
+    if !jobs.is_empty()
+        && let Err(refusal) = call.app.check_room_for(answer_bytes(&jobs))
+    {
+        // Whoever numbers its requests sends it again and gets the same jobs.
+        if is_numbered {
+            return Err(refusal);
         }
-        other => Err(unexpected(&other)),
+        give_back(&call, std::mem::take(&mut jobs)).await;
+        if settled.is_empty() {
+            return Err(refusal);
+        }
     }
+    Ok(Reply::json(StatusCode::OK, write::leased(&jobs, settled)))
 }
 
 /// Bytes of an answer with these jobs, about.
@@ -77,7 +71,7 @@ async fn give_back(call: &Call<'_>, jobs: Vec<Delivery>) {
     let (app, namespace) = (call.app.for_itself(), call.namespace.to_owned());
     // It goes on where the caller goes meanwhile.
     let given_back = tokio::spawn(async move {
-        look::ask(&app, &namespace, Command::SettleJobs(settlements)).await.map(drop)
+        look::ask(&app, &namespace, SettleJobs(settlements)).await.map(drop)
     });
     if let Ok(Err(refusal)) = given_back.await {
         // The shard has ended, or its disk is full: the leases end by their time.
@@ -87,18 +81,13 @@ async fn give_back(call: &Call<'_>, jobs: Vec<Delivery>) {
 
 pub(super) async fn settle(call: Call<'_>, held: Option<Held>) -> Result<Reply, Refusal> {
     let Settlements { told, sound } = parse_settle(&call.body, &call.app.bounds)?;
-    let answer = if sound.is_empty() && !told.is_empty() {
-        Answer::Settled(Vec::new())
+    let settled = if sound.is_empty() && !told.is_empty() {
+        Vec::new()
     } else {
-        ask(&call, Command::SettleJobs(sound)).await?
+        ask(&call, SettleJobs(sound)).await?
     };
     drop(held);
-    match answer {
-        Answer::Settled(settled) => {
-            Ok(Reply::json(StatusCode::OK, write::settled(outcomes(told, settled))))
-        }
-        other => Err(unexpected(&other)),
-    }
+    Ok(Reply::json(StatusCode::OK, write::settled(outcomes(told, settled))))
 }
 
 pub(super) async fn settle_one(op: Op, call: Call<'_>) -> Result<Reply, Refusal> {
@@ -112,36 +101,28 @@ pub(super) async fn settle_one(op: Op, call: Call<'_>) -> Result<Reply, Refusal>
         Op::Interrupt => parse_interrupt(id, body, bounds)?,
         _ => parse_ack(id, body, bounds)?,
     };
-    match ask(&call, Command::SettleJobs(vec![settlement])).await? {
-        Answer::Settled(mut settled) if settled.len() == 1 => match settled.remove(0) {
-            Ok(kind) => Ok(Reply::json(StatusCode::OK, write::settled_one(id, &kind))),
-            Err(rejection) => Err(Refusal::of_settlement(rejection)),
-        },
-        other => Err(unexpected(&other)),
-    }
+    let settled = ask(&call, SettleJobs(vec![settlement])).await?;
+    let kind = only(settled)?.map_err(Refusal::of_settlement)?;
+    Ok(Reply::json(StatusCode::OK, write::settled_one(id, &kind)))
 }
 
 pub(super) async fn heartbeat(call: Call<'_>) -> Result<Reply, Refusal> {
     let id = job_id(&call)?;
     let extension = parse_heartbeat(id, &call.body, &call.app.bounds)?;
-    instructed(&call, id, Command::ExtendLeases(vec![extension])).await
+    let told = only(ask(&call, ExtendLeases(vec![extension])).await?)??;
+    Ok(instructed(id, told, None))
 }
 
 pub(super) async fn checkpoint(call: Call<'_>) -> Result<Reply, Refusal> {
     let id = job_id(&call)?;
     let told = parse_checkpoint(id, &call.body, &call.app.bounds)?;
-    instructed(&call, id, Command::CheckpointJobs(vec![told])).await
+    let told = only(ask(&call, CheckpointJobs(vec![told])).await?)??;
+    Ok(instructed(id, told, slow_down_ms(call.app)))
 }
 
 /// Tells a worker what it shall do.
-async fn instructed(call: &Call<'_>, id: JobId, command: Command) -> Result<Reply, Refusal> {
-    let saves = matches!(command, Command::CheckpointJobs(_));
-    let instruction = match ask(call, command).await? {
-        Answer::Extended(mut extended) if extended.len() == 1 => extended.remove(0)?,
-        other => return Err(unexpected(&other)),
-    };
-    let slow_down = if saves { slow_down_ms(call.app) } else { None };
-    let (instruction, reason, slow_down) = match instruction {
+fn instructed(id: JobId, told: Instruction, slow_down: Option<u64>) -> Reply {
+    let (instruction, reason, slow_down) = match told {
         Instruction::Continue if slow_down.is_some() => {
             (InstructionText::SlowDown, None, slow_down)
         }
@@ -149,11 +130,11 @@ async fn instructed(call: &Call<'_>, id: JobId, command: Command) -> Result<Repl
         Instruction::Cancel => (InstructionText::Cancel, None, None),
         Instruction::Interrupt { reason } => (InstructionText::Interrupt, Some(reason), None),
     };
-    Ok(super::ok(&HeartbeatAnswer {
+    super::ok(&HeartbeatAnswer {
         id: JobIdText(id.0),
         instruction,
         reason: reason.map(str::to_owned),
         slow_down: slow_down.map(DurationText),
         slow_down_ms: slow_down,
-    }))
+    })
 }
