@@ -196,6 +196,9 @@ impl State {
             Upkeep::SlaMinutesRemoved { namespace, name, minutes, more } => {
                 self.apply_sla_minutes_removed(namespace, name, &minutes, more);
             }
+            Upkeep::RunWaited { namespace, id, waited_ms } => {
+                self.apply_run_waited(namespace, id, waited_ms);
+            }
             Upkeep::LineMoved { namespace, id, under } => {
                 self.apply_line_moved(namespace, id, under);
             }
@@ -276,7 +279,7 @@ impl State {
             self.meta_mut().gone.add_queue(&counts);
             self.remove(&name);
             if holds_messages {
-                self.messages.drop_shelf(id);
+                self.messages.drop_shelf(namespace, id);
             }
             let what = Destination::Queue { id };
             if holds_messages || self.is_bound(namespace, what) {

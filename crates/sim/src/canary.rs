@@ -74,10 +74,18 @@ pub enum Canary {
     EventAlone,
     /// A flush leaves out the answers that are kept for keys.
     LostAnswers,
+    /// Messages are published without their ordering keys.
+    KeysUnheard,
+    /// A flush keeps messages in the queues that they were moved out of since the flush before.
+    DoubledMove,
+    /// A flush leaves out messages that were moved since the flush before.
+    LostMove,
+    /// A flush keeps what buckets hold as the flush before it did.
+    BucketBack,
 }
 
 /// Every canary with its name on the command line.
-pub const CANARIES: [(&str, Canary); 55] = [
+pub const CANARIES: [(&str, Canary); 59] = [
     ("no-fsync", Canary::NoFsync),
     ("token-reuse", Canary::TokenReuse),
     ("lost-dead-set", Canary::LostDeadSet),
@@ -104,6 +112,10 @@ pub const CANARIES: [(&str, Canary); 55] = [
     ("lost-place", Canary::LostPlace),
     ("untold-redelivery", Canary::UntoldRedelivery),
     ("lost-answers", Canary::LostAnswers),
+    ("keys-unheard", Canary::KeysUnheard),
+    ("doubled-move", Canary::DoubledMove),
+    ("lost-move", Canary::LostMove),
+    ("bucket-back", Canary::BucketBack),
     ("answer-before-commit", Canary::Driver(Fault::AnswerBeforeCommit)),
     ("starved-is-durable", Canary::Driver(Fault::StarvedIsDurable)),
     ("two-groups", Canary::Driver(Fault::TwoGroups)),

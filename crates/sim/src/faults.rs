@@ -10,6 +10,8 @@ use longshore_engine::{
 
 use crate::map::{Entries, Image, SimTree};
 use crate::node::NAMESPACES;
+use crate::workload::TOKENS;
+use crate::workload::limits::BUDGET_KEY_FIRST;
 use crate::workload::messages::QUEUES;
 
 /// The keys under which the state keeps its own numbers, its index of dead jobs and how far jobs
@@ -34,6 +36,9 @@ const GROUP_OFFSET_KEY_FIRST: u8 = 203;
 
 /// The number of the namespace in which messages are events, the third one.
 const EVENTS_NAMESPACE: u32 = 3;
+
+/// Digits of the numbers of messages that connections publish.
+const NUMBER_DIGITS: usize = 13;
 
 /// Which of those numbers are the epoch and the counter of tokens, of how many.
 const EPOCH_AT: usize = 1;
@@ -74,6 +79,14 @@ pub(crate) fn drop_progress(request: &mut Request) {
     let Command::ExtendLeases(extensions) = &mut request.command else { return };
     for extension in extensions {
         (extension.progress, extension.progress_text) = (None, None);
+    }
+}
+
+/// Takes out of messages what faces keep of them, and with it their ordering keys.
+pub(crate) fn drop_keys(request: &mut Request) {
+    let Command::Messages(MessageCommand::Publish(messages)) = &mut request.command else { return };
+    for message in messages {
+        message.properties = Bytes::new();
     }
 }
 
@@ -174,6 +187,51 @@ pub(crate) fn halve_fanouts(entries: &mut Entries, earlier: &Entries) {
             || earlier.contains_key(key)
             || seen.insert(key.get(PLACE_AT..).unwrap_or_default().to_vec())
     });
+}
+
+/// The number of a message that connections published.
+fn number_in(value: &[u8]) -> Option<&[u8]> {
+    value.windows(NUMBER_DIGITS).find(|digits| digits.iter().all(u8::is_ascii_digit))
+}
+
+/// Messages of a state that stood elsewhere in an earlier one: their keys there, and here.
+fn moved(entries: &Entries, earlier: &Entries) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let range = || vec![MESSAGE_KEY_FIRST]..vec![MESSAGE_KEY_FIRST + 1];
+    let gone = earlier.range(range()).filter(|(key, _)| !entries.contains_key(*key));
+    let gone: std::collections::BTreeMap<_, _> =
+        gone.filter_map(|(key, value)| Some((number_in(value)?, key))).collect();
+    let new = entries.range(range()).filter(|(key, _)| !earlier.contains_key(*key));
+    let new = new.filter_map(|(key, value)| {
+        let before = gone.get(number_in(value)?)?;
+        Some((before.to_vec(), key.clone()))
+    });
+    new.collect()
+}
+
+/// Makes a state in which messages that were moved stand where they stood in an earlier one, too.
+pub(crate) fn double_moved(entries: &mut Entries, earlier: &Entries) {
+    for (before, _) in moved(entries, earlier) {
+        let value = earlier[&before].clone();
+        entries.insert(before, value);
+    }
+}
+
+/// Makes a state without the messages that were moved since an earlier one.
+pub(crate) fn lose_moved(entries: &mut Entries, earlier: &Entries) {
+    for (_, now) in moved(entries, earlier) {
+        entries.remove(&now);
+    }
+}
+
+/// Makes a state whose buckets of tokens hold what they held in an earlier one, where that had
+/// them.
+pub(crate) fn keep_buckets(entries: &mut Entries, earlier: &Entries) {
+    for (key, value) in entries.range_mut(vec![BUDGET_KEY_FIRST]..vec![BUDGET_KEY_FIRST + 1]) {
+        let of_bucket = key.windows(TOKENS.len()).any(|part| part == TOKENS.as_bytes());
+        if let Some(older) = earlier.get(key).filter(|_| of_bucket) {
+            value.clone_from(older);
+        }
+    }
 }
 
 /// Makes a state without what was published since an earlier one to the namespace in which messages

@@ -15,7 +15,7 @@ use longshore_streams::{CompactError, Compaction, StreamLog};
 
 use crate::canary::{Canary, Injected};
 use crate::faults;
-use crate::map::{MEMTABLE_BYTES, Sealed, SimTree};
+use crate::map::{Entries, MEMTABLE_BYTES, Sealed, SimTree};
 use crate::random::Random;
 use crate::store::Store;
 use crate::trace::Trace;
@@ -97,6 +97,38 @@ fn kept_back(canary: Canary) -> Option<u8> {
         Canary::BreachBack => Some(SLA_KEY_FIRST),
         Canary::LevelBack => Some(MINUTE_KEY_FIRST),
         _ => None,
+    }
+}
+
+/// What a canary of what is kept does to the image that a flush leaves.
+fn tamper_with(canary: Canary, entries: &mut Entries, earlier: &Entries) {
+    if let Some(first) = kept_back(canary) {
+        faults::keep_values(first, entries, earlier);
+    }
+    match canary {
+        Canary::LostDeadSet => faults::lose_dead(entries),
+        Canary::CursorBack => faults::keep_checkpoints(entries, earlier),
+        Canary::HeadwayForgotten => faults::forget_headway(entries),
+        Canary::ScheduleBack => faults::keep_schedules(entries, earlier),
+        Canary::TriggerBack => faults::keep_offsets(entries, earlier),
+        Canary::EventAlone => faults::lose_messages_of_events(entries, earlier),
+        Canary::LeakedLock => faults::keep(UNIQUE_KEY_FIRST, entries, earlier),
+        Canary::ForgottenAck => faults::keep(faults::MESSAGE_KEY_FIRST, entries, earlier),
+        Canary::DoubledMove => faults::double_moved(entries, earlier),
+        Canary::LostMove => faults::lose_moved(entries, earlier),
+        Canary::BucketBack => faults::keep_buckets(entries, earlier),
+        Canary::HalfFanout => faults::halve_fanouts(entries, earlier),
+        Canary::LeakedSlot => faults::keep(SPENT_KEY_FIRST, entries, earlier),
+        Canary::LostDelayed => faults::lose_delayed(entries),
+        Canary::LeakedTenant => faults::keep(TENANT_KEY_FIRST, entries, earlier),
+        Canary::LeakedHold => faults::keep(HELD_BACK_JOB_KEY_FIRST, entries, earlier),
+        Canary::LostAnswers => {
+            entries.retain(|key, _| key.first() != Some(&ANSWER_KEY_FIRST));
+        }
+        Canary::LostGates => {
+            entries.retain(|key, _| key.first() != Some(&GATE_KEY_FIRST));
+        }
+        _ => {}
     }
 }
 
@@ -299,6 +331,7 @@ impl Node {
             (Canary::InterruptUnheard, _) => faults::release_interrupted(request),
             (Canary::VersionsUnheard, _) => faults::widen_versions(request),
             (Canary::ProgressUnheard, _) => faults::drop_progress(request),
+            (Canary::KeysUnheard, _) => faults::drop_keys(request),
             _ => {}
         }
         None
@@ -431,52 +464,8 @@ impl Node {
             let next = sealed.front().is_some_and(|it| it.position <= durable);
             next.then(|| sealed.pop_front()).flatten()
         } {
-            if let Some(first) = self.canary.and_then(kept_back) {
-                faults::keep_values(first, &mut image.entries, &store.image.entries);
-            }
-            match self.canary {
-                Some(Canary::LostDeadSet) => faults::lose_dead(&mut image.entries),
-                Some(Canary::CursorBack) => {
-                    faults::keep_checkpoints(&mut image.entries, &store.image.entries);
-                }
-                Some(Canary::HeadwayForgotten) => faults::forget_headway(&mut image.entries),
-                Some(Canary::ScheduleBack) => {
-                    faults::keep_schedules(&mut image.entries, &store.image.entries);
-                }
-                Some(Canary::TriggerBack) => {
-                    faults::keep_offsets(&mut image.entries, &store.image.entries);
-                }
-                Some(Canary::EventAlone) => {
-                    faults::lose_messages_of_events(&mut image.entries, &store.image.entries);
-                }
-                Some(Canary::LeakedLock) => {
-                    faults::keep(UNIQUE_KEY_FIRST, &mut image.entries, &store.image.entries);
-                }
-                Some(Canary::ForgottenAck) => {
-                    let first = faults::MESSAGE_KEY_FIRST;
-                    faults::keep(first, &mut image.entries, &store.image.entries);
-                }
-                Some(Canary::HalfFanout) => {
-                    faults::halve_fanouts(&mut image.entries, &store.image.entries);
-                }
-                Some(Canary::LeakedSlot) => {
-                    faults::keep(SPENT_KEY_FIRST, &mut image.entries, &store.image.entries);
-                }
-                Some(Canary::LostDelayed) => faults::lose_delayed(&mut image.entries),
-                Some(Canary::LeakedTenant) => {
-                    faults::keep(TENANT_KEY_FIRST, &mut image.entries, &store.image.entries);
-                }
-                Some(Canary::LeakedHold) => {
-                    let (earlier, first) = (&store.image.entries, HELD_BACK_JOB_KEY_FIRST);
-                    faults::keep(first, &mut image.entries, earlier);
-                }
-                Some(Canary::LostAnswers) => {
-                    image.entries.retain(|key, _| key.first() != Some(&ANSWER_KEY_FIRST));
-                }
-                Some(Canary::LostGates) => {
-                    image.entries.retain(|key, _| key.first() != Some(&GATE_KEY_FIRST));
-                }
-                _ => {}
+            if let Some(canary) = self.canary {
+                tamper_with(canary, &mut image.entries, &store.image.entries);
             }
             flushed = Some(image.position);
             store.flush(image, self.driver.tree().flusher().as_ref());

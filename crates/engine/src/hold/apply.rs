@@ -16,7 +16,12 @@ use crate::wire::Wire;
 struct LiveHold {
     hold: Hold,
     running: u64,
+    /// Where leases are yet to be counted, the last job of which they are.
+    counting: Option<JobId>,
 }
+
+/// Leases that are counted at a time.
+const COUNTED_PER_TURN: usize = if cfg!(test) { 8 } else { 1000 };
 
 /// What memory holds of holds.
 #[derive(Debug, Default)]
@@ -26,6 +31,8 @@ pub(crate) struct Holds {
     letting_go: BTreeSet<(NamespaceId, String)>,
     /// Volatile: holds, by their epochs, with which nothing runs since they were last told.
     quiet: Vec<(NamespaceId, String, u64)>,
+    /// Volatile: holds of which leases are yet to be counted.
+    counting: BTreeSet<(NamespaceId, String)>,
 }
 
 impl Holds {
@@ -37,9 +44,22 @@ impl Holds {
         self.standing.get(&ns).and_then(|all| all.get(tag)).map_or(0, |live| live.running)
     }
 
+    /// Whether nothing runs with the tag, as far as is known.
+    pub(super) fn is_quiet(&self, ns: NamespaceId, tag: &str) -> bool {
+        let live = self.standing.get(&ns).and_then(|all| all.get(tag));
+        live.is_none_or(|live| live.running == 0 && live.counting.is_none())
+    }
+
     /// How many holds a namespace has.
     pub(super) fn count(&self, ns: NamespaceId) -> usize {
         self.standing.get(&ns).map_or(0, BTreeMap::len)
+    }
+
+    fn note_counting(&mut self, ns: NamespaceId, tag: &str, counting: Option<JobId>) {
+        match counting {
+            Some(_) => self.counting.insert((ns, tag.to_owned())),
+            None => self.counting.remove(&(ns, tag.to_owned())),
+        };
     }
 
     /// Those with which nothing runs since they were last taken.
@@ -66,22 +86,25 @@ impl Holds {
         self.letting_go.first()
     }
 
-    /// Whether jobs are to be let go.
+    /// Whether jobs are to be let go, or leases to be counted.
     pub(crate) fn goes_on(&self) -> bool {
-        !self.letting_go.is_empty()
+        !self.letting_go.is_empty() || !self.counting.is_empty()
     }
 
-    /// A lease of a job with these tags is there, or has ended.
-    pub(crate) fn count_lease(&mut self, ns: NamespaceId, tags: &[String], begins: bool) {
+    /// A lease of a job is there, or has ended.
+    pub(crate) fn count_lease(&mut self, ns: NamespaceId, job: &Job, begins: bool) {
         let Some(held) = self.standing.get_mut(&ns) else { return };
-        for tag in tags.iter().collect::<BTreeSet<_>>() {
+        for tag in job.options.tags.iter().collect::<BTreeSet<_>>() {
             let Some(live) = held.get_mut(tag) else { continue };
+            if live.counting.is_some_and(|last| job.id > last) {
+                continue;
+            }
             if begins {
                 live.running += 1;
                 continue;
             }
             live.running = live.running.checked_sub(1).expect("a lease is given back once");
-            if live.running == 0 {
+            if live.running == 0 && live.counting.is_none() {
                 self.quiet.push((ns, tag.clone(), live.hold.epoch));
             }
         }
@@ -141,12 +164,39 @@ impl State {
         self.put(&keys::hold(ns, tag), &hold);
         // Who stands aside still stands aside for this one.
         self.holds.letting_go.remove(&(ns, tag.to_owned()));
-        let leases = self.leases.of(ns);
-        let running = leases.filter(|(_, live)| live.job.options.tags.iter().any(|it| it == tag));
-        let running = running.count() as u64;
-        let live = LiveHold { hold, running };
+        let (running, counting) = self.count_held(ns, tag, None);
+        let live = LiveHold { hold, running, counting };
+        self.holds.note_counting(ns, tag, counting);
         self.holds.standing.entry(ns).or_default().insert(tag.to_owned(), live);
         self.tell_all_runs(ns);
+    }
+
+    /// Leases with a tag among the next ones after a job; and the last that was looked at, where
+    /// more follow.
+    fn count_held(&self, ns: NamespaceId, tag: &str, after: Option<JobId>) -> (u64, Option<JobId>) {
+        let mut leases = self.leases.after(ns, after);
+        let (mut running, mut last) = (0, None);
+        for (id, live) in leases.by_ref().take(COUNTED_PER_TURN) {
+            running += u64::from(live.job.options.tags.iter().any(|it| it == tag));
+            last = Some(id);
+        }
+        (running, leases.next().and(last))
+    }
+
+    /// Counts some of the leases of a hold that is new.
+    pub(crate) fn advance_holds(&mut self) {
+        let Some((ns, tag)) = self.holds.counting.first().cloned() else { return };
+        let live = self.holds.standing.get(&ns).and_then(|all| all.get(&tag));
+        let Some(after) = live.map(|live| live.counting) else { return };
+        let (more, counting) = self.count_held(ns, &tag, after);
+        self.holds.note_counting(ns, &tag, counting);
+        let live = self.holds.standing.get_mut(&ns).and_then(|all| all.get_mut(&tag));
+        let Some(live) = live else { return };
+        live.running += more;
+        live.counting = counting;
+        if counting.is_none() && live.running == 0 {
+            self.holds.quiet.push((ns, tag, live.hold.epoch));
+        }
     }
 
     pub(crate) fn apply_hold_deleted(&mut self, ns: NamespaceId, tag: &str) {
@@ -155,6 +205,7 @@ impl State {
         if all.is_empty() {
             self.holds.standing.remove(&ns);
         }
+        self.holds.note_counting(ns, tag, None);
         // Who waits for it to be quiet learns that it is gone.
         self.holds.quiet.push((ns, tag.to_owned(), live.hold.epoch));
         self.remove(&keys::hold(ns, tag));
@@ -223,7 +274,7 @@ impl State {
             let Some((ns, (tag, _))) = ns.zip(keys::text_at(&key, 5)) else {
                 panic!("key {key:02x?} in the state is no hold's")
             };
-            let live = LiveHold { hold, running: 0 };
+            let live = LiveHold { hold, running: 0, counting: None };
             self.holds.standing.entry(ns).or_default().insert(tag, live);
         }
         // One step for each tag for which jobs stand aside, however many they are.

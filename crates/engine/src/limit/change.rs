@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 
 use super::budget::LimitBudget;
 use super::{LimitKey, LimitRule, LimitScope, LimitSettings};
-use crate::ids::{NamespaceId, TimeMs};
+use crate::ids::{JobId, NamespaceId, TimeMs};
 use crate::map::Reader;
 use crate::record::{Record, Upkeep};
 use crate::state::{State, keys};
@@ -23,7 +23,15 @@ const BUDGETS: u8 = 0;
 const SPENT: u8 = 1;
 const LEASES: u8 = 2;
 
-/// Where a round goes on: in which part, and after which key of it.
+/// Before these, where a limit is new: the leases that there are. Until they are counted nothing
+/// is left of any of its keys.
+const COUNTING: u8 = 3;
+
+/// Leases that are counted at once where a limit is new.
+const COUNTED_AT_ONCE: usize = if cfg!(test) { 8 } else { 1000 };
+
+/// Where a round goes on: in which part, and after which key of it; while leases are counted, after
+/// which job.
 type Place = (u8, Option<String>);
 
 wire_struct! {
@@ -52,7 +60,19 @@ wire_struct! {
     }
 }
 
+/// The job that a round names.
+fn job_of(text: &str) -> Option<JobId> {
+    let digits: String = text.chars().filter(|digit| *digit != '-').collect();
+    Some(JobId(u128::from_str_radix(&digits, 16).ok()?.to_be_bytes()))
+}
+
 impl LimitChange {
+    /// While leases are counted, the last job of which they are.
+    fn counted(&self) -> Option<JobId> {
+        let (part, after) = self.next.as_ref()?;
+        after.as_deref().filter(|_| *part == COUNTING).and_then(job_of)
+    }
+
     /// What is left of a budget that was kept under some rule of the limit, under the present one.
     fn convert(&self, now: Option<&LimitRule>, budget: LimitBudget) -> Option<LimitBudget> {
         let from = self.before.partition_point(|old| old.number < budget.rule);
@@ -74,6 +94,8 @@ pub(crate) struct Changes {
     of: BTreeMap<NamespaceId, BTreeMap<String, LimitChange>>,
     /// The limits whose keys are yet to be looked through.
     under_way: BTreeSet<(NamespaceId, String)>,
+    /// Those of which leases are yet to be counted, and the last job of which they are.
+    counting: BTreeMap<(NamespaceId, String), JobId>,
     /// The one that had a slice last: they take turns.
     last: Option<(NamespaceId, String)>,
 }
@@ -96,6 +118,10 @@ impl Changes {
         } else {
             self.under_way.remove(&named);
         }
+        match change.as_ref().and_then(LimitChange::counted) {
+            Some(counted) => self.counting.insert((ns, name.to_owned()), counted),
+            None => self.counting.remove(&(ns, name.to_owned())),
+        };
         let all = self.of.entry(ns).or_default();
         match change {
             Some(change) => all.insert(name.to_owned(), change),
@@ -146,12 +172,13 @@ impl State {
             change.before.push(OldRule { number: change.number, ended_at: now, rule });
             change.number += 1;
         }
+        let mut counts = change.next.clone().filter(|(part, _)| *part == COUNTING);
         if let Some(settings) = settings {
             self.put(&keys::limit(ns, name), settings);
             let all = self.limiting.settings.entry(ns).or_default();
             all.insert(name.to_owned(), settings.clone());
             if known.is_none() && settings.counts_leases() {
-                self.count_leases_of(ns, name, settings);
+                counts = self.count_leases_of(ns, name, None, COUNTED_AT_ONCE);
             }
         } else {
             self.remove(&keys::limit(ns, name));
@@ -159,10 +186,11 @@ impl State {
                 all.remove(name);
             }
             self.limiting.forget_leases(ns, name);
+            counts = None;
         }
         let any = self.limiting.leases_after(ns, name, None).next().is_some();
-        if any || !change.before.is_empty() {
-            change.next = Some((BUDGETS, None));
+        if any || counts.is_some() || !change.before.is_empty() {
+            change.next = Some(counts.unwrap_or((BUDGETS, None)));
             self.keep_change(ns, name, Some(change));
         }
     }
@@ -178,14 +206,40 @@ impl State {
         self.limiting.changes.keep(ns, name, change);
     }
 
-    /// Counts the leases that there are when a limit comes.
-    fn count_leases_of(&mut self, ns: NamespaceId, name: &str, settings: &LimitSettings) {
-        for (_, live) in self.leases.of(ns) {
+    /// Counts leases that there are when a limit comes, up to `most` of those after a job. Where
+    /// that goes on.
+    fn count_leases_of(
+        &mut self,
+        ns: NamespaceId,
+        name: &str,
+        after: Option<JobId>,
+        most: usize,
+    ) -> Option<Place> {
+        let settings = self.limiting.of(ns, name).cloned()?;
+        let (mut counted, mut last) = (0, None);
+        for (id, live) in self.leases.after(ns, after) {
+            if counted == most {
+                return Some((COUNTING, last.map(|id: JobId| id.to_string())));
+            }
+            (counted, last) = (counted + 1, Some(id));
             let job = &live.job;
             if let Some(key) = settings.key_of(name, (&job.queue, &job.kind), &job.options) {
                 self.limiting.count(LimitKey::new(ns, name, key));
             }
         }
+        None
+    }
+
+    /// Counts the leases up to where a round has come, all that are left where it has passed on.
+    fn count_on(&mut self, ns: NamespaceId, name: &str, next: Option<&Place>) {
+        let counting = self.limiting.changes.of(ns, name).and_then(LimitChange::counted);
+        let Some(after) = counting else { return };
+        let until = next.filter(|(part, _)| *part == COUNTING);
+        let until = until.and_then(|(_, last)| last.as_deref().and_then(job_of));
+        let after = Some(after);
+        let upto = |last: JobId| self.leases.after(ns, after).take_while(move |it| it.0 <= last);
+        let most = until.map_or(usize::MAX, |last| upto(last).count());
+        self.count_leases_of(ns, name, after, most);
     }
 
     /// The record of a slice of a round: limits take turns.
@@ -196,9 +250,18 @@ impl State {
 
     /// The record of a slice of the round of one limit; none where there is nothing left to do.
     pub(crate) fn decide_limit_slice(&self, namespace: NamespaceId, name: &str) -> Option<Record> {
-        let from = self.limiting.changes.of(namespace, name)?.next.clone()?;
+        let change = self.limiting.changes.of(namespace, name)?;
+        let from = change.next.clone()?;
         let most = self.limits.slice_items_max;
-        let (keys, next) = self.slice_of_keys(namespace, name, from, most);
+        let (keys, next) = match change.counted() {
+            Some(after) => {
+                let mut leases = self.leases.after(namespace, Some(after)).map(|(id, _)| id);
+                let last = leases.by_ref().take(most).last();
+                let more = leases.next().and(last).map(|last| (COUNTING, Some(last.to_string())));
+                (Vec::new(), more.or(Some((BUDGETS, None))))
+            }
+            None => self.slice_of_keys(namespace, name, from, most),
+        };
         let name = name.to_owned();
         let fact = Upkeep::LimitKeysSettled { namespace, name, keys, next };
         Some(Record::Upkeep { fact: Box::new(fact) })
@@ -259,6 +322,7 @@ impl State {
         keys: Vec<String>,
         next: Option<Place>,
     ) {
+        self.count_on(ns, name, next.as_ref());
         for key in keys {
             self.settle_key(&LimitKey { ns, name: name.to_owned(), key });
         }
@@ -348,6 +412,19 @@ impl LimitKey {
 }
 
 impl super::Limiting {
+    /// Whether leases of a limit are yet to be counted.
+    pub(super) fn is_counting(&self, ns: NamespaceId, name: &str) -> bool {
+        let counting = &self.changes.counting;
+        !counting.is_empty() && counting.contains_key(&(ns, name.to_owned()))
+    }
+
+    /// Whether the lease of a job counts already, as far as its limit has counted.
+    pub(super) fn is_counted(&self, of: &LimitKey, id: JobId) -> bool {
+        let counting = &self.changes.counting;
+        let of = || (of.ns, of.name.clone());
+        counting.is_empty() || counting.get(&of()).is_none_or(|last| id <= *last)
+    }
+
     /// What a limit counts by itself, or did while something of it is left.
     pub(super) fn scope_of(&self, ns: NamespaceId, name: &str) -> Option<&LimitScope> {
         let scope = self.of(ns, name).map(|settings| &settings.scope);

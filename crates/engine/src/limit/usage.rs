@@ -179,6 +179,7 @@ impl State {
         let counting = self.limiting.counting(ns, job);
         for (of, rule) in &counting {
             let left = match rule {
+                LimitRule::Concurrency { .. } if self.limiting.is_counting(ns, &of.name) => 0,
                 LimitRule::Concurrency { max } => {
                     max.saturating_sub(self.limiting.leases.get(of).copied().unwrap_or(0))
                 }
@@ -201,7 +202,9 @@ impl State {
     /// A lease is there, as far as limits count those.
     pub(crate) fn count_lease(&mut self, ns: NamespaceId, job: &Job) {
         for (of, rule) in self.limiting.counting(ns, job) {
-            if matches!(rule, LimitRule::Concurrency { .. }) {
+            if matches!(rule, LimitRule::Concurrency { .. })
+                && self.limiting.is_counted(&of, job.id)
+            {
                 self.limiting.count(of);
             }
         }
@@ -226,7 +229,9 @@ impl State {
             if !matches!(rule, LimitRule::Concurrency { .. }) {
                 continue;
             }
-            self.limiting.give_back(&of);
+            if self.limiting.is_counted(&of, job.id) {
+                self.limiting.give_back(&of);
+            }
             self.judge(&of);
         }
     }
@@ -267,7 +272,8 @@ impl State {
         let settings = self.limiting.of(of.ns, &of.name);
         let spent = match settings.map(|settings| &settings.rule) {
             Some(LimitRule::Concurrency { max }) => {
-                self.limiting.leases.get(of).is_some_and(|count| count >= max)
+                self.limiting.is_counting(of.ns, &of.name)
+                    || self.limiting.leases.get(of).is_some_and(|count| count >= max)
             }
             Some(rule) => rule.is_used_up(self.budget(of).as_ref()),
             None => false,

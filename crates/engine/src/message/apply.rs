@@ -55,10 +55,7 @@ impl State {
                 self.apply_messages_leased(namespace, queue, (token, lease_ms), &entries);
             }
             Record::LeftoversRemoved { keys, bodies } => {
-                for key in keys {
-                    self.remove(&key);
-                }
-                self.release_bodies(&bodies);
+                self.apply_leftovers_removed(&keys, &bodies);
             }
             Record::ExpiriesPassed { keys } => {
                 for key in keys {
@@ -72,10 +69,7 @@ impl State {
             Record::PolicyDeleted { namespace, name } => {
                 self.apply_policy_deleted(namespace, &name);
             }
-            Record::Emptied { namespace, what } => {
-                self.remove(&keys::emptying(namespace, what));
-                self.messages.emptying.remove(&(namespace, what));
-            }
+            Record::Emptied { namespace, what } => self.apply_emptied(namespace, what),
             _ => unreachable!("apply sends the other records elsewhere"),
         }
     }

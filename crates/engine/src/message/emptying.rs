@@ -5,11 +5,15 @@ use std::ops::ControlFlow;
 
 use bytes::Bytes;
 
-use super::state::{binding_of, slot_at, stored_of};
-use super::{Destination, Ends, MessageEnd, MessageTag};
+use super::state::{binding_of, stored_of};
+use super::{Destination, Ends, MessageEnd, MessageTag, Slot};
 use crate::ids::{BodyId, NamespaceId, Place, QueueId};
 use crate::record::Record;
 use crate::state::{State, keys};
+
+/// What a queue of messages has keys of, and what each of these begins with.
+const OF_QUEUES: [u8; 3] = [keys::MESSAGE, keys::RETURNS, keys::MESSAGE_LEASE];
+const QUEUE_PREFIX_BYTES: usize = 9;
 
 /// What a purge has come to.
 #[derive(Debug)]
@@ -19,7 +23,7 @@ pub(crate) struct PurgeSlice {
     /// How many go.
     pub(crate) messages: u64,
     /// Where the next slice begins; none at the end.
-    pub(crate) next: Option<Vec<u8>>,
+    pub(crate) next: Option<Slot>,
 }
 
 impl State {
@@ -40,7 +44,7 @@ impl State {
         }
         let (mut keys, mut bodies) = (Vec::new(), Vec::new());
         if let Destination::Queue { id } = what {
-            for first in [keys::MESSAGE, keys::RETURNS, keys::MESSAGE_LEASE] {
+            for first in OF_QUEUES {
                 let prefix = keys::of_queue(first, ns, id);
                 self.leftovers_of(&prefix, most, (&mut keys, &mut bodies));
             }
@@ -63,13 +67,37 @@ impl State {
             return;
         }
         let holds = prefix.first() == Some(&keys::MESSAGE);
-        self.scan(prefix, &keys::after_prefix(prefix), &mut |key, value| {
+        let from = self.messages.emptied.get(prefix).map_or(prefix, Vec::as_slice);
+        self.scan(from, &keys::after_prefix(prefix), &mut |key, value| {
             keys.push(Bytes::copy_from_slice(key));
             if holds {
                 bodies.extend(stored_of(key, value).body_ref().apart);
             }
             if keys.len() < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
+    }
+
+    pub(super) fn apply_leftovers_removed(&mut self, removed: &[Bytes], bodies: &[BodyId]) {
+        for (index, key) in removed.iter().enumerate() {
+            self.remove(key);
+            let prefix = key.get(..QUEUE_PREFIX_BYTES);
+            let next = removed.get(index + 1).and_then(|next| next.get(..QUEUE_PREFIX_BYTES));
+            if let Some(prefix) = prefix.filter(|_| next != prefix) {
+                // They were found from the first one on.
+                self.messages.emptied.insert(prefix.to_vec(), keys::after(key));
+            }
+        }
+        self.release_bodies(bodies);
+    }
+
+    pub(super) fn apply_emptied(&mut self, ns: NamespaceId, what: Destination) {
+        self.remove(&keys::emptying(ns, what));
+        self.messages.emptying.remove(&(ns, what));
+        if let Destination::Queue { id } = what {
+            for first in OF_QUEUES {
+                self.messages.emptied.remove(&keys::of_queue(first, ns, id));
+            }
+        }
     }
 
     /// Bindings that lead from or to something that was deleted.
@@ -104,24 +132,18 @@ impl State {
     pub(crate) fn decide_purge(
         &self,
         (ns, queue): (NamespaceId, QueueId),
-        from: &[u8],
+        from: Slot,
         upper: Place,
     ) -> PurgeSlice {
         let most = 4 * self.limits.slice_items_max;
-        let shelf = self.messages.shelves.get(&queue);
-        let to = keys::after_prefix(&keys::of_queue(keys::MESSAGE, ns, queue));
-        let (mut ends, mut messages, mut looked, mut next) = (Ends::default(), 0, 0, None);
-        self.scan(from, &to, &mut |key, value| {
+        let (mut ends, mut messages, mut looked) = (Ends::default(), 0, 0);
+        let next = self.walk_messages((ns, queue), from, &mut |slot, stored| {
             if looked >= most {
-                next = Some(key.to_vec());
                 return ControlFlow::Break(());
             }
             looked += 1;
-            let slot = slot_at(key);
-            let held = shelf.is_some_and(|shelf| shelf.unsettled.contains_key(&slot));
-            if slot.1 < upper && !held {
-                let body = stored_of(key, value).body_ref();
-                ends.end(MessageTag::of(queue, slot), body, MessageEnd::Purged);
+            if let Some(stored) = stored.filter(|_| slot.1 < upper) {
+                ends.end(MessageTag::of(queue, slot), stored.body_ref(), MessageEnd::Purged);
                 messages += 1;
             }
             ControlFlow::Continue(())

@@ -31,6 +31,7 @@ mod shelf;
 mod state;
 mod topics;
 mod transaction;
+mod walk;
 
 use std::sync::Arc;
 

@@ -5,16 +5,15 @@
 
 use std::ops::ControlFlow;
 
-use bytes::Bytes;
-
 use super::properties::headers_of;
 use super::publish::Routed;
-use super::state::{slot_at, stored_of};
+use super::state::{lane_at, slot_at};
 use super::{
-    Ends, Message, MessageEnd, MessageFilter, MessageTag, Overflow, Publication, Published, Stored,
+    Ends, Message, MessageEnd, MessageFilter, MessageTag, Overflow, Publication, Published, Slot,
+    Stored,
 };
 use crate::bounds::{check_size, cut};
-use crate::ids::{NamespaceId, QueueId};
+use crate::ids::{NamespaceId, Place, QueueId};
 use crate::moment::Moment;
 use crate::operation::{Operation, OperationState};
 use crate::overlay::Overlay;
@@ -35,6 +34,9 @@ const WHY_BYTES: usize = 200;
 
 /// Queues without room that an operation remembers. With one more it ends.
 const FULL_MAX: usize = 64;
+
+/// Bytes of the key of a message.
+const CURSOR_BYTES: usize = 18;
 
 /// Bindings that are compared at the cost of a message.
 const BINDINGS_PER_ITEM: usize = 64;
@@ -86,6 +88,19 @@ enum Step {
     },
     /// It begins the next slice.
     Later,
+}
+
+/// Where the next slice begins.
+fn begins_at(operation: &Operation, queue: QueueId) -> Slot {
+    let Some(cursor) = operation.cursor.as_deref() else { return (0, Place(0)) };
+    // Another queue of that name has another number; what it has entered later.
+    if lane_at(cursor).0 != queue {
+        return (0, Place(0));
+    }
+    // Earlier versions kept the key of the last message that was looked at, and one byte more.
+    let (urgency, place) = slot_at(cursor);
+    let looked_at = u64::from(cursor.len() > CURSOR_BYTES);
+    (urgency, Place(place.0.saturating_add(looked_at)))
 }
 
 /// Bytes that records take.
@@ -166,20 +181,18 @@ impl State {
         moment: Moment,
     ) -> Vec<Record> {
         let mut next = operation.clone();
-        let mut ended = true;
+        let mut ended = false;
         let known = self.queues.named(operation.namespace, &moving.queue);
         let mut slice = known.map(|queue| Slice::new(self, operation, queue.id, moment));
         if let Some(slice) = &mut slice {
-            let prefix = keys::of_queue(keys::MESSAGE, operation.namespace, slice.queue);
-            let to = keys::after_prefix(&prefix);
-            // Another queue of that name has another number; what it has entered later.
-            let cursor = operation.cursor.as_deref().unwrap_or_default();
-            self.scan(cursor.max(&prefix), &to, &mut |key, value| {
+            let of = (operation.namespace, slice.queue);
+            let from = begins_at(operation, slice.queue);
+            let rest = self.walk_messages(of, from, &mut |slot, stored| {
                 ended = slice.is_enough(operation, moving) || next.full.len() > FULL_MAX;
                 if ended || slice.is_full() {
                     return ControlFlow::Break(());
                 }
-                match slice.step(key, value, (moving, &next)) {
+                match slice.step(slot, stored, (moving, &next)) {
                     Step::Later => return ControlFlow::Break(()),
                     Step::Passed => {}
                     Step::Moved => next.changed += 1,
@@ -190,12 +203,13 @@ impl State {
                     }
                 }
                 next.examined += 1;
-                next.cursor = Some(keys::after(key).into());
-                ended = true;
                 ControlFlow::Continue(())
             });
+            ended |= rest.is_none();
+            let cursor = rest.map(|slot| keys::message(of.0, MessageTag::of(of.1, slot)));
+            next.cursor = cursor.map(Into::into);
         }
-        if ended {
+        if ended || slice.is_none() {
             next.state = OperationState::Finished;
             next.ended_at = Some(moment.at);
             next.cursor = None;
@@ -301,22 +315,21 @@ impl<'a> Slice<'a> {
         self.overlay.state.limits.entry_bytes_max.saturating_sub(BESIDE_BYTES)
     }
 
-    /// What becomes of the message under a key.
+    /// What becomes of a message; of one that somebody has, nothing.
     fn step(
         &mut self,
-        key: &[u8],
-        value: &Bytes,
+        slot: Slot,
+        stored: Option<Stored>,
         (moving, operation): (&MessageMove, &Operation),
     ) -> Step {
         let state = self.overlay.state;
         let (ns, moment) = (self.overlay.ns, self.overlay.moment);
         self.steps += 1;
-        let slot = slot_at(key);
         let tag = MessageTag::of(self.queue, slot);
-        let stored = stored_of(key, value);
-        // What is over goes another way, what somebody has is theirs.
+        let Some(stored) = stored else { return Step::Passed };
+        // What is over goes another way.
         let over = stored.expires_at.is_some_and(|at| at <= moment.at);
-        if slot.1 >= operation.upper || over || state.messages.held(tag).is_some() {
+        if slot.1 >= operation.upper || over {
             return Step::Passed;
         }
         if moving.filter.text.is_some() {

@@ -49,6 +49,13 @@ impl Keys {
         self.aside_of.keys().next().copied()
     }
 
+    /// The first message from a slot on that stands aside or whose turn has come.
+    pub(super) fn standing_from(&self, from: Slot) -> Option<Slot> {
+        let aside = self.aside_of.range(from..).next().map(|(slot, _)| *slot);
+        let freed = self.freed.range(from..).next().map(|(slot, _)| *slot);
+        aside.into_iter().chain(freed).min()
+    }
+
     /// Looks at such a message again: whether somebody may have got it before.
     pub(crate) fn take_freed(&mut self, slot: Slot) -> bool {
         self.freed.remove(&slot).is_some_and(|(_, again)| again)

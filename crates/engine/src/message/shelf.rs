@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::ordering::Keys;
+use super::walk::Standing;
 use super::{Death, Message, Slot};
 use crate::command::ConsumerId;
 use crate::ids::{BodyId, ConnectionId, MonoMs, Place, TimeMs, Token};
@@ -135,6 +136,19 @@ pub(crate) struct Lane {
     pub(crate) more: bool,
 }
 
+impl Lane {
+    /// What stands next in it, from a place on: where, and whether memory has it. Else it is to be
+    /// read from there on.
+    fn standing_from(&self, from: Place) -> Option<(Place, bool)> {
+        let at = self.young.partition_point(|(place, _)| *place < from);
+        if let Some((place, _)) = self.young.get(at) {
+            return Some((*place, true));
+        }
+        let known = self.young.back().map_or(self.read, |(last, _)| self.read.max(*last));
+        self.more.then(|| (from.max(Place(known.0 + 1)), false))
+    }
+}
+
 /// Where the next message of a queue is found.
 #[derive(Debug)]
 pub(crate) enum Next {
@@ -185,6 +199,27 @@ impl Shelf {
         lane.young.push_back((place, Arc::clone(stored)));
         lane.bytes += weight;
         weight
+    }
+
+    /// What stands next, from a slot on.
+    pub(super) fn standing_from(&self, from: Slot) -> Option<Standing> {
+        let held = self.unsettled.range(from..).next().map(|(slot, _)| Standing::Held(*slot));
+        let back = self.returned.range(from..).next().copied();
+        let known = back.into_iter().chain(self.keys.standing_from(from)).map(Standing::Known);
+        let lanes = self.lanes.range(from.0..);
+        let in_lanes = lanes.filter_map(|(urgency, lane)| {
+            let least = if *urgency == from.0 { from.1 } else { Place(0) };
+            Some(match lane.standing_from(least)? {
+                (place, true) => Standing::Known((*urgency, place)),
+                (place, false) => Standing::Unread((*urgency, place)),
+            })
+        });
+        Standing::first(held.into_iter().chain(known).chain(in_lanes.take(1)))
+    }
+
+    /// Before which slot nothing stands.
+    pub(super) fn first_slot(&self) -> Option<Slot> {
+        self.standing_from((0, Place(0))).map(Standing::slot)
     }
 
     /// Where the next message is.

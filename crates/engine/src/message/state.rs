@@ -29,6 +29,9 @@ pub(crate) struct Messages {
     pub(super) shelves: BTreeMap<QueueId, Shelf>,
     /// What was deleted and is not empty yet.
     pub(super) emptying: BTreeSet<(NamespaceId, Destination)>,
+    /// Volatile: of what keys of queues that are being emptied begin with, the key before which
+    /// nothing is left.
+    pub(super) emptied: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Volatile: queues that may have something to hand out.
     pub(super) fresh: BTreeSet<QueueId>,
     /// Volatile: queues of which this turn has looked at enough. The next one goes on with them.
@@ -61,6 +64,7 @@ impl Default for Messages {
             exchanges: Exchanges::default(),
             shelves: BTreeMap::new(),
             emptying: BTreeSet::new(),
+            emptied: BTreeMap::new(),
             fresh: BTreeSet::new(),
             unfinished: BTreeSet::new(),
             passed: 0,
@@ -207,9 +211,13 @@ impl Messages {
         self.shelves.get(&queue).map_or(0, |shelf| shelf.unsettled.len() as u64)
     }
 
-    /// Forgets all of a queue.
-    pub(crate) fn drop_shelf(&mut self, queue: QueueId) {
+    /// Forgets all of a queue, but where its messages begin.
+    pub(crate) fn drop_shelf(&mut self, ns: NamespaceId, queue: QueueId) {
         let Some(shelf) = self.shelves.remove(&queue) else { return };
+        if let Some(first) = shelf.first_slot() {
+            let key = keys::message(ns, MessageTag::of(queue, first));
+            self.emptied.insert(keys::of_queue(keys::MESSAGE, ns, queue), key);
+        }
         self.young_bytes -= shelf.young_bytes();
         for (slot, held) in &shelf.unsettled {
             self.forget_end(MessageTag::of(queue, *slot), held);
@@ -247,7 +255,11 @@ impl State {
 
     /// A message of a queue was met and is handed to nobody. Whether this turn looks at more.
     pub(crate) fn pass(&mut self, queue: QueueId) -> bool {
-        self.messages.passed += 1;
+        self.pass_some(queue, 1)
+    }
+
+    fn pass_some(&mut self, queue: QueueId, passed: usize) -> bool {
+        self.messages.passed += passed;
         let goes_on = self.messages.passed < self.limits.slice_items_max;
         if !goes_on {
             self.messages.unfinished.insert(queue);
@@ -278,7 +290,9 @@ impl State {
                     (slot, stored, false)
                 }
                 Next::Unread(urgency) => {
-                    self.read_lane(ns, queue, urgency);
+                    if !self.read_lane(ns, queue, urgency) {
+                        return None;
+                    }
                     continue;
                 }
             };
@@ -297,7 +311,8 @@ impl State {
         }
     }
 
-    /// The first message of a queue that nobody has. It stays where it is.
+    /// The first message of a queue that nobody has. It stays where it is. Where this turn has
+    /// looked at enough there is none, and the queue is unfinished.
     pub(crate) fn first_waiting(
         &mut self,
         ns: NamespaceId,
@@ -309,7 +324,9 @@ impl State {
                 Next::Returned(slot) => slot,
                 Next::Young(urgency) => shelf.first_young(urgency)?,
                 Next::Unread(urgency) => {
-                    self.read_lane(ns, queue, urgency);
+                    if !self.read_lane(ns, queue, urgency) {
+                        return None;
+                    }
                     continue;
                 }
             };
@@ -330,34 +347,42 @@ impl State {
         known.then(|| self.value(&keys::returns(ns, tag))).flatten().unwrap_or(0)
     }
 
-    fn read_lane(&mut self, ns: NamespaceId, queue: QueueId, urgency: u8) {
-        let Some(shelf) = self.messages.shelves.get(&queue) else { return };
-        let Some(lane) = shelf.lane(urgency) else { return };
+    /// Reads on in a lane. Messages that somebody has are passed, as many as a turn looks at:
+    /// whether it looks at more.
+    fn read_lane(&mut self, ns: NamespaceId, queue: QueueId, urgency: u8) -> bool {
+        let Some(shelf) = self.messages.shelves.get(&queue) else { return false };
+        let Some(lane) = shelf.lane(urgency) else { return false };
+        let left = self.limits.slice_items_max.saturating_sub(self.messages.passed).max(1);
+        let mut passed = 0;
         let from = keys::after(&keys::message(ns, MessageTag { queue, urgency, place: lane.read }));
         let to = keys::after_prefix(&keys::message_lane(ns, queue, urgency));
         let (mut entries, mut bytes, mut more, mut read) = (Vec::new(), 0, false, lane.read);
         // What nobody will take soon is not kept.
         let most = if shelf.consumed && self.young_room() > 0 { READ_MAX } else { 1 };
         self.scan(&from, &to, &mut |key, value| {
-            if entries.len() >= most || bytes >= READ_BYTES_MAX {
+            if entries.len() >= most || bytes >= READ_BYTES_MAX || passed >= left {
                 more = true;
                 return ControlFlow::Break(());
             }
             let place = place_at(key);
             read = place;
-            if !shelf.unsettled.contains_key(&(urgency, place)) {
+            if shelf.unsettled.contains_key(&(urgency, place)) {
+                passed += 1;
+            } else {
                 let stored = stored_of(key, value);
                 bytes += weight(&stored);
                 entries.push((place, stored));
             }
             ControlFlow::Continue(())
         });
+        let found = !entries.is_empty();
         // Their bodies are read once they are handed out.
         let entries = entries.into_iter().map(|(place, stored)| (place, Arc::new(stored)));
         let entries = entries.collect();
         if let Some(shelf) = self.messages.shelves.get_mut(&queue) {
             self.messages.young_bytes += shelf.refill(urgency, (entries, read), more);
         }
+        self.pass_some(queue, passed) || found
     }
 
     /// Bytes that messages of a queue may still take in memory.

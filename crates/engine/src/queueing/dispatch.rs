@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 
 use super::heads::{Part, Rank, rank};
-use super::lanes::{LaneId, Next, Slot};
+use super::lanes::{LaneId, Next, PASSED_MAX, Slot};
 use crate::command::QueuePattern;
 use crate::ids::{JobId, KindId, NamespaceId, QueueId, TimeMs};
 use crate::kind::KindRange;
@@ -36,6 +36,8 @@ struct Merge<'a> {
     now: TimeMs,
     open: BinaryHeap<Reverse<(Rank, Source)>>,
     looked: usize,
+    /// Lanes that are out and were not taken out of their tree yet.
+    passed: usize,
 }
 
 impl State {
@@ -55,7 +57,8 @@ impl State {
         let kinds: Option<Vec<KindId>> =
             kinds.map(|kinds| kinds.iter().filter(open).copied().collect());
         let kinds = kinds.as_deref();
-        let mut merge = Merge { state: self, ns, now, open: BinaryHeap::new(), looked: 0 };
+        let open = BinaryHeap::new();
+        let mut merge = Merge { state: self, ns, now, open, looked: 0, passed: 0 };
         let mut open = Vec::new();
         let heads = self.lanes.heads();
         let found = &mut |part| open.push(Reverse((heads.best(part), Source::Lanes(part))));
@@ -79,6 +82,9 @@ impl State {
         let mut fresh = Vec::new();
         self.lanes.advance(now, most, |queue| fresh.push(queue));
         self.note_fresh(fresh);
+        for ns in self.lanes.take_cut_short() {
+            self.offer_all(ns);
+        }
     }
 
     /// Some queues that are meant and have something to hand out.
@@ -158,6 +164,14 @@ impl Merge<'_> {
                 Source::Lanes(Part::One(id)) => {
                     let lane = self.state.lanes.heads().lane(id);
                     if self.state.limiting.holds_kind(lane.kind) {
+                        continue;
+                    }
+                    if self.state.lanes.is_out(lane) {
+                        self.passed += 1;
+                        if self.passed > PASSED_MAX {
+                            self.state.lanes.note_cut_short(self.ns);
+                            return None;
+                        }
                         continue;
                     }
                     let (slot, job) = self.state.lanes.head(lane)?;

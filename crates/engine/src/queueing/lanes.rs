@@ -4,10 +4,15 @@
 //! stays in the tree. The first entries stand apart by whether their time has come: those that
 //! could be handed out in [`Heads`], the others by their time.
 
+mod switches;
+
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
+
+pub(super) use switches::PASSED_MAX;
+use switches::Rounds;
 
 use super::heads::{Heads, NONE, NodeId, Part};
 use crate::command::QueuePattern;
@@ -193,6 +198,8 @@ pub(crate) struct Lanes {
     /// Sets of gates of which one is closed: their trees are passed over as wholes.
     shut_sets: BTreeSet<(NamespaceId, u16)>,
     shut_kinds: BTreeSet<KindId>,
+    /// Switches of queues and kinds that lanes are yet to follow.
+    rounds: Rounds,
     /// Heads whose time has not come.
     future: BTreeSet<(TimeMs, LaneId)>,
     /// Heads up to this instant are due.
@@ -469,9 +476,7 @@ impl Lanes {
         lane.due = true;
         let queue = self.queues.get_mut(&id.queue).expect("a queue has lanes");
         queue.due += 1;
-        if !queue.shut {
-            self.open(id);
-        }
+        self.settle(id);
     }
 
     /// The opposite of [`Lanes::put_forward`].
@@ -480,66 +485,7 @@ impl Lanes {
         lane.due = false;
         let queue = self.queues.get_mut(&id.queue).expect("a queue has lanes");
         queue.due -= 1;
-        if !queue.shut {
-            self.close(id);
-        }
-    }
-
-    /// Puts a lane into its trees.
-    fn open(&mut self, id: LaneId) {
-        let (Some(lane), Some(queue)) = (self.by_id.get_mut(&id), self.queues.get(&id.queue))
-        else {
-            return;
-        };
-        let Some((head, _)) = lane.head() else { return };
-        let own = self.of_kind.entry((id.kind, id.part.set())).or_insert(NONE);
-        let of = (&queue.name, id, lane.deadline_ms);
-        lane.nodes[1] = self.heads.insert(own, of, head);
-        self.open_to_all(id);
-    }
-
-    /// Takes a lane out of its trees.
-    fn close(&mut self, id: LaneId) {
-        self.close_to_all(id);
-        let Some(lane) = self.by_id.get_mut(&id) else { return };
-        let own = std::mem::replace(&mut lane.nodes[1], NONE);
-        let of = (id.kind, id.part.set());
-        if let (false, Some(root)) = (own == NONE, self.of_kind.get_mut(&of)) {
-            self.heads.remove(root, own);
-            if *root == NONE {
-                self.of_kind.remove(&of);
-            }
-        }
-    }
-
-    /// Puts a lane into the tree of its namespace, unless only who asks for its kind gets any.
-    fn open_to_all(&mut self, id: LaneId) {
-        let (Some(lane), Some(queue)) = (self.by_id.get_mut(&id), self.queues.get(&id.queue))
-        else {
-            return;
-        };
-        let Some((head, _)) = lane.head() else { return };
-        if !lane.reserved && !self.shut_kinds.contains(&id.kind) {
-            let of = (queue.namespace, id.part.set());
-            let all = self.in_namespace.entry(of).or_insert(NONE);
-            let of = (&queue.name, id, lane.deadline_ms);
-            lane.nodes[0] = self.heads.insert(all, of, head);
-        }
-    }
-
-    fn close_to_all(&mut self, id: LaneId) {
-        let (Some(lane), Some(queue)) = (self.by_id.get_mut(&id), self.queues.get(&id.queue))
-        else {
-            return;
-        };
-        let all = std::mem::replace(&mut lane.nodes[0], NONE);
-        let of = (queue.namespace, id.part.set());
-        if let (false, Some(root)) = (all == NONE, self.in_namespace.get_mut(&of)) {
-            self.heads.remove(root, all);
-            if *root == NONE {
-                self.in_namespace.remove(&of);
-            }
-        }
+        self.settle(id);
     }
 
     /// Turns the switch of a set of gates: nothing moves.
@@ -551,46 +497,9 @@ impl Lanes {
         }
     }
 
-    /// Turns the switch of a kind: no entry moves, its lanes go out of the trees of their namespace
-    /// or into them.
-    pub(crate) fn shut_kind(&mut self, kind: KindId, shut: bool) {
-        let turned =
-            if shut { self.shut_kinds.insert(kind) } else { self.shut_kinds.remove(&kind) };
-        if !turned {
-            return;
-        }
-        let roots = self.of_kind.range((kind, 0)..=(kind, u16::MAX)).map(|(_, root)| *root);
-        let lanes: Vec<_> = roots.flat_map(|root| self.heads.lanes(root)).collect();
-        for id in lanes {
-            if shut {
-                self.close_to_all(id);
-            } else {
-                self.open_to_all(id);
-            }
-        }
-    }
-
     /// Whether no gate over its entries or its kind keeps a lane from handing out.
     pub(crate) fn hands_out(&self, ns: NamespaceId, id: LaneId) -> bool {
         !self.shut_sets.contains(&(ns, id.part.set())) && !self.shut_kinds.contains(&id.kind)
-    }
-
-    /// Turns the switch of a queue: no entry moves, its lanes go out of the trees or into them.
-    pub(crate) fn shut(&mut self, queue: QueueId, shut: bool) {
-        let Some(known) = self.queues.get_mut(&queue) else { return };
-        if std::mem::replace(&mut known.shut, shut) == shut {
-            return;
-        }
-        let lanes = self.by_id.range(LaneId { queue, ..LaneId::FIRST }..);
-        let lanes = lanes.take_while(|(id, _)| id.queue == queue).filter(|(_, lane)| lane.due);
-        let due: Vec<_> = lanes.map(|(id, _)| *id).collect();
-        for id in due {
-            if shut {
-                self.close(id);
-            } else {
-                self.open(id);
-            }
-        }
     }
 
     /// It is `now`: up to `most` heads whose time has come are put forward, the first ones first.
@@ -601,6 +510,7 @@ impl Lanes {
         }
         self.now = now;
         self.make_room();
+        self.follow_some(most == usize::MAX, &mut came);
         for _ in 0..most {
             let Some((at, id)) = self.future.first().copied() else { return };
             if at > now {
@@ -639,16 +549,12 @@ impl Lanes {
             if ms == lane.deadline_ms {
                 continue;
             }
-            let stands = lane.due && !queue.shut;
-            if stands {
-                self.close(*id);
-            }
+            self.close_to_all(*id);
+            self.close_to_own(*id);
             if let Some(lane) = self.by_id.get_mut(id) {
                 lane.deadline_ms = ms;
             }
-            if stands {
-                self.open(*id);
-            }
+            self.settle(*id);
         }
     }
 
@@ -747,6 +653,12 @@ impl Lanes {
     #[cfg(test)]
     pub(crate) fn set_room(&mut self, room: Room) {
         self.room = room;
+    }
+
+    /// Lanes in the trees of namespaces, and of kinds.
+    #[cfg(test)]
+    pub(crate) fn in_trees(&self) -> [usize; 2] {
+        [0, 1].map(|tree| self.by_id.values().filter(|lane| lane.nodes[tree] != NONE).count())
     }
 
     /// How many places the list of lanes has that may be cut back.

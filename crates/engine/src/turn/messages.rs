@@ -18,7 +18,7 @@ use super::waiters::Target;
 use crate::answer::Answer;
 use crate::command::{ConsumerId, ReplyTo};
 use crate::effect::CloseReason;
-use crate::ids::{ConnectionId, NamespaceId, QueueId};
+use crate::ids::{ConnectionId, NamespaceId, Place, QueueId};
 use crate::message::{
     ConsumeMessages, DeclareExchange, DeclareQueue, Declared, Destination, LeaseMessages,
     MessageAnswer, MessageCommand, MessageQueueView,
@@ -27,7 +27,6 @@ use crate::moment::Moment;
 use crate::queue::Queue;
 use crate::record::Record;
 use crate::rejection::Rejection;
-use crate::state::keys;
 
 /// What came to nobody since the start.
 #[derive(Debug, Default)]
@@ -351,7 +350,7 @@ impl Turn {
         connection: Option<ConnectionId>,
     ) -> Result<(), Rejection> {
         let queue = self.usable_queue(ns, name, connection)?.id;
-        let from = keys::of_queue(keys::MESSAGE, ns, queue);
+        let from = (0, Place(0));
         let upper = self.state.meta.next_place;
         self.go_on_purging(Purge { ns, queue, from, upper, messages: 0, reply_to });
         Ok(())
@@ -360,7 +359,7 @@ impl Turn {
     fn go_on_purging(&mut self, mut purge: Purge) {
         let of = (purge.ns, purge.queue);
         if self.state.queues.get(purge.queue).is_some() {
-            let slice = self.state.decide_purge(of, &purge.from, purge.upper);
+            let slice = self.state.decide_purge(of, purge.from, purge.upper);
             purge.messages += slice.messages;
             self.record_all(slice.records);
             if let Some(next) = slice.next {

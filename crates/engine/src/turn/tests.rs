@@ -2,6 +2,7 @@
 
 mod accounts;
 mod autoscale;
+mod bounded;
 mod caps;
 mod checkpoints;
 mod consumers;

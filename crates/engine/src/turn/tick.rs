@@ -39,9 +39,10 @@ impl Turn {
         if self.state.next_refill().is_some_and(|at| at <= moment.at) {
             self.record_all(Vec::from_iter(self.state.decide_refills(moment)));
         }
-        self.record_all(Vec::from_iter(self.state.decide_let_go()));
         // The next life goes on with it: a stop does not wait for millions of jobs or keys.
         if !self.stopping {
+            self.record_all(Vec::from_iter(self.state.decide_let_go()));
+            self.state.advance_holds();
             self.record_all(Vec::from_iter(self.state.decide_limit_round()));
             self.record_all(Vec::from_iter(self.state.decide_minutes_removed()));
             self.go_on_with_operation(moment);
@@ -178,10 +179,15 @@ impl Turn {
             || !self.untold.is_empty()
             || self.messages_go_on()
             || self.state.gating.goes_on()
-            || self.state.holds.goes_on()
             || (self.stopping && self.waiters.len() > 0);
-        let durable = || self.state.limits_go_on() || self.state.slas_go_on() || operating();
-        if goes_on || (!self.stopping && durable()) {
+        let next_life = || {
+            self.state.limits_go_on()
+                || self.state.slas_go_on()
+                || self.state.holds.goes_on()
+                || self.state.lanes.go_on()
+                || operating()
+        };
+        if goes_on || (!self.stopping && next_life()) {
             return Some(0);
         }
         let mono = clock.mono.max(self.state.mono());

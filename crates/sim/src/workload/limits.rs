@@ -10,7 +10,7 @@ use longshore_engine::{
     Answer, Command, JobLimit, JobView, LimitRule, LimitScope, LimitSettings, TimeMs,
 };
 
-use super::{CALLS, Check, KEYS};
+use super::{CALLS, Check, KEYS, TOKENS};
 use crate::map::{Entries, SimTree};
 use crate::random::Random;
 
@@ -29,32 +29,84 @@ const SLOT_BYTES: usize = 16;
 /// How long a window of the limit is that counts what starts in a time.
 const WINDOW_MS: u64 = 20_000;
 
-/// The change of the limit that counts what starts in a time: it is never removed.
+/// A bucket of tokens: how many there are at most, and how often one comes.
+const BURST: u64 = 2;
+const TOKEN_MS: u64 = 8000;
+
+/// The change of a limit that counts what starts in a time: those are never removed.
 pub(crate) fn calls(random: &mut Random) -> Command {
+    if random.percent(50) {
+        let rule = LimitRule::Bucket { burst: BURST, count: 1, period_ms: TOKEN_MS };
+        let settings = LimitSettings { scope: LimitScope::Key, rule };
+        return Command::PutLimit { name: TOKENS.to_owned(), settings };
+    }
     let rule = LimitRule::Window { max: 1 + random.below(3), period_ms: WINDOW_MS };
     let settings = LimitSettings { scope: LimitScope::Key, rule };
     Command::PutLimit { name: CALLS.to_owned(), settings }
 }
 
-/// A key of that limit, which a job may name beside another one.
+/// A key of such a limit, which a job may name beside another one.
 pub(crate) fn call(random: &mut Random) -> JobLimit {
-    JobLimit { name: CALLS.to_owned(), key: (*random.pick(&KEYS)).to_owned() }
+    let key = (*random.pick(&KEYS)).to_owned();
+    let name = if random.percent(50) { CALLS } else { TOKENS };
+    JobLimit { name: name.to_owned(), key }
 }
 
-/// Since when the limit that counts what starts in a time was certainly there, by namespace.
+/// Since when the limits that count what starts in a time were certainly there, by namespace: that
+/// of windows, and that of tokens.
 #[derive(Debug, Default)]
-pub(crate) struct KnownLimits(BTreeMap<usize, TimeMs>);
+pub(crate) struct KnownLimits(BTreeMap<usize, TimeMs>, BTreeMap<usize, TimeMs>);
+
+/// What a bucket holds that was full before these starts, if nothing else was taken out of it.
+fn most_held(starts: &[u64], now: TimeMs) -> u64 {
+    let full = BURST * TOKEN_MS;
+    let (mut held, mut at) = (full, 0);
+    for start in starts {
+        held = (held + (start - at)).min(full).saturating_sub(TOKEN_MS);
+        at = *start;
+    }
+    (held + now.0.saturating_sub(at)).min(full)
+}
+
+/// What is kept of a bucket, as parts of a token for each millisecond of its period.
+fn held(budget: Option<&bytes::Bytes>, now: TimeMs) -> u64 {
+    let full = BURST * TOKEN_MS;
+    let mut input = budget.map(longshore_engine::wire::Input::new);
+    let mut number = || u64::take(input.as_mut()?).ok();
+    let kept = number().zip(number());
+    kept.map_or(full, |(amount, since)| (amount + now.0.saturating_sub(since)).min(full))
+}
+
+/// Whether so many may have started by the tokens that there were.
+fn check_tokens(key: &str, starts: &[u64]) -> Check {
+    for (index, first) in starts.iter().enumerate() {
+        for (more, last) in starts.iter().skip(index).enumerate() {
+            let spent = (more as u64 + 1) * TOKEN_MS;
+            if spent > BURST * TOKEN_MS + (last - first) {
+                let (count, ms) = (more + 1, last - first);
+                return Err(format!("{count} runs of {key} started within {ms} ms"));
+            }
+        }
+    }
+    Ok(())
+}
 
 impl KnownLimits {
     /// An answer was released at an instant.
     pub(crate) fn told(&mut self, namespace: usize, name: &str, answer: &Answer, now: TimeMs) {
-        if name == CALLS && matches!(answer, Answer::Limit(_)) {
-            self.0.entry(namespace).or_insert(now);
+        let known = match name {
+            CALLS => &mut self.0,
+            TOKENS => &mut self.1,
+            _ => return,
+        };
+        if matches!(answer, Answer::Limit(_)) {
+            known.entry(namespace).or_insert(now);
         }
     }
 
     /// What started in the present window is counted in it, whatever happened since.
     pub(crate) fn check(&self, map: &SimTree, jobs: &[(u32, Vec<JobView>)], now: TimeMs) -> Check {
+        self.check_buckets(map, jobs, now)?;
         for (ns, views) in jobs {
             // Namespaces are numbered from 1 on, in the order in which they are served.
             let known = ns.checked_sub(1).and_then(|index| self.0.get(&(index as usize)));
@@ -75,6 +127,36 @@ impl KnownLimits {
                 let used = input.as_mut().and_then(|input| u64::take(input).ok()).unwrap_or(0);
                 if used < here as u64 {
                     return Err(format!("{here} runs of {key} started in a window with {used}"));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl KnownLimits {
+    /// What runs has started as tokens came, and a bucket holds no more than that left in it.
+    fn check_buckets(&self, map: &SimTree, jobs: &[(u32, Vec<JobView>)], now: TimeMs) -> Check {
+        for (ns, views) in jobs {
+            let known = ns.checked_sub(1).and_then(|index| self.1.get(&(index as usize)));
+            let Some(known) = known else { continue };
+            for key in KEYS {
+                let named = |view: &&JobView| {
+                    let mut own = view.job.options.own_limits();
+                    own.any(|limit| limit.name == TOKENS && limit.key == key)
+                };
+                let starts = views.iter().filter(named).filter_map(|view| view.lease.as_ref());
+                let starts = starts.map(|lease| lease.started_at).filter(|at| at > known);
+                let mut starts: Vec<u64> = starts.map(|at| at.0).collect();
+                starts.sort_unstable();
+                check_tokens(key, &starts)?;
+                let of = [&ns.to_be_bytes()[..], &counted(TOKENS), &counted(key)].concat();
+                let budget = map.entries.get(&[&[BUDGET_KEY_FIRST][..], &of].concat());
+                let (held, most) = (held(budget, now), most_held(&starts, now));
+                if held > most {
+                    return Err(format!(
+                        "the bucket of {key} holds {held} parts, of which {most} can be left"
+                    ));
                 }
             }
         }

@@ -27,7 +27,13 @@ pub(crate) const PASSING: &str = "m.passing";
 /// Where dead letters go.
 pub(crate) const GRAVES: &str = "m.graves";
 
-pub(crate) const QUEUES: [&str; 8] = [WORK, PLAIN, SINGLE, LIMITED, SHORT, BRIEF, PASSING, GRAVES];
+/// Of each key one message at a time is with somebody, and priorities go first.
+pub(crate) const ORDERED: &str = "m.ordered";
+/// Where messages of the plain queue are moved.
+pub(crate) const MOVED: &str = "m.moved";
+
+pub(crate) const QUEUES: [&str; 10] =
+    [WORK, PLAIN, SINGLE, LIMITED, SHORT, BRIEF, PASSING, GRAVES, ORDERED, MOVED];
 
 const FAN: &str = "m.fan";
 const TOPIC: &str = "m.topic";
@@ -50,8 +56,11 @@ const BINDINGS: [(&str, &str, &str); 8] = [
 ];
 
 /// What may be published to: the exchange, the routing key, and the queues that it reaches.
-pub(crate) const TARGETS: [(&str, &str, &[&str]); 11] = [
+pub(crate) const TARGETS: [(&str, &str, &[&str]); 14] = [
     ("", WORK, &[WORK]),
+    ("", ORDERED, &[ORDERED]),
+    ("", ORDERED, &[ORDERED]),
+    ("", ORDERED, &[ORDERED]),
     ("", PLAIN, &[PLAIN]),
     ("", SINGLE, &[SINGLE]),
     ("", LIMITED, &[LIMITED]),
@@ -75,6 +84,30 @@ pub(crate) fn leaves_letters(queue: &str) -> bool {
     [LIMITED, SHORT, BRIEF].contains(&queue)
 }
 
+/// The header that has ordering keys.
+const KEY_HEADER: &str = "key";
+/// How many ordering keys there are.
+const ORDERING_KEYS: u64 = 3;
+
+/// The ordering key of a message.
+pub(crate) fn ordering_key(number: u64) -> u64 {
+    number % ORDERING_KEYS
+}
+
+/// What a face keeps of a message that has nothing but its ordering key: flags, then the headers.
+fn properties(number: u64) -> Bytes {
+    let value = ordering_key(number).to_string();
+    let mut table = vec![KEY_HEADER.len() as u8];
+    table.extend_from_slice(KEY_HEADER.as_bytes());
+    table.push(b'S');
+    table.extend_from_slice(&(value.len() as u32).to_be_bytes());
+    table.extend_from_slice(value.as_bytes());
+    let mut properties = (1_u16 << 13).to_be_bytes().to_vec();
+    properties.extend_from_slice(&(table.len() as u32).to_be_bytes());
+    properties.extend_from_slice(&table);
+    properties.into()
+}
+
 /// Whether messages of the queue end by themselves.
 pub(crate) fn ends_by_itself(queue: &str) -> bool {
     [SHORT, BRIEF].contains(&queue)
@@ -82,13 +115,14 @@ pub(crate) fn ends_by_itself(queue: &str) -> bool {
 
 /// What a message of that priority counts as there, as its place has it.
 pub(crate) fn urgency(queue: &str, priority: u8) -> u8 {
-    u8::MAX - if queue == WORK { priority.min(PRIORITY_MAX) } else { 0 }
+    u8::MAX - if [WORK, ORDERED].contains(&queue) { priority.min(PRIORITY_MAX) } else { 0 }
 }
 
 fn settings(queue: &str) -> MessageSettings {
     MessageSettings {
         durable: queue != PASSING,
-        max_priority: (queue == WORK).then_some(PRIORITY_MAX),
+        max_priority: [WORK, ORDERED].contains(&queue).then_some(PRIORITY_MAX),
+        ordering_header: (queue == ORDERED).then(|| KEY_HEADER.to_owned()),
         single_active_consumer: queue == SINGLE,
         delivery_limit: (queue == LIMITED).then_some(DELIVERY_LIMIT),
         max_length: (queue == SHORT).then_some(3),

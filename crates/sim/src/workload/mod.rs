@@ -36,3 +36,5 @@ pub(crate) const LIMIT: &str = "slots";
 
 /// A limit that counts what starts in a time.
 pub(crate) const CALLS: &str = "calls";
+/// The limit that hands out tokens.
+pub(crate) const TOKENS: &str = "tokens";

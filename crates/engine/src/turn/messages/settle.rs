@@ -158,6 +158,9 @@ impl Turn {
             if let Some(first) = self.state.first_waiting(ns, queue) {
                 self.takers.too_long.insert((ns, queue));
                 self.end_alone(ns, first, MessageEnd::Overflown, moment);
+            } else if self.state.messages.is_unfinished(queue) {
+                self.takers.too_long.insert((ns, queue));
+                return;
             }
         }
     }

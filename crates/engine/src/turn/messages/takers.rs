@@ -9,7 +9,7 @@ use super::shares::Shares;
 use crate::command::{ConsumerId, ReplyTo};
 use crate::ids::{ConnectionId, MonoMs, NamespaceId, Place, QueueId};
 use crate::keyed::{CommandKey, Render};
-use crate::message::{LeaseMessages, MessageTag, PublishMessage, Published, ShareCredit};
+use crate::message::{LeaseMessages, MessageTag, PublishMessage, Published, ShareCredit, Slot};
 use crate::rejection::Rejection;
 use crate::state::Tally;
 
@@ -120,7 +120,7 @@ pub(in crate::turn) struct Publishing {
 pub(in crate::turn) struct Purge {
     pub(in crate::turn) ns: NamespaceId,
     pub(in crate::turn) queue: QueueId,
-    pub(in crate::turn) from: Vec<u8>,
+    pub(in crate::turn) from: Slot,
     pub(in crate::turn) upper: Place,
     pub(in crate::turn) messages: u64,
     pub(in crate::turn) reply_to: ReplyTo,

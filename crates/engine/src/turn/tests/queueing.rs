@@ -12,9 +12,10 @@ use crate::state::keys;
 
 /// A map that remembers what was removed, as a tree of an LSM does, and counts what it passes.
 #[derive(Debug, Default)]
-struct Grave {
+pub(super) struct Grave {
     map: BTreeMap<Vec<u8>, Option<Bytes>>,
-    passed: Cell<usize>,
+    /// Entries of lanes and messages that were passed, removed ones too.
+    pub(super) passed: Cell<usize>,
     puts: usize,
 }
 
@@ -33,7 +34,8 @@ impl Reader for Grave {
             return;
         }
         for (key, value) in self.map.range(from.to_vec()..to.to_vec()) {
-            self.passed.set(self.passed.get() + usize::from(key[0] == keys::LANE));
+            let counts = [keys::LANE, keys::MESSAGE].contains(&key[0]);
+            self.passed.set(self.passed.get() + usize::from(counts));
             if let Some(value) = value
                 && visit(key, value).is_break()
             {
@@ -53,14 +55,14 @@ impl OrderedMap for Grave {
 }
 
 /// A shard of which only the turn matters.
-struct Bench {
-    turn: Turn,
-    clock: Clock,
+pub(super) struct Bench {
+    pub(super) turn: Turn,
+    pub(super) clock: Clock,
     next: u64,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::start(Grave::default(), Position::START, TimeMs(1_000_000))
     }
 
@@ -72,19 +74,19 @@ impl Bench {
         bench
     }
 
-    fn map(&self) -> &Grave {
+    pub(super) fn map(&self) -> &Grave {
         self.turn.state.map().downcast_ref().unwrap()
     }
 
     /// The next life of the shard. Ids go on: the jobs of this one are still there.
-    fn restart(mut self) -> Self {
+    pub(super) fn restart(mut self) -> Self {
         self.turn.seal();
         let position = self.turn.position();
         let map = std::mem::take(self.turn.state.complete_map().downcast_mut::<Grave>().unwrap());
         Self { next: self.next, ..Self::start(map, position, self.clock.wall) }
     }
 
-    fn send(&mut self, command: Command) {
+    pub(super) fn send(&mut self, command: Command) {
         let reply_to = ReplyTo(self.next);
         self.next += 1;
         let request = Request { namespace: "default".to_owned(), reply_to, command };
@@ -92,18 +94,18 @@ impl Bench {
         self.turn.seal();
     }
 
-    fn call(&mut self, command: Command) -> Answer {
+    pub(super) fn call(&mut self, command: Command) -> Answer {
         self.send(command);
         let Some(Effect::Reply { answer, .. }) = self.answers().pop() else { panic!("no answer") };
         answer
     }
 
-    fn answers(&mut self) -> Vec<Effect> {
+    pub(super) fn answers(&mut self) -> Vec<Effect> {
         let position = self.turn.position();
         self.turn.committed(position)
     }
 
-    fn tick(&mut self, ms: u64) -> bool {
+    pub(super) fn tick(&mut self, ms: u64) -> bool {
         self.clock.wall = self.clock.wall.plus(ms);
         self.clock.mono = self.clock.mono.plus(ms);
         let more = self.turn.tick(self.clock);

@@ -9,8 +9,8 @@ use longshore_engine::{
 };
 
 use super::{
-    DELIVERY_LIMIT, GRAVES, LIMITED, PASSING, SINGLE, ends_by_itself, leaves_letters, queue_named,
-    urgency,
+    DELIVERY_LIMIT, GRAVES, LIMITED, MOVED, ORDERED, PASSING, PLAIN, SINGLE, ends_by_itself,
+    leaves_letters, ordering_key, queue_named, urgency,
 };
 use crate::workload::Check;
 
@@ -22,17 +22,30 @@ pub(crate) enum Holder {
     Lease(Token, MonoMs),
 }
 
-/// A message in a queue. A dead letter is told from others by the queue that it died in.
+/// A message in a queue. A dead letter is told from others by the queue that it died in, and one
+/// that was moved by the queue that it left.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) struct Of {
     pub(crate) queue: &'static str,
     pub(crate) died_in: Option<&'static str>,
     pub(crate) number: u64,
+    /// How often it has died or was moved, and with it entered another queue, or the same again.
+    pub(crate) stage: u64,
 }
 
 impl Of {
+    /// As it was published.
+    pub(crate) fn published(queue: &'static str, number: u64) -> Self {
+        Self { queue, died_in: None, number, stage: 0 }
+    }
+
+    /// What it was published as.
+    pub(crate) fn origin(self) -> Self {
+        Self::published(self.died_in.unwrap_or(self.queue), self.number)
+    }
+
     pub(crate) fn letter(self) -> Self {
-        Self { queue: GRAVES, died_in: Some(self.queue), number: self.number }
+        Self { queue: GRAVES, died_in: Some(self.queue), stage: self.stage + 1, ..self }
     }
 
     /// The one that a message in a queue is.
@@ -42,9 +55,18 @@ impl Of {
         let number = digits.fold(0, |number, digit| number * 10 + u64::from(digit - b'0'));
         let died_in = match message.deaths.first() {
             Some(death) if queue == GRAVES => Some(queue_named(&death.queue)?),
-            _ => None,
+            _ => (queue == MOVED).then_some(PLAIN),
         };
-        Ok(Self { queue, died_in, number })
+        let origin = died_in.unwrap_or(queue);
+        let deaths = message.deaths.iter().filter(|death| death.queue == origin);
+        let died: u64 = deaths.map(|death| death.count).sum();
+        // It went back where it was moved out of the graves.
+        let stage = match queue {
+            MOVED => 1,
+            GRAVES => (2 * died).saturating_sub(1),
+            _ => 2 * died,
+        };
+        Ok(Self { queue, died_in, number, stage })
     }
 }
 
@@ -87,15 +109,18 @@ pub(crate) struct Known {
     is_settling: bool,
 }
 
+/// A queue, urgency, publisher, ordering key, and who gets them.
+type PublishersLine = (&'static str, u8, ConnectionId, Option<u64>, Option<ConsumerId>);
+
 /// What is known of all.
 #[derive(Debug, Default)]
 pub(crate) struct Account {
     pub(crate) messages: BTreeMap<Of, Known>,
-    /// Where the last one stood that was delivered for the first time, by queue, urgency and who
-    /// got it.
-    last_places: BTreeMap<(&'static str, u8, Option<ConsumerId>), Place>,
+    /// Where the last one stood that was delivered for the first time, by queue, urgency, ordering
+    /// key and who got it.
+    last_places: BTreeMap<(&'static str, u8, Option<u64>, Option<ConsumerId>), Place>,
     /// The last one of each publisher that was, likewise.
-    last_numbers: BTreeMap<(&'static str, u8, ConnectionId, Option<ConsumerId>), u64>,
+    last_numbers: BTreeMap<PublishersLine, u64>,
     publishers: BTreeMap<u64, (ConnectionId, u8)>,
     /// What consumers may still get.
     credit: BTreeMap<ConsumerId, u64>,
@@ -108,6 +133,8 @@ pub(crate) struct Account {
     leaving: BTreeMap<ConsumerId, &'static str>,
     /// Queues that somebody empties.
     purges: Vec<&'static str>,
+    /// Queues of which messages were moved, or may be at any time.
+    moved: BTreeSet<&'static str>,
     /// The time of the turn whose effects are heard.
     pub(crate) now: MonoMs,
 }
@@ -135,7 +162,7 @@ impl Account {
                 || self.purges.contains(queue)
                 || *queue == PASSING;
             let known = Known { transient, may_be_gone, expires, delayed, ..Known::default() };
-            self.messages.insert(Of { queue, died_in: None, number }, known);
+            self.messages.insert(Of::published(queue, number), known);
         }
     }
 
@@ -156,7 +183,7 @@ impl Account {
             return Err(format!("message {number} was to reach {queues:?} and reached {reached}"));
         }
         for (index, queue) in queues.iter().enumerate() {
-            let known = self.messages.get_mut(&Of { queue, died_in: None, number });
+            let known = self.messages.get_mut(&Of::published(queue, number));
             let Some(known) = known else { continue };
             // The passing queue is the last of those that it is among.
             if index < reached {
@@ -230,8 +257,8 @@ impl Account {
         let of = Of::message(&got.queue, &got.message)?;
         let slot = (got.tag.urgency, got.tag.place);
         self.check_order(of, consumer, got)?;
-        let origin = Of { queue: of.died_in.unwrap_or(of.queue), died_in: None, ..of };
-        if of.died_in.is_some() && self.messages.contains_key(&origin) {
+        self.check_key(of)?;
+        if of.stage > 0 && self.messages.contains_key(&of.origin()) {
             self.messages.entry(of).or_default();
         }
         let Some(known) = self.messages.get_mut(&of) else {
@@ -258,32 +285,71 @@ impl Account {
         Ok(())
     }
 
+    /// Messages that stand in one line with it: those of its queue, or of its ordering key there.
+    fn of_line(&self, of: Of) -> impl Iterator<Item = (&Of, &Known)> {
+        let of_queue = self.messages.range(Of::published(of.queue, 0)..);
+        let of_queue = of_queue.take_while(move |(it, _)| it.queue == of.queue);
+        let key = (of.queue == ORDERED).then(|| ordering_key(of.number));
+        of_queue.filter(move |(it, _)| key.is_none_or(|key| ordering_key(it.number) == key))
+    }
+
+    /// Of an ordering key one message at a time is with somebody.
+    fn check_key(&self, of: Of) -> Check {
+        let live = |known: &Known| match known.holder {
+            Some(Holder::Lease(_, until)) => self.now <= until,
+            Some(Holder::Connection(_)) => true,
+            None => false,
+        };
+        let others = self.of_line(of).filter(|(it, _)| of.queue == ORDERED && **it != of);
+        match { others }.find(|(_, known)| live(known)) {
+            Some((other, known)) => {
+                Err(format!("{of} comes while {other} of its key is with {:?}", known.holder))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Messages of a queue are moved from now on.
+    pub(crate) fn moving(&mut self, queue: &'static str) {
+        self.moved.insert(queue);
+        for (_, known) in self.messages.iter_mut().filter(|(of, _)| of.queue == queue) {
+            known.waits = false;
+        }
+    }
+
+    /// Whether messages of a queue may be elsewhere.
+    pub(crate) fn is_moved(&self, queue: &str) -> bool {
+        self.moved.contains(queue)
+    }
+
     /// What comes for the first time comes in the order of its publisher, and nothing comes before
     /// what waits at an earlier place. What one turn hands to several consumers has no order among
     /// them.
     fn check_order(&mut self, of: Of, to: Option<ConsumerId>, got: &MessageDelivery) -> Check {
         let (urgency, place) = (got.tag.urgency, got.tag.place);
-        let first = Of { queue: of.queue, died_in: None, number: 0 };
-        let of_queue = self.messages.range(first..).take_while(|(it, _)| it.queue == of.queue);
         let is_before = |slot: (u8, Place)| slot < (urgency, place);
         let earlier = |known: &Known| known.waits && known.slot.is_some_and(is_before);
-        let mut passed = of_queue.filter(|(it, known)| **it != of && earlier(known));
-        if let Some((other, known)) = passed.next() {
-            let at = known.slot;
+        let passed = self.of_line(of).find(|(it, known)| **it != of && earlier(known));
+        if let Some((other, at)) = passed.map(|(other, known)| (*other, known.slot)) {
             return Err(format!("{of} at {place} comes before {other}, which waits at {at:?}"));
         }
         if got.redelivered {
             return Ok(());
         }
-        let last = self.last_places.insert((of.queue, urgency, to), place).unwrap_or_default();
+        // Of a key one at a time is with somebody, whoever it is.
+        let key = (of.queue == ORDERED).then(|| ordering_key(of.number));
+        let to = to.filter(|_| key.is_none());
+        let line = (of.queue, urgency, key, to);
+        let last = self.last_places.insert(line, place).unwrap_or_default();
         if last >= place {
             return Err(format!("{of} at {place} comes after one at {last}"));
         }
-        if of.died_in.is_none()
+        if of.stage == 0
             && let Some((by, priority)) = self.publishers.get(&of.number)
         {
             let urgency = self::urgency(of.queue, *priority);
-            let last = self.last_numbers.insert((of.queue, urgency, *by, to), of.number);
+            let line = (of.queue, urgency, *by, key, to);
+            let last = self.last_numbers.insert(line, of.number);
             if last.is_some_and(|last| last > of.number) || urgency != got.tag.urgency {
                 return Err(format!("{of} comes after {last:?} of its publisher"));
             }
@@ -346,6 +412,7 @@ impl Account {
             MessageVerdict::Requeue => {
                 let comes_back = of.queue != LIMITED || known.returns < DELIVERY_LIMIT;
                 let steady = !self.leaving.values().any(|queue| *queue == of.queue);
+                let steady = steady && !self.moved.contains(of.queue);
                 let lasting = known.is_lasting(of) && known.holder.is_none();
                 known.waits = comes_back && lasting && steady;
             }
@@ -365,7 +432,10 @@ impl Account {
     /// Somebody empties a queue.
     pub(crate) fn purging(&mut self, queue: &'static str) {
         self.purges.push(queue);
-        for (_, known) in self.messages.iter_mut().filter(|(of, _)| of.queue == queue) {
+        // Letters of it may be back there, or come back meanwhile.
+        let back = self.moved.contains(GRAVES);
+        let is_there = |of: &Of| of.queue == queue || (back && of.origin().queue == queue);
+        for (_, known) in self.messages.iter_mut().filter(|(of, _)| is_there(of)) {
             (known.may_be_gone, known.waits) = (true, false);
         }
     }
@@ -424,7 +494,8 @@ impl Account {
             // One that had come back often enough may have died when its connection ended.
             let comes_back = of.queue != LIMITED || known.returns < DELIVERY_LIMIT;
             let lasts = known.is_lasting(*of) && known.holder.is_none();
-            known.waits = known.confirmed && comes_back && lasts;
+            let steady = !self.moved.contains(of.queue);
+            known.waits = known.confirmed && comes_back && lasts && steady;
         }
     }
 }

@@ -2,13 +2,13 @@
 //! ended by a rule, and then its letter is; what is gone stays gone; and counts of queues equal
 //! what stands in them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use longshore_engine::query::peek_messages;
 use longshore_engine::{Clock, MessageFilter, PeekedMessage, Rejection, Turn};
 
 use super::account::{Account, Of};
-use super::{QUEUES, leaves_letters};
+use super::{GRAVES, PLAIN, QUEUES, leaves_letters};
 use crate::node::NAMESPACES;
 use crate::workload::Check;
 
@@ -35,8 +35,7 @@ pub(crate) fn check(turn: &Turn, account: &Account, clock: Clock, all_came: bool
         }
     }
     for of in there.keys() {
-        let origin = of.died_in.map_or(*of, |queue| Of { queue, died_in: None, ..*of });
-        if account.known(origin).is_none() {
+        if account.known(of.origin()).is_none() {
             return Err(format!("{of} is there, and nobody published it"));
         }
         if account.known(*of).is_some_and(|known| known.ended) {
@@ -44,17 +43,26 @@ pub(crate) fn check(turn: &Turn, account: &Account, clock: Clock, all_came: bool
             return Err(format!("{of} is there, although it is gone: {known:?}"));
         }
     }
+    // What became of each by its death or a move, or may have.
+    let (mut came, mut may_be_gone) = (BTreeMap::new(), BTreeMap::new());
+    for of in there.keys() {
+        came.entry(of.origin()).or_insert_with(BTreeSet::new).insert(of.stage);
+    }
+    for (of, _) in account.messages.iter().filter(|(_, it)| it.may_be_gone || it.ended) {
+        let last: &mut u64 = may_be_gone.entry(of.origin()).or_default();
+        *last = of.stage.max(*last);
+    }
     for (of, known) in &account.messages {
         let is_there = there.contains_key(of);
-        let letter = of.letter();
-        let has_letter = there.contains_key(&letter);
-        let told = account.known(letter);
-        let may_leave_letter = leaves_letters(of.queue) && !known.acked;
-        if has_letter && (is_there || !may_leave_letter) {
-            return Err(format!("{of} left a letter, but: there {is_there}, {known:?}"));
+        let stages = came.get(&of.origin());
+        let is_later = stages.and_then(BTreeSet::last).is_some_and(|last| *last > of.stage);
+        let moves = [PLAIN, GRAVES].contains(&of.queue) && account.is_moved(of.queue);
+        let may_leave = (leaves_letters(of.queue) || moves) && !known.acked;
+        if is_later && (is_there || !may_leave) {
+            return Err(format!("{of} went on, but: there {is_there}, {known:?}"));
         }
-        let letter_may_be_gone = told.is_some_and(|it| it.may_be_gone || it.ended);
-        let buried = may_leave_letter && (has_letter || letter_may_be_gone);
+        let later_may_be_gone = may_be_gone.get(&of.origin()).is_some_and(|last| *last > of.stage);
+        let buried = may_leave && (is_later || later_may_be_gone);
         let owed = known.confirmed && (all_came || !known.delayed);
         if owed && !known.may_be_gone && !known.ended && !is_there && !buried {
             return Err(format!("{of} is lost: {known:?}"));

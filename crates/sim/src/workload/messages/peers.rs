@@ -8,12 +8,12 @@ use bytes::Bytes;
 use longshore_engine::driver::Input;
 use longshore_engine::{
     Answer, Command, ConnectionId, ConsumeMessages, ConsumerId, Holding, LeaseMessages,
-    MessageAnswer, MessageCommand, MessageDelivery, MessageSettlement, MessageTag, MessageVerdict,
-    MonoMs, PublishMessage, ReplyTo,
+    MessageAnswer, MessageCommand, MessageDelivery, MessageFilter, MessageMove, MessageSettlement,
+    MessageTag, MessageVerdict, MonoMs, MoveTo, OperationKind, PublishMessage, ReplyTo,
 };
 
 use super::account::{Account, Holder};
-use super::{GRAVES, PASSING, QUEUES, TARGETS, setup, setup_of_life};
+use super::{GRAVES, MOVED, PASSING, PLAIN, QUEUES, TARGETS, properties, setup, setup_of_life};
 use crate::node::NAMESPACES;
 use crate::random::Random;
 use crate::workload::Check;
@@ -36,6 +36,7 @@ enum Asked {
     GetOne { auto_ack: bool },
     Lease { sent: MonoMs, auto_ack: bool },
     Purge(&'static str),
+    Move,
     Other,
 }
 
@@ -45,7 +46,7 @@ struct Call {
     /// The connection; none for who takes messages for a time, or declares.
     connection: Option<ConnectionId>,
     asked: Asked,
-    command: MessageCommand,
+    command: Command,
 }
 
 /// What is on its way to a connection: messages, with the consumer that they are for.
@@ -147,6 +148,15 @@ impl Peers {
         asked: Asked,
         command: MessageCommand,
     ) -> ReplyTo {
+        self.send_any(connection, asked, Command::Messages(command))
+    }
+
+    fn send_any(
+        &mut self,
+        connection: Option<ConnectionId>,
+        asked: Asked,
+        command: Command,
+    ) -> ReplyTo {
         let reply_to = ReplyTo(self.number());
         self.calls.insert(reply_to, Call { connection, asked, command });
         self.up.push_back(reply_to);
@@ -163,7 +173,7 @@ impl Peers {
     pub(crate) fn first_call(&self) -> Option<(ReplyTo, Command)> {
         let reply_to = *self.up.front()?;
         let call = self.calls.get(&reply_to)?;
-        Some((reply_to, Command::Messages(call.command.clone())))
+        Some((reply_to, call.command.clone()))
     }
 
     /// The server has taken it in.
@@ -188,6 +198,7 @@ impl Peers {
             0..8 => self.lease(now),
             8..14 => return self.settle_leased(),
             14 if self.random.percent(40) => self.purge(),
+            14 => self.begin_move(),
             15..18 => return Ok(self.break_one()),
             18..42 => return self.arrive(),
             _ => return self.act_on_connection(),
@@ -248,6 +259,7 @@ impl Peers {
                 persistent: !transient,
                 ttl_ms,
                 delay_ms,
+                properties: properties(number),
                 body: Bytes::from(format!("{number:-<length$}")),
                 ..PublishMessage::default()
             });
@@ -386,13 +398,28 @@ impl Peers {
 
     fn purge(&mut self) {
         let queue = *self.random.pick(&QUEUES);
-        // Nobody knows what the graves are to have.
-        if queue == GRAVES {
+        // Nobody knows what these are to have.
+        if [GRAVES, MOVED].contains(&queue) {
             return;
         }
         self.account.purging(queue);
         let command = MessageCommand::PurgeQueue { queue: queue.to_owned(), connection: None };
         self.send(None, Asked::Purge(queue), command);
+    }
+
+    /// Messages of the plain queue go elsewhere, or letters back to where they died.
+    fn begin_move(&mut self) {
+        let (queue, to) = if self.random.percent(50) {
+            (PLAIN, MoveTo::Queue { queue: MOVED.to_owned() })
+        } else {
+            (GRAVES, MoveTo::Origin)
+        };
+        self.account.moving(queue);
+        let limit = self.random.maybe(40, |random| 1 + random.below(4));
+        let queue = queue.to_owned();
+        let moving = MessageMove { queue, to, filter: MessageFilter::default(), limit };
+        let kind = OperationKind::MoveMessages { moving: Box::new(moving) };
+        self.send_any(None, Asked::Move, Command::StartOperation(kind));
     }
 
     /// A connection ends, or who takes messages for a time hangs up.
@@ -495,6 +522,7 @@ impl Peers {
         let Some(call) = self.calls.remove(&reply_to) else { return Ok(()) };
         let answer = match answer {
             Answer::Messages(answer) => answer,
+            Answer::Operation(_) => return Ok(()),
             Answer::Rejected(_) => return self.refused(reply_to, call),
             other => return Err(format!("{:?} was answered with {other:?}", call.command)),
         };
@@ -536,7 +564,7 @@ impl Peers {
         if self.leasing == Some(reply_to) {
             self.leasing = None;
         }
-        if let MessageCommand::Consume(consume) = &call.command {
+        if let Command::Messages(MessageCommand::Consume(consume)) = &call.command {
             self.account.consumer_left(consume.consumer);
             for connection in &mut self.connections {
                 connection.consumers.remove(&consume.consumer);
@@ -621,7 +649,7 @@ impl Peers {
     pub(crate) fn crashed(&mut self) {
         self.up.clear();
         for call in std::mem::take(&mut self.calls).into_values() {
-            if let MessageCommand::Lease(lease) = &call.command {
+            if let Command::Messages(MessageCommand::Lease(lease)) = &call.command {
                 self.account.lease_in_doubt(&lease.queue);
             }
         }
