@@ -94,7 +94,9 @@ impl Inner {
             AccountCommand::Change { name, .. }
             | AccountCommand::Delete { name, .. }
             | AccountCommand::Get { name } => name.clone(),
-            AccountCommand::List { .. } | AccountCommand::Audit { .. } => String::new(),
+            AccountCommand::List { .. }
+            | AccountCommand::Audit { .. }
+            | AccountCommand::Note { .. } => String::new(),
         };
         let _alone = self.changing.lock().await;
         if let Err(rejection) = self.check_change(&command) {

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use longshore_engine::query::{self, ListFilter, Lookup, Page};
+use longshore_engine::query::{self, Lookup, Page};
 use longshore_engine::{
-    Answer, AttemptNote, AuditedCommand, BlockedBy, Command, JobId, JobState, JobView, KindAnswer,
-    KindCommand, KindInQueue, Phase, Reader, Role, SkippedItem,
+    Answer, AttemptNote, AuditedCommand, BlockedBy, Command, JobFilter, JobId, JobState, JobView,
+    KindAnswer, KindCommand, KindInQueue, Phase, Reader, Role, SkippedItem,
 };
 use longshore_node::{Cause, Publishing, wall_now};
 
@@ -313,7 +313,7 @@ pub(crate) fn slow_down_ms(app: &App) -> Option<u64> {
 pub(crate) async fn page(
     app: &App,
     ns: &str,
-    filter: ListFilter,
+    filter: JobFilter,
     cursor: Option<Bytes>,
     limit: usize,
 ) -> Result<Page, Refusal> {
