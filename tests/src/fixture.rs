@@ -12,9 +12,9 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use longshore_engine::query::{ListFilter, attempts_of, body_of, list_jobs, skipped_of};
+use longshore_engine::query::{attempts_of, body_of, list_jobs, skipped_of};
 use longshore_engine::wire::Wire;
-use longshore_engine::{Entry, JobView, Limits, Reader, Recovery, TimeMs};
+use longshore_engine::{Entry, JobFilter, JobView, Limits, Reader, Recovery, TimeMs};
 use longshore_journal::{FileConfig, FileJournal, Journal, Prepare};
 use longshore_server::config::ServerConfig;
 use longshore_server::{Node, NodeConfig, StoreDir, http};
@@ -71,7 +71,7 @@ pub fn contents(data: &Path) -> Result<String> {
             at = Entry::from_bytes(&entry)?.at;
         }
         let map = recovery.complete_map();
-        let filter = ListFilter::default();
+        let filter = JobFilter::default();
         let page = list_jobs(map, "default", &filter, None, (1000, 100_000), at);
         for view in page.context("the namespace is there")?.jobs {
             describe(&mut text, map, &view)?;

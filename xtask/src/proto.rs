@@ -10,7 +10,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 
-const SOURCES: [&str; 7] = [
+const SOURCES: [&str; 8] = [
+    "longshore/v1/accounts.proto",
     "longshore/v1/admin.proto",
     "longshore/v1/control.proto",
     "longshore/v1/levels.proto",

@@ -11,8 +11,8 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use longshore_backup::{Place, Plan, Service, Shipping, Status, find, restore};
-use longshore_engine::query::{ListFilter, list_jobs};
-use longshore_engine::{Answer, Command, EnqueueJobs, JobId, NewJob, TimeMs};
+use longshore_engine::query::list_jobs;
+use longshore_engine::{Answer, Command, EnqueueJobs, JobFilter, JobId, NewJob, TimeMs};
 use longshore_node::{Node, NodeConfig, line_of};
 use object_store::memory::InMemory;
 use object_store::path::Path;
@@ -177,7 +177,7 @@ impl Life {
 
 async fn jobs(node: &Node) -> usize {
     let all = |reader: &dyn longshore_engine::Reader, now: TimeMs| {
-        let filter = ListFilter::default();
+        let filter = JobFilter::default();
         list_jobs(reader, "default", &filter, None, (10_000, 1_000_000), now).unwrap().jobs.len()
     };
     node.read("default", all).await.unwrap()

@@ -5,14 +5,17 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use longshore_server::api::{
-    AttemptRecord, BlockedByRecord, DurationText, InstantText, JobIdText, JobList, JobRecord,
-    RescheduleRequest, StateText, StatusRecord,
+    AttemptRecord, BlockedByRecord, DurationText, InstantText, JobActionText, JobIdText, JobList,
+    JobRecord, RescheduleRequest, StateText, StatusRecord,
 };
 use tokio::time::Instant;
 
 use crate::cli::Context;
 use crate::client::{Client, query, read};
 use crate::failure::{Failure, Kind};
+use crate::matching::{
+    Change, Chosen, MoveArgs, PriorityArgs, change_matching, move_jobs, set_priority,
+};
 use crate::output::{self, Format, Table, count, facts, note, telling_line};
 use crate::patient::Patient;
 use crate::watch::watch;
@@ -33,10 +36,14 @@ pub(crate) enum JobsCommand {
     Resume(ManyArgs),
     /// Call jobs off, waiting or running
     Cancel(CancelArgs),
-    /// Remove dead jobs
-    Remove(ManyArgs),
+    /// Remove dead jobs; of all that match also those that wait, where --state names them
+    Remove(Chosen),
     /// Try dead or retrying jobs again now
-    Retry(ManyArgs),
+    Retry(Chosen),
+    /// Move all waiting jobs that match to another queue
+    Move(MoveArgs),
+    /// Give all waiting jobs that match another priority
+    Priority(PriorityArgs),
     /// Let scheduled or retrying jobs start now
     RunNow(ManyArgs),
     /// Let a waiting job start at another time
@@ -66,6 +73,18 @@ pub(crate) struct ListArgs {
     /// Only those that a worker with a stream has and has not started; `false`: only others
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     held: Option<bool>,
+    /// Only those whose last error is of this type
+    #[arg(long, value_name = "TYPE")]
+    error: Option<String>,
+    /// Only those whose args contain this text
+    #[arg(long)]
+    text: Option<String>,
+    /// Only those enqueued (what has ended: ended) longer ago
+    #[arg(long, value_name = "DURATION")]
+    older_than: Option<DurationText>,
+    /// Only those enqueued (what has ended: ended) no longer ago
+    #[arg(long, value_name = "DURATION")]
+    newer_than: Option<DurationText>,
     /// How many at most
     #[arg(long, short, default_value_t = 50)]
     limit: usize,
@@ -99,7 +118,7 @@ pub(crate) struct ManyArgs {
 #[derive(Args, Debug)]
 pub(crate) struct CancelArgs {
     #[command(flatten)]
-    many: ManyArgs,
+    chosen: Chosen,
     /// End runs at once, where their worker is gone: what it settles afterwards is refused
     #[arg(long)]
     force: bool,
@@ -119,7 +138,7 @@ pub(crate) struct RescheduleArgs {
 
 /// The state of a job.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum State {
+pub(crate) enum State {
     Scheduled,
     Ready,
     Running,
@@ -131,7 +150,7 @@ enum State {
 }
 
 impl State {
-    fn text(self) -> StateText {
+    pub(crate) fn text(self) -> StateText {
         match self {
             Self::Scheduled => StateText::Scheduled,
             Self::Ready => StateText::Ready,
@@ -160,10 +179,20 @@ pub(crate) async fn execute(command: JobsCommand, context: &Context) -> anyhow::
         JobsCommand::Watch(args) => watch(&client, args.id, context.format).await,
         JobsCommand::Pause(args) => pause(&client, &args.ids, true, context.format).await,
         JobsCommand::Resume(args) => pause(&client, &args.ids, false, context.format).await,
-        JobsCommand::Cancel(args) => {
-            cancel(&client, &args.many.ids, args.force, context.format).await
+        JobsCommand::Cancel(CancelArgs { chosen, force }) => {
+            if chosen.matching.all_matching {
+                let change = Change { force, ..Change::of(JobActionText::Cancel) };
+                return change_matching(&client, change, chosen.matching, context.format).await;
+            }
+            cancel(&client, &chosen.ids, force, context.format).await
+        }
+        JobsCommand::Remove(Chosen { matching, .. }) if matching.all_matching => {
+            let change = Change::of(JobActionText::Remove);
+            change_matching(&client, change, matching, context.format).await
         }
         JobsCommand::Remove(args) => remove(&client, &args.ids, context.format).await,
+        JobsCommand::Move(args) => move_jobs(&client, args, context.format).await,
+        JobsCommand::Priority(args) => set_priority(&client, args, context.format).await,
         JobsCommand::RunNow(args) => {
             let now = RescheduleRequest::default();
             reschedule(&client, &args.ids, &now, context.format).await
@@ -171,6 +200,10 @@ pub(crate) async fn execute(command: JobsCommand, context: &Context) -> anyhow::
         JobsCommand::Reschedule(args) => {
             let time = RescheduleRequest { run_at: args.at, delay: args.after };
             reschedule(&client, &[args.id], &time, context.format).await
+        }
+        JobsCommand::Retry(Chosen { matching, .. }) if matching.all_matching => {
+            let change = Change::of(JobActionText::Retry);
+            change_matching(&client, change, matching, context.format).await
         }
         JobsCommand::Retry(args) => retry(&client, &args.ids, context.format).await,
     }
@@ -180,6 +213,8 @@ async fn list(client: &Client, args: ListArgs, format: Format) -> anyhow::Result
     let mut table = Table::new(&["id", "queue", "kind", "state", ">attempt", "run at", "error"]);
     let mut cursor = args.cursor;
     let mut left = args.limit;
+    let (older_than, newer_than) =
+        (args.older_than.map(|age| age.to_string()), args.newer_than.map(|age| age.to_string()));
     while left > 0 {
         let limit = left.min(100).to_string();
         let parameters = [
@@ -190,6 +225,10 @@ async fn list(client: &Client, args: ListArgs, format: Format) -> anyhow::Result
             ("ordering_key", args.ordering_key.as_deref()),
             ("tenant", args.tenant.as_deref()),
             ("held", args.held.map(|held| if held { "true" } else { "false" })),
+            ("error", args.error.as_deref()),
+            ("text", args.text.as_deref()),
+            ("older_than", older_than.as_deref()),
+            ("newer_than", newer_than.as_deref()),
             ("limit", Some(limit.as_str())),
             ("cursor", cursor.as_deref()),
         ];

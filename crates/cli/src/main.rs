@@ -20,6 +20,7 @@ mod kinds;
 mod launch;
 mod limits;
 mod logs;
+mod matching;
 mod messages;
 mod moving;
 mod name;

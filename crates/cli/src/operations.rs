@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use longshore_server::api::{OperationList, OperationRecord, OperationStateText};
+use longshore_server::api::{JobFilterBody, OperationList, OperationRecord, OperationStateText};
 use tokio::time::sleep;
 
 use crate::cli::Context;
@@ -87,6 +87,22 @@ fn state(state: OperationStateText) -> &'static str {
     }
 }
 
+/// Which jobs a filter means, in words.
+fn meant(filter: &JobFilterBody) -> String {
+    let words = [
+        ("state", filter.state.map(|state| state.as_str().to_owned())),
+        ("tag", filter.tag.clone()),
+        ("ordering key", filter.ordering_key.clone()),
+        ("tenant", filter.tenant.clone()),
+        ("error", filter.error.clone()),
+        ("text", filter.text.clone()),
+        ("since", filter.since.map(moment)),
+    ];
+    let said = words.into_iter().filter_map(|(name, value)| Some(format!("{name} {}", value?)));
+    let said: Vec<_> = said.collect();
+    if said.is_empty() { "all".to_owned() } else { said.join(", ") }
+}
+
 /// What it changes.
 fn what(operation: &OperationRecord) -> &'static str {
     if operation.operation == "move_messages" { "message" } else { "job" }
@@ -109,8 +125,10 @@ fn show(body: &[u8], format: Format) -> anyhow::Result<()> {
             Some(format!("{} of at most {}", grouped(it.examined), grouped(it.candidates))),
         ),
         ("changed", Some(grouped(it.changed))),
+        ("which", it.filter.as_ref().map(meant)),
         ("to queue", it.to_queue),
         ("to exchange", it.to_exchange),
+        ("priority", it.priority.map(|priority| priority.to_string())),
         ("stayed", it.kept.map(grouped)),
         ("because", it.kept_why),
         ("started", it.started_at.map(moment)),
@@ -131,7 +149,7 @@ pub(crate) async fn follow(
             let it: OperationRecord = read(&body)?;
             output::line(&format!("{}: {}", state(it.state), count(it.changed, what(&it))))?;
             if let (Some(kept), Some(why)) = (it.kept, &it.kept_why) {
-                note(&format!("{} stayed: {why}", count(kept, "message")));
+                note(&format!("{} stayed: {why}", count(kept, what(&it))));
             }
         }
     }

@@ -17,6 +17,7 @@ use crate::schedule::ScheduleView;
 use crate::sla::SlaAnswer;
 use crate::stream::StreamAnswer;
 use crate::unique::UniqueMet;
+use crate::wire::wire_enum;
 
 /// The answer to one command.
 #[derive(Clone, Debug)]
@@ -54,6 +55,8 @@ pub enum Answer {
     },
     /// To `RemoveJob`.
     JobRemoved,
+    /// To `WithdrawJob`, where it is withdrawn; else the job as it is.
+    JobWithdrawn,
     /// To `GetQueue`, `PutQueue`, `PauseQueue`.
     Queue(Box<QueueView>),
     /// To `DeleteQueue`.
@@ -279,25 +282,27 @@ pub struct JobView {
     pub now: TimeMs,
 }
 
-/// The state of a job as people see it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum JobState {
-    /// Waits for its time.
-    Scheduled,
-    /// Could run.
-    Ready,
-    /// Has a live lease.
-    Running,
-    /// Waits for its next attempt after a failure.
-    Retrying,
-    /// Ended well.
-    Succeeded,
-    /// Failed for good.
-    Dead,
-    /// Called off.
-    Cancelled,
-    /// Not started in time.
-    Expired,
+wire_enum! {
+    /// The state of a job as people see it.
+    #[derive(Copy, Eq)]
+    pub enum JobState {
+        /// Waits for its time.
+        1 => Scheduled,
+        /// Could run.
+        2 => Ready,
+        /// Has a live lease.
+        3 => Running,
+        /// Waits for its next attempt after a failure.
+        4 => Retrying,
+        /// Ended well.
+        5 => Succeeded,
+        /// Failed for good.
+        6 => Dead,
+        /// Called off.
+        7 => Cancelled,
+        /// Not started in time.
+        8 => Expired,
+    }
 }
 
 impl JobView {

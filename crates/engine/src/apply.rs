@@ -202,6 +202,10 @@ impl State {
             Upkeep::LineMoved { namespace, id, under } => {
                 self.apply_line_moved(namespace, id, under);
             }
+            Upkeep::JobMoved { namespace, id, queue, priority } => {
+                self.apply_job_moved(namespace, id, queue, priority);
+            }
+            Upkeep::JobWithdrawn { namespace, id } => self.apply_job_withdrawn(namespace, id),
         }
     }
 

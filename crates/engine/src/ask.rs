@@ -166,6 +166,11 @@ asks! {
     RetryJob { id: JobId, from: RetryFrom } = Command::RetryJob;
     PauseJob { id: JobId } = Command::PauseJob;
     ResumeJob { id: JobId } = Command::ResumeJob;
+    [Option<Box<JobView>>] it @ (Answer::JobWithdrawn | Answer::Job(_)) => match it {
+        Answer::Job(it) => Some(it),
+        _ => None,
+    };
+    WithdrawJob { id: JobId } = Command::WithdrawJob;
     [()] Answer::JobRemoved => ();
     RemoveJob { id: JobId } = Command::RemoveJob;
     [Box<QueueView>] Answer::Queue(it) => it;

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crate::account::{AccountCommand, AuditedCommand};
 use crate::gate::GateCommand;
 use crate::hold::HoldCommand;
-use crate::ids::{JobId, OperationId, Place, TimeMs, Token};
+use crate::ids::{JobId, OperationId, TimeMs, Token};
 use crate::job::{JobError, RetryPolicy};
 use crate::keyed::KeyedCommand;
 use crate::kind::{KindCommand, KindRange};
@@ -103,6 +103,11 @@ pub enum Command {
     },
     /// Remove a dead job, with its args and errors.
     RemoveJob {
+        /// Which.
+        id: JobId,
+    },
+    /// Remove a job that no worker ever had, as if it had not been enqueued; any other stays.
+    WithdrawJob {
         /// Which.
         id: JobId,
     },
@@ -574,17 +579,4 @@ impl CheckpointJob {
             && self.counters.is_empty()
             && self.skipped.is_empty()
     }
-}
-
-/// Which jobs an operation or a list means.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct JobFilter {
-    /// Only this queue.
-    pub queue: Option<String>,
-    /// Only this kind.
-    pub kind: Option<String>,
-    /// Only what ended (dead jobs) or entered (waiting ones) before this instant.
-    pub before: Option<TimeMs>,
-    /// Only what entered up to here.
-    pub upper: Option<Place>,
 }

@@ -37,6 +37,7 @@ impl Command {
             Self::AwaitJob { .. }
             | Self::CancelJob { .. }
             | Self::RemoveJob { .. }
+            | Self::WithdrawJob { .. }
             | Self::RescheduleJob { .. }
             | Self::RetryJob { .. }
             | Self::PauseJob { .. }
@@ -104,6 +105,7 @@ fn cost_of_accounts(command: &AccountCommand) -> usize {
     match command {
         AccountCommand::Change { .. }
         | AccountCommand::Delete { .. }
+        | AccountCommand::Note { .. }
         | AccountCommand::Get { .. } => QUEUE,
         AccountCommand::List { .. } | AccountCommand::Audit { .. } => LONG,
     }

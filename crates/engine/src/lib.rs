@@ -61,8 +61,8 @@ pub use answer::{
 };
 pub use command::{
     CheckpointJob, Command, ConsumerId, Credit, EnqueueJobs, Extension, FollowUp, HeldLease,
-    Holder, JobFilter, LeaseJobs, NewJob, QueuePattern, ReplyTo, Request, RetryFrom, Settlement,
-    Start, Subscribe, Verdict,
+    Holder, LeaseJobs, NewJob, QueuePattern, ReplyTo, Request, RetryFrom, Settlement, Start,
+    Subscribe, Verdict,
 };
 pub use effect::{CloseReason, Effect};
 pub use gate::{Gate, GateAnswer, GateChange, GateClosed, GateCommand, GateView};
@@ -73,7 +73,8 @@ pub use ids::{
 };
 pub use job::{
     AttemptNote, Body, CancelReason, Cause, Checkpoint, DeadReason, End, EndKind, FinalRun, Job,
-    JobError, JobOptions, Lease, Phase, RESERVED_KIND_PREFIX, RetryPolicy, Saved, SkippedItem,
+    JobError, JobFilter, JobOptions, Lease, Phase, RESERVED_KIND_PREFIX, RetryPolicy, Saved,
+    SkippedItem,
 };
 pub use keyed::{
     ANSWER_BYTES_MAX, ANSWER_MS, ANSWERS_OF_OWNER_MAX, CommandKey, KeptAnswer, KeyedCommand, Render,
@@ -97,7 +98,7 @@ pub use message::{
     PublishMessage, Published, ShareCredit,
 };
 pub use moment::Clock;
-pub use operation::{Operation, OperationKind, OperationState};
+pub use operation::{JobAction, JobsChange, Operation, OperationKind, OperationState};
 pub use position::Position;
 pub use queue::{GoneTotals, JobDefaults, Queue, QueueCounts, QueueSettings};
 pub use record::{Entry, Grant, Next, Record, Upkeep};

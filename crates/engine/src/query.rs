@@ -5,11 +5,12 @@ use std::ops::ControlFlow;
 
 use bytes::Bytes;
 
-use crate::answer::{JobState, JobView};
+use crate::answer::JobView;
 use crate::ids::{BodyId, JobId, NamespaceId, PartitionId, QueueId, ScheduleId, TimeMs};
-use crate::job::{AttemptNote, Body, Job, Lease, SkippedItem};
+use crate::job::{AttemptNote, Body, Job, JobFilter, Lease, SkippedItem};
 use crate::map::Reader;
 use crate::message::{MessageFilter, MessagePage, peek};
+use crate::operation::OperationKind;
 use crate::queue::Queue;
 use crate::queueing::blockers_of;
 use crate::rejection::Rejection;
@@ -33,23 +34,6 @@ pub enum Lookup {
     NamespaceUnknown,
 }
 
-/// Which jobs to list.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct ListFilter {
-    /// Only of this queue.
-    pub queue: Option<String>,
-    /// Only in this state.
-    pub state: Option<JobState>,
-    /// Only of this kind.
-    pub kind: Option<String>,
-    /// Only with this tag.
-    pub tag: Option<String>,
-    /// Only of this ordering key.
-    pub ordering_key: Option<String>,
-    /// Only of this tenant.
-    pub tenant: Option<String>,
-}
-
 /// A page of jobs.
 #[derive(Clone, Debug)]
 pub struct Page {
@@ -62,9 +46,12 @@ pub struct Page {
 }
 
 fn value<T: Wire>(reader: &dyn Reader, key: &[u8]) -> Option<T> {
-    let bytes = reader.get(key)?;
-    match T::from_bytes(&bytes) {
-        Ok(value) => Some(value),
+    Some(decoded(key, &reader.get(key)?))
+}
+
+fn decoded<T: Wire>(key: &[u8], bytes: &Bytes) -> T {
+    match T::from_bytes(bytes) {
+        Ok(value) => value,
         Err(error) => panic!("key {key:02x?} in the state: {error}"),
     }
 }
@@ -125,6 +112,17 @@ fn view(
 ) -> Option<JobView> {
     let job: Job = value(reader, &keys::job(ns, id))?;
     let lease: Option<Lease> = value(reader, &keys::lease(ns, id));
+    Some(view_of(reader, ns, (job, lease), queues, now))
+}
+
+fn view_of(
+    reader: &dyn Reader,
+    ns: NamespaceId,
+    (job, lease): (Job, Option<Lease>),
+    queues: &mut Pauses,
+    now: TimeMs,
+) -> JobView {
+    let id = job.id;
     let may_have_one = lease.is_some() || job.has_run();
     let checkpoint = may_have_one.then(|| value(reader, &keys::checkpoint(ns, id))).flatten();
     let unfinished = job.phase.is_unfinished();
@@ -134,7 +132,7 @@ fn view(
     } else {
         Vec::new()
     };
-    Some(JobView { job, lease, checkpoint, paused, blocked_by, now })
+    JobView { job, lease, checkpoint, paused, blocked_by, now }
 }
 
 /// The items that a job gave up on, as far as they are kept, the oldest first.
@@ -271,7 +269,7 @@ pub fn producers(
 pub fn list_jobs(
     reader: &dyn Reader,
     name: &str,
-    filter: &ListFilter,
+    filter: &JobFilter,
     cursor: Option<&Bytes>,
     (limit, examine_max): (usize, usize),
     now: TimeMs,
@@ -279,47 +277,81 @@ pub fn list_jobs(
     let ns = namespace(reader, name)?;
     let mut queues = Pauses::default();
     let mut page = Page { jobs: Vec::new(), next: None, examined: 0 };
-    let index = match filter.state {
-        Some(JobState::Dead) => keys::DEAD,
-        Some(JobState::Running) => keys::LEASE,
-        _ => keys::JOB,
-    };
+    page.next = walk(reader, ns, filter, cursor, &mut |job, lease| {
+        if page.jobs.len() >= limit || page.examined >= examine_max {
+            return None;
+        }
+        page.examined += filter.looks(job);
+        if filter.takes(reader, (job, lease.is_some()), now) {
+            page.jobs.push(view_of(reader, ns, (job.clone(), lease), &mut queues, now));
+        }
+        Some(())
+    });
+    Some(page)
+}
+
+/// How many jobs after `cursor` an operation would change and how many were looked at, and where to
+/// go on: so many looks at most. `None` where the namespace does not exist.
+pub fn count_jobs(
+    reader: &dyn Reader,
+    name: &str,
+    kind: &OperationKind,
+    cursor: Option<&Bytes>,
+    looks_max: usize,
+    now: TimeMs,
+) -> Option<(u64, u64, Option<Bytes>)> {
+    let ns = namespace(reader, name)?;
+    let (mut matched, mut examined, mut looks) = (0, 0, 0);
+    let filter = kind.looked_at();
+    let next = walk(reader, ns, &filter, cursor, &mut |job, lease| {
+        if looks >= looks_max {
+            return None;
+        }
+        looks += filter.looks(job);
+        examined += 1;
+        matched += u64::from(kind.means(reader, &filter, (job, lease.as_ref()), now));
+        Some(())
+    });
+    Some((matched, examined, next))
+}
+
+/// Visits the jobs in the index of a filter, until one is not taken, which is where to go on.
+fn walk(
+    reader: &dyn Reader,
+    ns: NamespaceId,
+    filter: &JobFilter,
+    cursor: Option<&Bytes>,
+    visit: &mut dyn FnMut(&Job, Option<Lease>) -> Option<()>,
+) -> Option<Bytes> {
+    let index = filter.index();
     let mut key = keys::Key::new(index).namespace(ns);
     if let (keys::DEAD, Some(name)) = (index, &filter.queue) {
-        let Some(queue) = queue(reader, ns, name) else { return Some(page) };
-        key = key.u32(queue.0);
+        key = key.u32(queue(reader, ns, name)?.0);
     }
     let prefix = key.done();
     let to = keys::after_prefix(&prefix);
     // A cursor is a key of this very range; any other is as good as the range's beginning or end.
     let from = cursor.map_or(&prefix[..], |cursor| (&cursor[..]).max(&prefix[..]));
-    reader.scan(from, &to, &mut |key, _| {
-        if page.jobs.len() >= limit || page.examined >= examine_max {
-            page.next = Some(Bytes::copy_from_slice(key));
+    let mut next = None;
+    reader.scan(from, &to, &mut |key, value| {
+        let id = key.len().checked_sub(16).and_then(|at| keys::id_at(key, at));
+        let job: Option<Job> = match index {
+            keys::JOB => Some(decoded(key, value)),
+            _ => id.and_then(|id| self::value(reader, &keys::job(ns, id))),
+        };
+        let Some(job) = job else { return ControlFlow::Continue(()) };
+        let lease = match index {
+            keys::LEASE => Some(decoded(key, value)),
+            _ if job.phase.is_unfinished() => self::value(reader, &keys::lease(ns, job.id)),
+            _ => None,
+        };
+        if visit(&job, lease).is_none() {
+            next = Some(Bytes::copy_from_slice(key));
             return ControlFlow::Break(());
         }
-        page.examined += 1;
-        let id = key.len().checked_sub(16).and_then(|at| keys::id_at(key, at));
-        let job = id.and_then(|id| view(reader, ns, id, &mut queues, now));
-        page.jobs.extend(job.filter(|view| matches(filter, view)));
         ControlFlow::Continue(())
     });
-    Some(page)
-}
-
-fn matches(filter: &ListFilter, view: &JobView) -> bool {
-    filter.queue.as_ref().is_none_or(|queue| *queue == view.job.queue)
-        && filter.kind.as_ref().is_none_or(|kind| *kind == view.job.kind)
-        && filter.tag.as_ref().is_none_or(|tag| view.job.options.tags.contains(tag))
-        && filter
-            .ordering_key
-            .as_ref()
-            .is_none_or(|key| view.job.options.ordering_key.as_ref() == Some(key))
-        && filter
-            .tenant
-            .as_ref()
-            .is_none_or(|tenant| view.job.options.tenant.as_ref() == Some(tenant))
-        && filter.state.is_none_or(|state| state == view.state())
+    next
 }
 
 fn schedule(reader: &dyn Reader, ns: NamespaceId, id: ScheduleId) -> Option<ScheduleView> {

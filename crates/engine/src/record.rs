@@ -593,7 +593,7 @@ wire_enum! {
             /// Which.
             jobs: Vec<JobId>,
         },
-        /// A fact about limits, gates or levels whose parts are brought up to date in slices.
+        /// A fact about limits, gates, levels or waiting jobs: see [`Upkeep`].
         220 => Upkeep {
             /// The fact.
             fact: Box<Upkeep>,

@@ -36,6 +36,11 @@ impl JobState {
         }
     }
 
+    /// Whether a job in it waits to be handed out.
+    pub fn waits(self) -> bool {
+        matches!(self, Self::Scheduled | Self::Ready | Self::Retrying)
+    }
+
     /// Every state, in the order of a job's life.
     pub const ALL: [Self; 8] = [
         Self::Scheduled,

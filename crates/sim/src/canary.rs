@@ -50,6 +50,8 @@ pub enum Canary {
     VersionsUnheard,
     /// A flush keeps what was measured of levels as the flush before it did.
     LevelBack,
+    /// A flush keeps how far operations have come as the flush before it did.
+    OperationBack,
     /// A flush keeps jobs aside for tags that were let go since the flush before.
     LeakedHold,
     /// Events are shown before the journal has them.
@@ -85,7 +87,7 @@ pub enum Canary {
 }
 
 /// Every canary with its name on the command line.
-pub const CANARIES: [(&str, Canary); 59] = [
+pub const CANARIES: [(&str, Canary); 60] = [
     ("no-fsync", Canary::NoFsync),
     ("token-reuse", Canary::TokenReuse),
     ("lost-dead-set", Canary::LostDeadSet),
@@ -105,6 +107,7 @@ pub const CANARIES: [(&str, Canary); 59] = [
     ("leaked-hold", Canary::LeakedHold),
     ("versions-unheard", Canary::VersionsUnheard),
     ("level-back", Canary::LevelBack),
+    ("operation-back", Canary::OperationBack),
     ("schedule-back", Canary::ScheduleBack),
     ("forgotten-ack", Canary::ForgottenAck),
     ("half-fanout", Canary::HalfFanout),

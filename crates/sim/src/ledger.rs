@@ -20,6 +20,11 @@ impl Ledger {
         self.attempted = group.entries().map(|(_, entry)| entry).collect();
     }
 
+    /// All entries that the journal called durable.
+    pub(crate) fn durable(&self) -> &[Bytes] {
+        &self.durable
+    }
+
     /// Whether the journal ever had anything.
     pub(crate) fn is_used(&self) -> bool {
         !self.durable.is_empty()

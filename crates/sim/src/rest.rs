@@ -13,7 +13,7 @@ use crate::node::{NAMESPACES, Node};
 use crate::simulation::Simulation;
 use crate::workload::gates::GATES;
 use crate::workload::holds::TAGS;
-use crate::workload::{Check, QUEUES, invariants, oracle, versions};
+use crate::workload::{Check, QUEUES, changes, invariants, oracle, versions};
 
 /// Who asks here is no client of the run.
 const JUDGE: usize = usize::MAX;
@@ -229,6 +229,7 @@ impl Simulation {
         let clock = self.now();
         let Some(node) = &self.node else { return Err("the shard ended".to_owned()) };
         invariants::check((node.turn(), node.tree()), &self.shadow, clock)?;
+        changes::check(self.store.ledger.durable())?;
         oracle::judge(node.tree(), &self.shadow, clock)
     }
 

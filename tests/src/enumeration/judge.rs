@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use longshore_engine::query::{ListFilter, body_of, list_jobs};
-use longshore_engine::{Command, EnqueueJobs, JobId, JobView, NewJob, Reader};
+use longshore_engine::query::{body_of, list_jobs};
+use longshore_engine::{Command, EnqueueJobs, JobFilter, JobId, JobView, NewJob, Reader};
 use longshore_server::Node;
 use longshore_server::api::JobIdText;
 use tokio::runtime::Runtime;
@@ -86,7 +86,7 @@ async fn open(data: &Path) -> Result<Node> {
 
 async fn look(node: &Node) -> Result<Found> {
     let jobs = node.read("default", |reader, now| {
-        let all = ListFilter::default();
+        let all = JobFilter::default();
         let page = list_jobs(reader, "default", &all, None, (JOBS_MAX, JOBS_MAX), now);
         let jobs = page.map(|page| page.jobs).unwrap_or_default();
         jobs.into_iter().map(|view| as_known(reader, view)).collect::<Result<Vec<_>>>()

@@ -23,6 +23,36 @@ fn jobs_are_listed_shown_cancelled_and_retried() {
 }
 
 #[test]
+fn all_jobs_that_match_are_counted_and_changed() {
+    let server = Server::start();
+    let vip = server.enqueue(&["greet", "--tag", "vip"]);
+    let other = server.enqueue(&["greet", "{\"to\":\"ann\"}"]);
+    let of_vip = ["jobs", "cancel", "--all-matching", "--tag", "vip"];
+    let said = server.run(&[&of_vip[..], &["--dry-run"]].concat()).good();
+    assert_eq!(said.trim(), "1 job");
+    // Nobody is there to be asked.
+    server.run(&of_vip).bad(2);
+    let ready = ["jobs", "priority", "7", "--all-matching", "--state", "ready", "--yes"];
+    let said = server.run(&ready).good();
+    assert_eq!(said.trim(), "finished: 2 jobs");
+    assert!(server.run(&["jobs", "show", &vip]).good().contains("priority"), "it is told");
+    server.run(&[&of_vip[..], &["--yes"]].concat()).good();
+    assert!(server.run(&["jobs", "show", &vip]).good().contains("cancelled"));
+    let list = server.run(&["jobs", "list", "--text", "ann"]).good();
+    assert!(list.contains(&other) && !list.contains(&vip), "{list}");
+    let nowhere = ["jobs", "move", "--to", "nowhere", "--all-matching", "--yes"];
+    server.run(&nowhere).bad(3);
+    for odd in [
+        &["jobs", "move", "--to", "slow"][..],
+        &["jobs", "retry", "--tag", "vip"],
+        &["jobs", "retry", &vip, "--all-matching"],
+        &["jobs", "priority", "10", "--all-matching"],
+    ] {
+        server.run(odd).bad(2);
+    }
+}
+
+#[test]
 fn a_paused_job_is_shown_as_paused_and_counted_once() {
     let server = Server::start();
     let id = server.enqueue(&["greet", "--tag", "vip"]);

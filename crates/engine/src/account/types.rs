@@ -221,6 +221,17 @@ pub enum AccountCommand {
         /// How many at most.
         limit: usize,
     },
+    /// Note what somebody did that is no command of a shard, such as having a copy made.
+    Note {
+        /// What was done, such as `backup.begin`.
+        action: &'static str,
+        /// To what.
+        object: String,
+        /// How it is since, in words.
+        after: Option<String>,
+        /// Who did it.
+        by: String,
+    },
     /// Tell what was changed, the oldest first.
     Audit {
         /// The last number that was seen; `None` for the newest entries.
@@ -237,6 +248,8 @@ pub enum AccountAnswer {
     Account(Box<Account>),
     /// To `Delete`.
     Deleted,
+    /// To `Note`.
+    Noted,
     /// To `List`; whether more follow.
     Accounts(Vec<Account>, bool),
     /// To `Audit`; whether more follow.

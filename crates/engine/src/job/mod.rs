@@ -4,9 +4,11 @@ mod cancel;
 mod checkpoint;
 mod enqueue;
 mod expire;
+mod filter;
 mod heartbeat;
 mod interrupt;
 mod lease;
+mod moved;
 mod once;
 mod outcome;
 mod pause;
@@ -15,6 +17,7 @@ mod retry;
 mod retry_policy;
 mod settle;
 mod snooze;
+mod withdraw;
 
 use std::sync::Arc;
 
@@ -22,6 +25,7 @@ use bytes::Bytes;
 
 pub use checkpoint::{Checkpoint, Saved, SkippedItem};
 pub(crate) use enqueue::{Decision, check_defaults, check_lease, check_new_job};
+pub use filter::JobFilter;
 pub use retry_policy::RetryPolicy;
 
 use crate::ids::{BodyId, Epoch, JobId, Place, TimeMs, Token};

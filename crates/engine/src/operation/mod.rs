@@ -1,10 +1,14 @@
 //! Operations: what touches many jobs or messages, cut into slices that survive a crash, show their
 //! progress and can be cancelled.
 
+mod count;
+mod jobs;
 mod slice;
 mod start;
 
 use std::collections::BTreeMap;
+
+pub use jobs::{JobAction, JobsChange};
 
 use crate::ids::{NamespaceId, OperationId, Place, QueueId, TimeMs};
 use crate::message::MessageMove;
@@ -54,6 +58,11 @@ wire_enum! {
             /// Which, and where.
             moving: Box<MessageMove>,
         },
+        /// Changes all jobs that a filter means.
+        223 => ChangeJobs {
+            /// Which, and how.
+            change: Box<JobsChange>,
+        },
     }
 }
 
@@ -94,7 +103,7 @@ wire_struct! {
         pub started_at: TimeMs,
         /// When it ended.
         pub ended_at: Option<TimeMs> = 2,
-        /// Messages that it was to move and that stay where they are.
+        /// Messages that it was to move, or jobs that it was to change, and that stay as they are.
         pub kept: u64 = 180,
         /// Why the first of them stays.
         pub kept_why: Option<String> = 181,

@@ -28,6 +28,9 @@ impl State {
         if let OperationKind::MoveMessages { moving } = &operation.kind {
             return self.decide_moved(operation, moving, moment);
         }
+        if let OperationKind::ChangeJobs { change } = &operation.kind {
+            return self.decide_jobs_slice(operation, change, moment);
+        }
         let mut next = operation.clone();
         let mut records = Vec::new();
         // Unique keys that jobs of this slice take up again.
@@ -92,7 +95,7 @@ impl State {
                     ]
                 }
             }
-            OperationKind::MoveMessages { .. } => &[],
+            OperationKind::MoveMessages { .. } | OperationKind::ChangeJobs { .. } => &[],
         };
         let ns = operation.namespace;
         let queue = operation.kind.queue();
@@ -130,7 +133,7 @@ impl State {
                 let place = Some(Place(self.meta.next_place.0 + earlier));
                 Some(Record::JobRetried { namespace, id, place })
             }
-            (OperationKind::RetryDead { .. } | OperationKind::MoveMessages { .. }, _) => None,
+            (OperationKind::RetryDead { .. }, _) => None,
             _ => Some(Record::JobRemoved { namespace, id }),
         }
     }
@@ -164,12 +167,14 @@ fn is_of_a_line(key: &[u8]) -> bool {
 }
 
 impl OperationKind {
-    fn filter(&self) -> (Option<&str>, Option<TimeMs>) {
+    pub(super) fn filter(&self) -> (Option<&str>, Option<TimeMs>) {
         match self {
             Self::PurgeQueue { kind, before, .. }
             | Self::RetryDead { kind, before, .. }
             | Self::PurgeDead { kind, before, .. } => (kind.as_deref(), *before),
-            Self::DeleteQueue { .. } | Self::MoveMessages { .. } => (None, None),
+            Self::DeleteQueue { .. } | Self::MoveMessages { .. } | Self::ChangeJobs { .. } => {
+                (None, None)
+            }
         }
     }
 }

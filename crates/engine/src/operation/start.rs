@@ -15,6 +15,7 @@ impl OperationKind {
         match self {
             Self::PurgeQueue { queue, .. } | Self::DeleteQueue { queue } => Some(queue),
             Self::MoveMessages { moving } => Some(&moving.queue),
+            Self::ChangeJobs { change } => change.filter.queue.as_deref(),
             Self::RetryDead { queue, .. } | Self::PurgeDead { queue, .. } => queue.as_deref(),
         }
     }
@@ -25,6 +26,7 @@ impl OperationKind {
         match self {
             Self::RetryDead { limit, .. } | Self::PurgeDead { limit, .. } => *limit,
             Self::MoveMessages { moving } => moving.limit,
+            Self::ChangeJobs { change } => change.limit,
             Self::PurgeQueue { .. } | Self::DeleteQueue { .. } => None,
         }
     }
@@ -45,8 +47,12 @@ impl State {
         let of_namespace = running.clone().filter(|o| o.namespace == ns).count();
         let room = self.limits.operations_max.check(of_namespace, running.count());
         room.map_err(|(scope, limit)| Rejection::TooManyOperations { scope, limit })?;
-        let candidates = match kind.queue() {
-            Some(name) => {
+        let candidates = match (kind, kind.queue()) {
+            (OperationKind::ChangeJobs { change }, _) => {
+                self.check_jobs_change(ns, change)?;
+                self.jobs_change_candidates(ns, &change.filter)
+            }
+            (_, Some(name)) => {
                 let unknown = || Rejection::QueueUnknown { queue: name.to_owned() };
                 match kind {
                     OperationKind::MoveMessages { moving } => self.check_move(ns, moving)?,
@@ -55,7 +61,7 @@ impl State {
                 count(kind, self.queues.named(ns, name).ok_or_else(unknown)?)
             }
             // Only dead jobs are meant without naming a queue.
-            None => self.jobs.dead_of(ns) as u64,
+            (_, None) => self.jobs.dead_of(ns) as u64,
         };
         let candidates = kind.limit().map_or(candidates, |limit| limit.min(candidates));
         let operation = Operation {
@@ -155,5 +161,6 @@ fn count(kind: &OperationKind, queue: &crate::queue::Queue) -> u64 {
         OperationKind::RetryDead { .. } | OperationKind::PurgeDead { .. } => counts.dead,
         OperationKind::DeleteQueue { .. } => counts.waiting + counts.blocked + counts.dead,
         OperationKind::MoveMessages { .. } => counts.messages,
+        OperationKind::ChangeJobs { .. } => counts.backlog() + counts.dead,
     }
 }

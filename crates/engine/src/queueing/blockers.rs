@@ -98,6 +98,34 @@ impl State {
         }
     }
 
+    /// An entry that waits goes to another queue or urgency: `change` makes it so. What blocks it
+    /// stays.
+    pub(crate) fn refile_elsewhere(
+        &mut self,
+        ns: NamespaceId,
+        job: &Job,
+        change: impl FnOnce(&mut Job),
+    ) -> Job {
+        let blocked = self.is_blocked(ns, job);
+        let from = self.queue_of(ns, job);
+        if blocked {
+            self.take_from_aside(ns, from, job);
+        } else {
+            self.take_from_lane(ns, from, job);
+        }
+        self.leave_tenant(ns, job);
+        let mut job = job.clone();
+        change(&mut job);
+        let to = self.queue_of(ns, &job);
+        self.enter_tenant(ns, to, &job);
+        if blocked {
+            self.put_aside(ns, to, &job);
+        } else {
+            self.file_in_lane(ns, to, &job);
+        }
+        job
+    }
+
     /// Changes what blocks an entry, and files it where it stands from then on, if it waits.
     pub(crate) fn reblock(&mut self, ns: NamespaceId, job: &Job, change: impl FnOnce(&mut Self)) {
         let waits = !self.leases.contains(ns, job.id);

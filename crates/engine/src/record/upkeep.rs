@@ -1,5 +1,6 @@
-//! Facts about limits, gates and levels whose parts are brought up to date bit by bit. They are one
-//! record of [`Record`](super::Record), and have numbers of their own.
+//! Facts about limits, gates and levels whose parts are brought up to date bit by bit, and about
+//! waiting jobs that administrators or their producers change. They are one record of
+//! [`Record`](super::Record), and have numbers of their own.
 
 use crate::ids::{JobId, NamespaceId};
 use crate::limit::LimitSettings;
@@ -66,6 +67,24 @@ wire_enum! {
             id: JobId,
             /// For so long after its grant.
             waited_ms: u64,
+        },
+        /// A waiting job went to another queue, or has another priority.
+        223 => JobMoved {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// The job.
+            id: JobId,
+            /// Its queue from now on, where that changes.
+            queue: Option<String> = 1,
+            /// Its priority from now on, where that changes.
+            priority: Option<u8> = 2,
+        },
+        /// A job that no worker ever had was withdrawn: nothing is left of it.
+        224 => JobWithdrawn {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// The job.
+            id: JobId,
         },
     }
 }

@@ -1,7 +1,7 @@
 //! What people ask of accounts and of the trail of changes.
 
 use super::Turn;
-use crate::account::{AccountAnswer, AccountCommand};
+use crate::account::{AccountAnswer, AccountCommand, AuditNote};
 use crate::answer::Answer;
 use crate::moment::Moment;
 use crate::rejection::Rejection;
@@ -29,6 +29,13 @@ impl Turn {
             }
             AccountCommand::List { after, limit } => {
                 self.state.accounts_told(after.as_deref(), limit)
+            }
+            AccountCommand::Note { action, object, after, by } => {
+                let note =
+                    AuditNote { action, namespace: None, object: &object, before: None, after };
+                let record = self.state.decide_audit(&by, note, moment);
+                self.record(record);
+                AccountAnswer::Noted
             }
             AccountCommand::Audit { after, limit } => self.state.audit_told(after, limit),
         };

@@ -211,6 +211,13 @@ impl Turn {
                 self.record(record);
                 Ok(Answer::JobRemoved)
             }
+            Command::WithdrawJob { id } => {
+                let Some(record) = self.state.decide_withdrawal(ns, id)? else {
+                    return Ok(self.job_answer(ns, id, moment.at));
+                };
+                self.record(record);
+                Ok(Answer::JobWithdrawn)
+            }
             Command::RescheduleJob { id, start } => {
                 let record = self.state.decide_reschedule(ns, id, start, moment)?;
                 self.record(record);

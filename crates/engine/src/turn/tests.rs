@@ -12,6 +12,7 @@ mod follow_ups;
 mod gates;
 mod holds;
 mod idle_queues;
+mod job_changes;
 mod keyed;
 mod kinds;
 mod leaks;
@@ -32,6 +33,7 @@ mod stats;
 mod tenants;
 mod uniques;
 mod versions;
+mod withdrawals;
 
 use std::collections::BTreeMap;
 

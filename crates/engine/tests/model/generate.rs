@@ -4,11 +4,12 @@ use bytes::Bytes;
 use longshore_engine::{AccountChange, AccountCommand, NewToken};
 use longshore_engine::{
     CheckpointJob, Command, ConsumerId, Credit, Delivery, EnqueueJobs, Epoch, Extension, FollowUp,
-    GateChange, GateClosed, GateCommand, HoldCommand, Holder, JobDefaults, JobError, JobId,
-    JobLimit, JobTemplate, KindCommand, KindInQueue, KindRange, KindSettings, LeaseJobs, LimitRule,
-    LimitScope, LimitSettings, Missed, NewJob, NewSchedule, NewUnique, OnConflict, OperationId,
-    OperationKind, Overlap, QueuePattern, QueueSettings, RetryFrom, RetryPolicy, ScheduleCommand,
-    Settlement, Spec, Start, Subscribe, TimeMs, Token, UniqueUntil, Verdict,
+    GateChange, GateClosed, GateCommand, HoldCommand, Holder, JobAction, JobDefaults, JobError,
+    JobFilter, JobId, JobLimit, JobState, JobTemplate, JobsChange, KindCommand, KindInQueue,
+    KindRange, KindSettings, LeaseJobs, LimitRule, LimitScope, LimitSettings, Missed, NewJob,
+    NewSchedule, NewUnique, OnConflict, OperationId, OperationKind, Overlap, QueuePattern,
+    QueueSettings, RetryFrom, RetryPolicy, ScheduleCommand, Settlement, Spec, Start, Subscribe,
+    TimeMs, Token, UniqueUntil, Verdict,
 };
 use longshore_engine::{SlaCommand, SlaGoal, SlaSettings, SlaTarget, TenantWeight};
 
@@ -70,6 +71,7 @@ impl Generator {
                 let wait_ms = if waits { self.random.below(70_000) } else { 0 };
                 Command::AwaitJob { id: self.job_id(known), wait_ms }
             }
+            78 if self.random.percent(50) => Command::WithdrawJob { id: self.job_id(known) },
             78 => Command::RemoveJob { id: self.job_id(known) },
             79 | 80 => {
                 let force = self.random.percent(30);
@@ -597,6 +599,36 @@ impl Generator {
         }
     }
 
+    fn jobs_change(&mut self, now: TimeMs) -> JobsChange {
+        let queue = self.queue();
+        let random = &mut self.random;
+        let action = match random.below(6) {
+            0 => JobAction::Retry,
+            1 => JobAction::Cancel { force: random.percent(30) },
+            2 | 3 => JobAction::Move { queue: (*random.pick(&QUEUES)).to_owned() },
+            4 => JobAction::Remove,
+            _ => JobAction::SetPriority { priority: random.below(3) as u8 },
+        };
+        let state = random.maybe(50, |random| match random.percent(10) {
+            true => *random.pick(&JobState::ALL),
+            false => *random.pick(action.states()),
+        });
+        let filter = JobFilter {
+            queue: random.maybe(40, |_| queue),
+            state,
+            kind: random.maybe(20, |random| (*random.pick(&KINDS)).to_owned()),
+            tag: random.maybe(10, |random| (*random.pick(&TAGS)).to_owned()),
+            ordering_key: random.maybe(10, |random| (*random.pick(&KEYS)).to_owned()),
+            tenant: random.maybe(10, |random| (*random.pick(&TENANTS)).to_owned()),
+            error: random.maybe(10, |_| "Oops".to_owned()),
+            text: random.maybe(10, |random| random.below(10).to_string()),
+            before: random.maybe(15, |random| TimeMs(now.0 - random.below(30_000))),
+            since: random.maybe(15, |random| TimeMs(now.0 - random.below(30_000))),
+        };
+        let limit = random.maybe(30, |random| 1 + random.below(5));
+        JobsChange { filter, action, limit }.normal()
+    }
+
     fn operation(&mut self, now: TimeMs) -> Command {
         let id = OperationId(1 + self.random.below(20));
         let queue = self.queue();
@@ -604,6 +636,10 @@ impl Generator {
         let kind = self.random.maybe(25, |random| (*random.pick(&KINDS)).to_owned());
         let before = self.random.percent(25).then(|| TimeMs(now.0 - self.random.below(30_000)));
         let limit = self.random.maybe(40, |random| random.below(6));
+        if self.random.percent(55) {
+            let change = Box::new(self.jobs_change(now));
+            return Command::StartOperation(OperationKind::ChangeJobs { change });
+        }
         match self.random.below(12) {
             0..3 => Command::StartOperation(OperationKind::PurgeQueue { queue, kind, before }),
             3..7 => {

@@ -3,6 +3,7 @@
 
 mod account;
 mod admin;
+mod changes;
 mod checkpoint;
 mod enqueue;
 mod events;

@@ -47,6 +47,8 @@ pub struct Jobs {
     ordering_key: String,
     tenant: String,
     held: Option<bool>,
+    error: String,
+    text: String,
 }
 
 impl Jobs {
@@ -103,6 +105,20 @@ impl Jobs {
         self.held = Some(held);
         self
     }
+
+    /// Only those whose last error is of a type.
+    #[must_use]
+    pub fn error(mut self, kind: impl Into<String>) -> Self {
+        self.error = kind.into();
+        self
+    }
+
+    /// Only those whose args contain a text.
+    #[must_use]
+    pub fn text(mut self, text: impl Into<String>) -> Self {
+        self.text = text.into();
+        self
+    }
 }
 
 /// One unary call with the retries of the client.
@@ -149,7 +165,9 @@ impl Client {
             ordering_key: jobs.ordering_key.clone(),
             tenant: jobs.tenant.clone(),
             held: jobs.held,
-            limit: 0,
+            error: jobs.error.clone(),
+            text: jobs.text.clone(),
+            ..v1::ListJobsRequest::default()
         };
         let page = ask!(self, jobs.list_jobs, message);
         Ok((page.jobs.into_iter().map(JobRecord::from_wire).collect(), page.next))

@@ -95,7 +95,9 @@ impl Inner {
     pub(super) async fn change(self: Arc<Self>, command: Command) -> Outcome<Answer> {
         let name = match &command {
             Command::Accounts(
-                AccountCommand::Change { name, .. } | AccountCommand::Delete { name, .. },
+                AccountCommand::Change { name, .. }
+                | AccountCommand::Delete { name, .. }
+                | AccountCommand::Get { name },
             ) => name.clone(),
             _ => String::new(),
         };

@@ -21,7 +21,7 @@ pub use gate::Access;
 pub(crate) use gate::{Credentials, Peer, Shown, new_password, unauthenticated};
 pub(crate) use needs::{
     ADMIN, CONSUME, ENQUEUE, FOLLOW, LOOK, Need, PROGRESS, PUBLISH, READ, WORK, Wanted, needs_of,
-    of_operation, of_pattern,
+    of_pattern,
 };
 pub(crate) use password::PASSWORD_BYTES;
 pub(crate) use principal::{Ended, Principal};

@@ -4,9 +4,9 @@
 use std::fmt;
 
 use longshore_engine::{
-    Command, FollowUp, GateCommand, HoldCommand, JobId, JobTemplate, KindCommand, MessageCommand,
-    MessageSettings, MoveTo, NewJob, OperationKind, PublishMessage, QueuePattern, Role,
-    SYSTEM_NAMESPACE, ScheduleCommand, Settlement, SlaCommand, StreamCommand, TransactionAsk,
+    Command, FollowUp, GateCommand, HoldCommand, JobAction, JobId, JobTemplate, KindCommand,
+    MessageCommand, MessageSettings, MoveTo, NewJob, OperationKind, PublishMessage, QueuePattern,
+    Role, SYSTEM_NAMESPACE, ScheduleCommand, Settlement, SlaCommand, StreamCommand, TransactionAsk,
     Verdict,
 };
 
@@ -196,7 +196,10 @@ pub(crate) fn needs_of(command: &Command) -> Vec<Need<'_>> {
         | Command::ExtendSession { .. }
         | Command::EndSession { .. } => needs.push(Need::any(WORK)),
         Command::AwaitJob { id, .. } => needs.push(job(FOLLOW, *id)),
-        Command::CancelJob { id, .. } | Command::RescheduleJob { id, .. } => {
+        // Who enqueued it takes it back.
+        Command::CancelJob { id, .. }
+        | Command::WithdrawJob { id }
+        | Command::RescheduleJob { id, .. } => {
             needs.push(job(ENQUEUE, *id));
         }
         Command::RemoveJob { id }
@@ -222,6 +225,11 @@ pub(crate) fn needs_of(command: &Command) -> Vec<Need<'_>> {
         | Command::ListOperations => needs.push(Need::all(READ)),
         Command::StartOperation(kind) => {
             needs.push(of_operation(kind));
+            if let OperationKind::ChangeJobs { change } = kind
+                && let JobAction::Move { queue } = &change.action
+            {
+                needs.push(Need::named(ENQUEUE, queue));
+            }
             if let OperationKind::MoveMessages { moving } = kind {
                 needs.push(match &moving.to {
                     // Where each of them came from.

@@ -23,6 +23,24 @@ pub enum RoleText {
     Admin,
 }
 
+impl RoleText {
+    /// Every role.
+    pub const ALL: [Self; 6] =
+        [Self::Read, Self::Enqueue, Self::Publish, Self::Consume, Self::Work, Self::Admin];
+
+    /// The word on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Enqueue => "enqueue",
+            Self::Publish => "publish",
+            Self::Consume => "consume",
+            Self::Work => "work",
+            Self::Admin => "admin",
+        }
+    }
+}
+
 /// The pattern of everything.
 fn any() -> String {
     "*".to_owned()

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{DurationText, InstantText, MessageQueueRecord, MessageSettingsBody, RetryText};
+use super::{
+    DurationText, InstantText, JobFilterBody, MessageQueueRecord, MessageSettingsBody, RetryText,
+};
 
 /// What holds for a queue from now on. What is left out is reset.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
@@ -195,7 +197,9 @@ pub struct OperationRecord {
     /// Its id; left out for a dry run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// `purge_queue`, `retry_dead`, `purge_dead`, `delete_queue` or `move_messages`.
+    /// `purge_queue`, `retry_dead`, `purge_dead`, `delete_queue` or `move_messages`; or of one that a
+    /// filter says which jobs it is about, `retry_jobs`, `cancel_jobs`, `move_jobs`, `remove_jobs` or
+    /// `set_priority`.
     pub operation: String,
     /// Only of this queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -206,6 +210,9 @@ pub struct OperationRecord {
     /// Only what was enqueued, or died, before this instant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<InstantText>,
+    /// Which jobs, where a filter says so; its ages stand here as instants.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<JobFilterBody>,
     /// So many of them at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,
@@ -217,13 +224,19 @@ pub struct OperationRecord {
     pub examined: u64,
     /// How many it changed; of a dry run, how many match.
     pub changed: u64,
-    /// The queue that messages are moved to.
+    /// The queue that messages or jobs are moved to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to_queue: Option<String>,
     /// The exchange that messages are moved to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to_exchange: Option<String>,
-    /// Messages that were to be moved and stay where they are.
+    /// The priority that jobs get.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<u8>,
+    /// Runs are ended without asking their workers.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub force: bool,
+    /// Messages that were to be moved, or jobs that were to be changed, and stay as they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept: Option<u64>,
     /// Why the first of them stays.

@@ -17,6 +17,7 @@ mod messages;
 mod moving;
 mod number;
 mod object;
+mod operation;
 mod policy;
 mod problem;
 mod raw;
@@ -68,6 +69,7 @@ pub use messages::{
 };
 pub use moving::{MessageFilterBody, RedriveRequest};
 pub(crate) use object::{NoFields, Object, OwnFault};
+pub use operation::{JobActionText, JobFilterBody, OperationRequest};
 pub use policy::{PolicyBody, PolicyList, PolicyRecord, PolicyTargetText};
 pub use problem::{JobFault, Problem};
 pub use raw::RawJson;

@@ -12,6 +12,7 @@ use longshore_engine::{
     KindDetail, NamespaceView, Operation, OperationId, OperationKind, QueueSettings, QueueView,
     TimeMs,
 };
+use longshore_node::wall_now;
 use longshore_proto::v1;
 use longshore_proto::v1::admin_server::Admin;
 use longshore_proto::v1::start_operation_request::Action;
@@ -21,13 +22,15 @@ use tonic::{Request, Response, Status};
 use super::job_in::retry_text;
 use super::{Face, namespace_of};
 use crate::api::{
-    DurationText, JobDefaultsBody, KindRecord, KindSettingsBody, NamespaceRecord, OperationRecord,
-    OperationStateText, QueueRecord, QueueSettingsBody,
+    DurationText, InstantText, JobActionText, JobDefaultsBody, JobFilterBody, KindRecord,
+    KindSettingsBody, NamespaceRecord, OperationRecord, OperationRequest, OperationStateText,
+    QueueRecord, QueueSettingsBody,
 };
 use crate::http::handle::{check_no_limit, count, kinds, namespaces, queue_record, queues};
 use crate::http::kind_view::kind;
 use crate::http::look::{PAGE_DEFAULT, PAGE_MAX, ask};
-use crate::http::parse::{Bounds, kind_settings_of, settings_of};
+use crate::http::operation_view;
+use crate::http::parse::{Bounds, jobs_change, kind_settings_of, settings_of, state_word};
 use crate::http::refusal::Refusal;
 use crate::http::text::{check_name, check_path_name};
 use crate::http::view;
@@ -157,8 +160,83 @@ fn kind_told(of: KindDetail) -> v1::Kind {
     }
 }
 
+/// What a request asks for that is about all jobs that a filter means.
+fn jobs_changed(
+    of: &v1::StartOperationRequest,
+    action: JobActionText,
+) -> Result<OperationKind, Refusal> {
+    let some = |text: &str| some(text).map(str::to_owned);
+    let level = |priority: u32| {
+        let level = u8::try_from(priority).ok().filter(|level| *level <= 9);
+        level.ok_or_else(|| Refusal::value("priority", priority, "0 to 9"))
+    };
+    let filter = JobFilterBody {
+        queue: some(&of.queue).filter(|queue| queue != "*"),
+        state: self::some(&of.state).map(state_word).transpose()?,
+        kind: some(&of.kind),
+        tag: some(&of.tag),
+        ordering_key: some(&of.ordering_key),
+        tenant: some(&of.tenant),
+        error: some(&of.error),
+        text: some(&of.text),
+        older_than: None,
+        newer_than: None,
+        before: of.before_unix_ms.map(InstantText),
+        since: of.since_unix_ms.map(InstantText),
+    };
+    let request = OperationRequest {
+        action,
+        filter,
+        limit: of.limit,
+        to_queue: some(&of.to_queue),
+        priority: of.priority.map(level).transpose()?,
+        force: of.force,
+    };
+    let change = Box::new(jobs_change(request, wall_now())?);
+    Ok(OperationKind::ChangeJobs { change })
+}
+
+/// Refuses parts of a filter that the action does not look at.
+fn check_unfiltered(of: &v1::StartOperationRequest) -> Result<(), Refusal> {
+    let texts = [
+        ("state", &of.state),
+        ("tag", &of.tag),
+        ("ordering_key", &of.ordering_key),
+        ("tenant", &of.tenant),
+        ("error", &of.error),
+        ("text", &of.text),
+        ("to_queue", &of.to_queue),
+    ];
+    let named = texts.into_iter().find(|(_, text)| !text.is_empty()).map(|(name, _)| name);
+    let others = [
+        ("since_unix_ms", of.since_unix_ms.is_some()),
+        ("priority", of.priority.is_some()),
+        ("force", of.force),
+    ];
+    let other = others.into_iter().find(|(_, given)| *given).map(|(name, _)| name);
+    match named.or(other) {
+        Some(field) => {
+            let allowed = "only with RETRY_JOBS, CANCEL_JOBS, MOVE_JOBS, REMOVE_JOBS, SET_PRIORITY";
+            Err(Refusal::value(field, format!("given with action {}", of.action), allowed))
+        }
+        None => Ok(()),
+    }
+}
+
 /// What a request for an operation asks for.
 fn operation_kind(of: &v1::StartOperationRequest) -> Result<OperationKind, Refusal> {
+    let action = match of.action() {
+        Action::RetryJobs => Some(JobActionText::Retry),
+        Action::CancelJobs => Some(JobActionText::Cancel),
+        Action::MoveJobs => Some(JobActionText::Move),
+        Action::RemoveJobs => Some(JobActionText::Remove),
+        Action::SetPriority => Some(JobActionText::SetPriority),
+        _ => None,
+    };
+    if let Some(action) = action {
+        return jobs_changed(of, action);
+    }
+    check_unfiltered(of)?;
     if let Some(kind) = some(&of.kind) {
         check_name("kind", kind)?;
     }
@@ -185,8 +263,9 @@ fn operation_kind(of: &v1::StartOperationRequest) -> Result<OperationKind, Refus
             let allowed = "DELETE_QUEUE without kind, before and limit";
             return Err(Refusal::value("action", value, allowed));
         }
-        Action::Unspecified => {
-            let allowed = "PURGE_QUEUE, RETRY_DEAD, PURGE_DEAD or DELETE_QUEUE";
+        _ => {
+            let allowed = "PURGE_QUEUE, RETRY_DEAD, PURGE_DEAD, DELETE_QUEUE, RETRY_JOBS, \
+                           CANCEL_JOBS, MOVE_JOBS, REMOVE_JOBS or SET_PRIORITY";
             return Err(Refusal::value("action", of.action, allowed));
         }
     })
@@ -215,7 +294,7 @@ impl AdminFace {
         command: impl Ask<Answer = Box<Operation>>,
     ) -> Answered<v1::Operation> {
         let of = self.ask(namespace_of(namespace)?, command).await?;
-        Ok(Response::new(operation_told(Some(of.id), &view::operation(&of))))
+        Ok(Response::new(operation_told(Some(of.id), &operation_view::operation(&of))))
     }
 
     async fn kind(
@@ -307,7 +386,7 @@ impl Admin for AdminFace {
     ) -> Answered<v1::ListOperationsResponse> {
         let namespace = namespace_of(&request.get_ref().namespace)?;
         let all = self.ask(namespace, ListOperations {}).await?;
-        let told = all.iter().map(|of| operation_told(Some(of.id), &view::operation(of)));
+        let told = all.iter().map(|of| operation_told(Some(of.id), &operation_view::operation(of)));
         self.0.read(v1::ListOperationsResponse { operations: told.collect() })
     }
 

@@ -7,6 +7,7 @@ use hyper::header::{CONTENT_TYPE, HeaderMap};
 use hyper::{Request, Response, Uri};
 use longshore_engine::driver::Class;
 use longshore_proto::FILE_DESCRIPTOR_SET;
+use longshore_proto::v1::accounts_server::AccountsServer;
 use longshore_proto::v1::admin_server::AdminServer;
 use longshore_proto::v1::blockers_server::BlockersServer;
 use longshore_proto::v1::jobs_server::JobsServer;
@@ -18,6 +19,7 @@ use tonic::body::Body;
 use tonic::codegen::Service;
 use tonic::{Code as Grpc, Status};
 
+use super::accounts::AccountsFace;
 use super::admin::AdminFace;
 use super::arriving::{Arriving, InTime};
 use super::control::ControlFace;
@@ -36,11 +38,13 @@ use crate::http::reply::Reply;
 use crate::http::text::quoted;
 
 /// Where HTTP says that there is nothing.
-const SERVICES: &str = "longshore.v1.Admin, longshore.v1.Blockers, longshore.v1.Jobs, \
+const SERVICES: &str = "longshore.v1.Accounts, longshore.v1.Admin, longshore.v1.Blockers, \
+    longshore.v1.Jobs, \
     longshore.v1.Levels, longshore.v1.Messages, longshore.v1.Schedules, longshore.v1.Workers and \
     gRPC server reflection";
 
 /// Answers one request.
+#[expect(clippy::too_many_lines, reason = "it is a table of the services")]
 pub(super) async fn answer(face: Arc<Face>, request: Request<Incoming>) -> Response<Body> {
     if !is_grpc(&request) {
         return no_grpc(&request);
@@ -75,6 +79,12 @@ pub(super) async fn answer(face: Arc<Face>, request: Request<Incoming>) -> Respo
             let face = SchedulesFace(face);
             let mut schedules = SchedulesServer::new(face).max_decoding_message_size(bytes_max);
             told(schedules.call(request).await.unwrap_or_else(|never| match never {}))
+        }
+        "longshore.v1.Accounts" => {
+            let request = arriving(request);
+            let accounts = AccountsServer::new(AccountsFace(face));
+            let mut accounts = accounts.max_decoding_message_size(bytes_max);
+            told(accounts.call(request).await.unwrap_or_else(|never| match never {}))
         }
         "longshore.v1.Admin" => {
             let request = arriving(request);

@@ -8,8 +8,8 @@ use longshore_engine::ask::{
     Ask, AwaitJob, CancelJob, PauseJob, RemoveJob, RescheduleJob, ResumeJob, RetryJob,
 };
 use longshore_engine::driver::Class;
-use longshore_engine::query::ListFilter;
-use longshore_engine::{EnqueueJobs, Enqueued, JobId, JobView, RetryFrom, Start};
+use longshore_engine::{EnqueueJobs, Enqueued, JobFilter, JobId, JobView, RetryFrom, Start};
+use longshore_node::wall_now;
 use longshore_proto::v1;
 use longshore_proto::v1::enqueue_stream_response::Outcome;
 use longshore_proto::v1::jobs_server::Jobs;
@@ -23,13 +23,13 @@ use super::outgoing::{self, Gone, Incoming, Outgoing};
 use super::refusal::{coded, problem_of, status_of};
 use super::{Face, namespace_of};
 use crate::access::unauthenticated;
-use crate::api::{DurationText, InstantText, RescheduleRequest, StateText};
+use crate::api::{DurationText, InstantText, JobFilterBody, RescheduleRequest};
 use crate::http::code::Code;
 use crate::http::cursor;
 use crate::http::look::{self, PAGE_DEFAULT, PAGE_MAX, ask};
-use crate::http::parse::{Bounds, new_start};
+use crate::http::parse::{Bounds, job_filter, new_start, state_word};
 use crate::http::refusal::Refusal;
-use crate::http::text::{check_name, check_path_name, quoted};
+use crate::http::text::check_path_name;
 use crate::http::view;
 
 /// The service on one connection.
@@ -134,26 +134,28 @@ async fn enqueue_next(
     }
 }
 
-fn list_filter(request: &v1::ListJobsRequest) -> Result<ListFilter, Refusal> {
-    let named = |field: &str, name: &str| match name {
-        "" => Ok(None),
-        name => check_name(field, name).map(|()| Some(name.to_owned())),
+fn change(id: JobId, view: &JobView, effect: &str) -> v1::JobChange {
+    let state = view::state(view.state()).as_str().to_owned();
+    v1::JobChange { id: id_text(id), state, effect: effect.to_owned() }
+}
+
+fn list_filter(request: &v1::ListJobsRequest) -> Result<JobFilter, Refusal> {
+    let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    let body = JobFilterBody {
+        queue: some(&request.queue),
+        state: some(&request.state).as_deref().map(state_word).transpose()?,
+        kind: some(&request.kind),
+        tag: some(&request.tag),
+        ordering_key: some(&request.ordering_key),
+        tenant: some(&request.tenant),
+        error: some(&request.error),
+        text: some(&request.text),
+        older_than: None,
+        newer_than: None,
+        before: request.before_unix_ms.map(InstantText),
+        since: request.since_unix_ms.map(InstantText),
     };
-    let state = match request.state.as_str() {
-        "" => None,
-        word => Some(view::state_named(word).ok_or_else(|| {
-            let allowed = StateText::ALL.map(StateText::as_str).join(", ");
-            Refusal::value("state", quoted(word), allowed)
-        })?),
-    };
-    Ok(ListFilter {
-        queue: named("queue", &request.queue)?,
-        state,
-        kind: named("kind", &request.kind)?,
-        tag: named("tag", &request.tag)?,
-        ordering_key: named("ordering_key", &request.ordering_key)?,
-        tenant: named("tenant", &request.tenant)?,
-    })
+    job_filter("", body, wall_now())
 }
 
 /// When a job that is moved in time may start.
@@ -237,8 +239,13 @@ impl Jobs for JobsFace {
             limit => return Err(Refusal::value("limit", limit, format!("0 to {PAGE_MAX}")).into()),
         };
         let v1::ListJobsRequest { queue, state, kind, tag, ordering_key, tenant, .. } = &request;
+        let v1::ListJobsRequest { error, text, .. } = &request;
+        let instant = |at: Option<u64>| at.map(|at| at.to_string()).unwrap_or_default();
+        let (before, since) = (instant(request.before_unix_ms), instant(request.since_unix_ms));
         let held = request.held.map(|held| held.to_string()).unwrap_or_default();
-        let of = [queue, state, kind, tag, ordering_key, tenant, &held];
+        let of = [
+            queue, state, kind, tag, ordering_key, tenant, error, text, &before, &since, &held,
+        ];
         let of = of.map(|named| (!named.is_empty()).then_some(named.as_str()));
         let scope = cursor::scope("jobs", namespace, &of);
         let from = match request.cursor.as_str() {

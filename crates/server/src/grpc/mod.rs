@@ -2,6 +2,7 @@
 //! stream of each worker. What the messages mean is written in `proto/longshore/v1`. It holds no
 //! state that must survive, and no rule about jobs that the engine does not have.
 
+mod accounts;
 mod admin;
 mod answer;
 mod arriving;

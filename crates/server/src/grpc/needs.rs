@@ -36,7 +36,9 @@ fn asks(service: &str, method: &str) -> Option<&'static [Role]> {
     let roles = match (service.strip_prefix("longshore.v1.")?, method) {
         ("Jobs", "Enqueue" | "EnqueueStream" | "CancelJob" | "RescheduleJob") => ENQUEUE,
         ("Jobs", "GetJob" | "AwaitJob" | "WatchJob") => FOLLOW,
-        ("Jobs", "RetryJob" | "PauseJob" | "ResumeJob")
+        // Each call about accounts asks for it in their namespace.
+        ("Accounts", _)
+        | ("Jobs", "RetryJob" | "PauseJob" | "ResumeJob")
         | ("Workers", "QuietWorker" | "TerminateWorker") => ADMIN,
         ("Jobs", "ListJobs") | ("Workers", "ListWorkers" | "GetWorker") => READ,
         ("Workers", "Work") => WORK,
@@ -69,7 +71,8 @@ pub(super) fn check(app: &App, service: &str, method: &str) -> Result<(), Refusa
 mod tests {
     use super::*;
 
-    const PROTOS: [&str; 7] = [
+    const PROTOS: [&str; 8] = [
+        include_str!("../../../../proto/longshore/v1/accounts.proto"),
         include_str!("../../../../proto/longshore/v1/admin.proto"),
         include_str!("../../../../proto/longshore/v1/control.proto"),
         include_str!("../../../../proto/longshore/v1/jobs.proto"),
@@ -91,6 +94,6 @@ mod tests {
                 count += 1;
             }
         }
-        assert!(count >= 61, "{count}");
+        assert!(count >= 68, "{count}");
     }
 }

@@ -124,7 +124,7 @@ fn grpc_code(code: Code) -> Grpc {
         | Code::ParameterUnknown
         | Code::TargetTooLong
         | Code::ValueRefused => Grpc::InvalidArgument,
-        Code::BodyTimeout => Grpc::DeadlineExceeded,
+        Code::BodyTimeout | Code::OutcomePending => Grpc::DeadlineExceeded,
         Code::AccessDenied
         | Code::ExchangeInternal
         | Code::HostRefused
@@ -158,7 +158,11 @@ fn grpc_code(code: Code) -> Grpc {
         | Code::DeclaredOtherwise
         | Code::IdempotencyKeyUsed
         | Code::ExchangeInUse
+        | Code::ExpectationFailed
         | Code::GroupInUse
+        | Code::JobCancelled
+        | Code::JobDead
+        | Code::JobExpired
         | Code::JobStateRefused
         | Code::LeaseLost
         | Code::MessageUnknown

@@ -64,7 +64,8 @@ pub(super) const fn asks(op: Op) -> Asks {
         Op::ListJobs => Asks::Jobs,
         // Its flags make it ask for more.
         Op::CancelJob | Op::RescheduleJob => Asks::Any(ENQUEUE),
-        Op::RetryJob | Op::PauseJob | Op::ResumeJob => Asks::Any(ADMIN),
+        // What a filter means may be all of the namespace.
+        Op::RetryJob | Op::PauseJob | Op::ResumeJob | Op::ChangeJobs => Asks::Any(ADMIN),
         Op::GetQueue
         | Op::GetLimit
         | Op::GetSla

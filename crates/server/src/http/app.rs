@@ -16,6 +16,7 @@ use super::admit;
 use super::body::{self, Gauge, Held};
 use super::code::Code;
 use super::events::Places;
+use super::expect;
 use super::figures::Figures;
 use super::guard::{self, Reached};
 use super::handle;
@@ -254,6 +255,7 @@ impl App {
         let found = find(&parts.method, path).map_err(|why| not_found(why, path))?;
         let asked = admit::let_in(self, &found, &parts.headers).await?;
         let app = asked.as_ref().unwrap_or(self);
+        expect::expected(found.route.op, &parts.headers)?;
         let query = Query::parse(found.route, parts.uri.query())?;
         admit::check_route(app, &found, &query)?;
         self.check_room(found.route.class, earlier)?;
@@ -283,7 +285,10 @@ impl App {
             check_empty(&body)?;
         }
         let preferences = match found.route.op {
-            Op::Enqueue => Preferences::of(headers),
+            op @ Op::Enqueue => {
+                let expected = expect::expected(op, headers)?;
+                Preferences { expected, ..Preferences::of(headers) }
+            }
             _ => Preferences::default(),
         };
         let (namespace, name) = (&*found.namespace, &*found.name);

@@ -56,6 +56,7 @@ codes! {
     ExchangeInUse = "exchange_in_use", CONFLICT, "The exchange has bindings";
     ExchangeInternal = "exchange_internal", FORBIDDEN, "The exchange is internal";
     ExchangeUnknown = "exchange_unknown", NOT_FOUND, "The exchange does not exist";
+    ExpectationFailed = "expectation_failed", EXPECTATION_FAILED, "The expectation cannot be met";
     FieldMissing = "field_missing", BAD_REQUEST, "A field is missing";
     FieldRepeated = "field_repeated", BAD_REQUEST, "A field stands twice";
     FieldUnknown = "field_unknown", BAD_REQUEST, "A field is not known";
@@ -72,6 +73,9 @@ codes! {
     IdempotencyKeyUsed = "idempotency_key_used", UNPROCESSABLE_ENTITY, "The key came with another request";
     IdempotencyUnsupported = "idempotency_unsupported", BAD_REQUEST, "The request takes no key";
     Internal = "internal", INTERNAL_SERVER_ERROR, "A bug was met";
+    JobCancelled = "job_cancelled", CONFLICT, "The job was cancelled";
+    JobDead = "job_dead", INTERNAL_SERVER_ERROR, "The job failed for good";
+    JobExpired = "job_expired", GONE, "The job has expired";
     JobGone = "job_gone", GONE, "The job is not here any more";
     JobIdTaken = "job_id_taken", CONFLICT, "The id names another job";
     JobStateRefused = "job_state_refused", CONFLICT, "The job's state does not allow that";
@@ -91,6 +95,7 @@ codes! {
     OffsetOutOfRange = "offset_out_of_range", CONFLICT, "There is no event at that offset";
     OperationUnknown = "operation_unknown", NOT_FOUND, "The operation does not exist";
     OriginRefused = "origin_refused", FORBIDDEN, "Requests of web pages are refused";
+    OutcomePending = "outcome_pending", GATEWAY_TIMEOUT, "The job has not ended";
     Overloaded = "overloaded", SERVICE_UNAVAILABLE, "Too many requests wait";
     ParameterUnknown = "parameter_unknown", BAD_REQUEST, "A query parameter is not known";
     QueueExclusive = "queue_exclusive", CONFLICT, "The queue belongs to one connection";

@@ -27,6 +27,7 @@ pub fn bodies(body: &[u8]) -> usize {
         is_taken(parse::parse_checkpoint(id, &body, &bounds)),
         is_taken(parse::parse_retry(&body, &bounds)),
         is_taken(parse::parse_settings(&body, &bounds)),
+        is_taken(parse::parse_operation(&body, now)),
         is_taken(parse::parse_purge(&body, now)),
         is_taken(parse::parse_retry_dead(&body, now)),
     ];

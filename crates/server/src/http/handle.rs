@@ -13,6 +13,7 @@ mod limits;
 mod messages;
 mod moving;
 mod operations;
+mod outcome;
 mod policies;
 mod schedules;
 mod slas;
@@ -22,6 +23,9 @@ mod triggers;
 mod work;
 mod workers;
 
+pub(crate) use accounts::{
+    account, accounts, delete_account, drop_token, make_token, put_account, trail,
+};
 pub(crate) use admin::{namespaces, queue_record, queues};
 pub(crate) use kinds::kinds;
 pub(crate) use operations::{check_no_limit, count};
@@ -95,6 +99,7 @@ pub(crate) async fn dispatch(op: Op, call: Call<'_>, held: Option<Held>) -> Resu
         Op::GetHold => Box::pin(holds::get(call)).await,
         Op::PutHold => Box::pin(holds::put(call)).await,
         Op::DeleteHold => Box::pin(holds::delete(call)).await,
+        Op::ChangeJobs => Box::pin(operations::change_jobs(call)).await,
         Op::ListOperations => Box::pin(operations::list(call)).await,
         Op::GetOperation => Box::pin(operations::get(call)).await,
         Op::CancelOperation => Box::pin(operations::cancel(call)).await,
@@ -155,7 +160,7 @@ pub(crate) async fn dispatch(op: Op, call: Call<'_>, held: Option<Held>) -> Resu
         Op::CreateToken => Box::pin(accounts::create_token(call)).await,
         Op::RevokeToken => Box::pin(accounts::revoke_token(call)).await,
         Op::ListAudit => Box::pin(accounts::audit(call)).await,
-        Op::BeginBackup => backups::begin(&call),
+        Op::BeginBackup => Box::pin(backups::begin(call)).await,
         Op::GetBackup => backups::get(&call),
         Op::ListBackups => Ok(backups::list(&call)),
         Op::Live => Ok(health::live()),

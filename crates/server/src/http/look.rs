@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use longshore_engine::ask::{Ask, AwaitJob, UnservedKinds};
-use longshore_engine::query::{self, ListFilter, Lookup, Page};
+use longshore_engine::query::{self, Lookup, Page};
 use longshore_engine::{
-    Answer, AttemptNote, AuditedCommand, BlockedBy, Command, JobId, JobState, JobView, KindInQueue,
-    Phase, Reader, Role, SkippedItem,
+    Answer, AttemptNote, AuditedCommand, BlockedBy, Command, JobFilter, JobId, JobState, JobView,
+    KindInQueue, Phase, Reader, Role, SkippedItem,
 };
 use longshore_node::{Cause, Publishing, wall_now};
 
@@ -331,7 +331,7 @@ pub(crate) fn slow_down_ms(app: &App) -> Option<u64> {
 pub(crate) async fn page(
     app: &App,
     ns: &str,
-    (mut filter, held): (ListFilter, Option<bool>),
+    (mut filter, held): (JobFilter, Option<bool>),
     cursor: Option<Bytes>,
     limit: usize,
 ) -> Result<Page, Refusal> {

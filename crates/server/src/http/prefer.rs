@@ -2,6 +2,8 @@
 
 use hyper::header::HeaderMap;
 
+use super::expect::Expected;
+
 /// What this server understands of it. Unknown preferences are ignored, as the RFC wants.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Preferences {
@@ -9,6 +11,8 @@ pub(crate) struct Preferences {
     pub(crate) respond_async: bool,
     /// Seconds that the client waits for the outcome.
     pub(crate) wait_s: Option<u64>,
+    /// What it has to be answered with: see [`expect`](super::expect).
+    pub(crate) expected: Option<Expected>,
 }
 
 impl Preferences {
@@ -46,7 +50,7 @@ fn unquote(value: &str) -> &str {
 }
 
 /// The parts of `text` between separators that stand in no quoted string.
-fn split_outside_quotes(text: &str, separator: u8) -> impl Iterator<Item = &str> {
+pub(super) fn split_outside_quotes(text: &str, separator: u8) -> impl Iterator<Item = &str> {
     let mut rest = Some(text);
     std::iter::from_fn(move || {
         let part = rest?;
@@ -80,7 +84,8 @@ mod tests {
         for header in headers {
             map.append("prefer", header.parse().unwrap());
         }
-        assert_eq!(Preferences::of(&map), Preferences { respond_async, wait_s }, "{headers:?}");
+        let expected = Preferences { respond_async, wait_s, expected: None };
+        assert_eq!(Preferences::of(&map), expected, "{headers:?}");
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub(crate) enum Op {
     Ack,
     CancelJob,
     CancelOperation,
+    ChangeJobs,
     Checkpoint,
     CloseGate,
     Bind,

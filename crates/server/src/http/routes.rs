@@ -1,9 +1,11 @@
 //! The table of routes: dispatch and `OpenAPI` are both made from it.
 
+mod filter;
 mod made;
 
 use longshore_engine::driver::Class;
 
+use self::filter::LISTED_JOBS;
 use self::made::{at_root, of, outcome, parameter, route, settling};
 use super::route::{Op, Outcome, Parameter, ParameterKind, Route};
 use crate::api::{AccountBody, AccountList, AccountRecord, AuditList, TokenAnswer, TokenRequest};
@@ -15,12 +17,12 @@ use crate::api::{
     GateRecord, GroupList, GroupRecord, HealthAnswer, HeartbeatAnswer, HeartbeatRequest, HoldList,
     HoldRecord, HoldRequest, InterruptRequest, JobList, JobRecord, LeaseAnswer, LeaseRequest,
     LimitList, LimitRecord, LimitSettingsBody, MessageList, NamespaceList, NamespaceRecord, NewJob,
-    NextRequest, OffsetsBody, OperationList, OperationRecord, PolicyBody, PolicyList,
-    PublishAnswer, PublishBody, PublishBulk, PublishBulkAnswer, PurgeRequest, QueueList,
-    QueueRecord, QueueSettingsBody, RawJson, RedriveRequest, ReleaseRequest, RemovedAnswer,
-    RescheduleRequest, RetryDeadRequest, RetryRequest, ScheduleBody, ScheduleList, ScheduleRecord,
-    SettleAnswer, SettleMessagesAnswer, SettleMessagesRequest, SettleRequest, SlotList,
-    SnoozeRequest, StatusRecord, StreamBody, StreamList, StreamRecord, TransactionAnswer,
+    NextRequest, OffsetsBody, OperationList, OperationRecord, OperationRequest, PolicyBody,
+    PolicyList, PublishAnswer, PublishBody, PublishBulk, PublishBulkAnswer, PurgeRequest,
+    QueueList, QueueRecord, QueueSettingsBody, RawJson, RedriveRequest, ReleaseRequest,
+    RemovedAnswer, RescheduleRequest, RetryDeadRequest, RetryRequest, ScheduleBody, ScheduleList,
+    ScheduleRecord, SettleAnswer, SettleMessagesAnswer, SettleMessagesRequest, SettleRequest,
+    SlotList, SnoozeRequest, StatusRecord, StreamBody, StreamList, StreamRecord, TransactionAnswer,
     TransactionRequest, WorkerList, WorkerRecord,
 };
 use crate::api::{BackupList, BackupRecord, BackupRequest};
@@ -110,6 +112,8 @@ pub(crate) const ROUTES: &[Route] = &[
                 "With `Prefer: wait=N`, for a single job: it ended within that time.",
                 &[of::<StatusRecord<'static>>],
             ),
+            outcome(201, "With `Expect`: it made `Location`.", &[of::<StatusRecord<'static>>]),
+            outcome(204, "With `Expect`: it succeeded, and told nothing.", &[]),
         ],
         ..route("POST", "/queues/{}/jobs", Op::Enqueue, "Enqueue one job, or many all or none")
     },
@@ -226,22 +230,7 @@ pub(crate) const ROUTES: &[Route] = &[
         ..route("GET", "/jobs/{}/result", Op::GetResult, "What a job returned")
     },
     Route {
-        parameters: &[
-            parameter("queue", ParameterKind::Text, "Only of this queue."),
-            parameter("state", ParameterKind::State, "Only in this state."),
-            parameter("kind", ParameterKind::Text, "Only of this kind."),
-            parameter("tag", ParameterKind::Text, "Only with this tag."),
-            parameter("ordering_key", ParameterKind::Text, "Only of this ordering key."),
-            parameter("tenant", ParameterKind::Text, "Only of this tenant."),
-            parameter(
-                "held",
-                ParameterKind::Flag,
-                "True: only jobs that a worker with a stream has and has not started, as far as is \
-                 known. False: only others.",
-            ),
-            CURSOR,
-            LIMIT,
-        ],
+        parameters: LISTED_JOBS,
         outcomes: &[outcome(200, "A page of jobs.", &[of::<JobList<'static>>])],
         ..route("GET", "/jobs", Op::ListJobs, "List jobs")
     },
@@ -518,6 +507,17 @@ pub(crate) const ROUTES: &[Route] = &[
     Route {
         outcomes: &[outcome(200, "It does not hold.", &[of::<ChangedAnswer>])],
         ..route("DELETE", "/policies/{}", Op::DeletePolicy, "Remove a policy")
+    },
+    Route {
+        parameters: &[DRY_RUN],
+        bodies: &[of::<OperationRequest>],
+        outcomes: OPERATION,
+        ..route(
+            "POST",
+            "/operations",
+            Op::ChangeJobs,
+            "Retry, cancel, move, remove or prioritize all jobs that a filter means",
+        )
     },
     Route {
         outcomes: &[outcome(200, "The newest first.", &[of::<OperationList>])],

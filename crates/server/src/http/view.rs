@@ -4,8 +4,8 @@ use bytes::Bytes;
 use longshore_engine::{
     AttemptNote, BlockedBy, CancelReason, Cause, Checkpoint, DeadReason, End, EndKind, GateView,
     HoldView, Job, JobDefaults, JobError, JobState, JobView, LimitKeyView, LimitRule, LimitScope,
-    LimitView, MoveTo, NamespaceView, Operation, OperationKind, OperationState, Phase,
-    QueueSettings, QueueView, RetryPolicy, SkippedItem, TimeMs, UniqueLock, UniqueMet, UniqueUntil,
+    LimitView, NamespaceView, Phase, QueueSettings, QueueView, RetryPolicy, SkippedItem, TimeMs,
+    UniqueLock, UniqueMet, UniqueUntil,
 };
 use longshore_engine::{
     JobId, JobLimit, JobTemplate, LastTick, Missed, Overlap, ScheduleView, Slot, Spec, TickOutcome,
@@ -17,9 +17,9 @@ use crate::api::{
     AttemptOutcomeText, AttemptRecord, BlockedByRecord, BucketText, CheckpointRecord, Counters,
     DurationText, ErrorText, GateRecord, HeldRunRecord, HoldRecord, InstantText, JobDefaultsBody,
     JobIdText, JobLimitRecord, JobRecord, LeaseRecord, LimitKeyRecord, LimitRecord, LimitScopeText,
-    LimitSettingsBody, NamespaceRecord, OperationRecord, OperationStateText, QueueRecord,
-    QueueSettingsBody, RawJson, RetryText, SkippedRecord, StateText, StatusRecord, UniqueOutcome,
-    UniqueRecord, UniqueUntilText, WindowText,
+    LimitSettingsBody, NamespaceRecord, QueueRecord, QueueSettingsBody, RawJson, RetryText,
+    SkippedRecord, StateText, StatusRecord, UniqueOutcome, UniqueRecord, UniqueUntilText,
+    WindowText,
 };
 use crate::api::{
     JobLimitText, JobTickRecord, MissedText, NewJob, OverlapText, ScheduleBody, ScheduleRecord,
@@ -57,19 +57,18 @@ pub(crate) fn state(state: JobState) -> StateText {
     }
 }
 
-/// The state that a word stands for.
-pub(crate) fn state_named(word: &str) -> Option<JobState> {
-    let all = [
-        JobState::Scheduled,
-        JobState::Ready,
-        JobState::Running,
-        JobState::Retrying,
-        JobState::Succeeded,
-        JobState::Dead,
-        JobState::Cancelled,
-        JobState::Expired,
-    ];
-    all.into_iter().find(|candidate| state(*candidate).as_str() == word)
+/// The state as the engine knows it.
+pub(crate) fn state_of(state: StateText) -> JobState {
+    match state {
+        StateText::Scheduled => JobState::Scheduled,
+        StateText::Ready => JobState::Ready,
+        StateText::Running => JobState::Running,
+        StateText::Retrying => JobState::Retrying,
+        StateText::Succeeded => JobState::Succeeded,
+        StateText::Dead => JobState::Dead,
+        StateText::Cancelled => JobState::Cancelled,
+        StateText::Expired => JobState::Expired,
+    }
 }
 
 fn reason(view: &JobView) -> Option<String> {
@@ -512,106 +511,6 @@ pub(crate) fn queue(view: &QueueView) -> QueueRecord {
         cancelled_total: view.cancelled_total,
         enqueued_per_second: None,
         succeeded_per_second: None,
-    }
-}
-
-/// An operation.
-pub(crate) fn operation(operation: &Operation) -> OperationRecord {
-    let (name, queue, kind, before) = operation_words(&operation.kind);
-    let (to_queue, to_exchange) = moved_to(&operation.kind);
-    let state = match operation.state {
-        OperationState::Running => OperationStateText::Running,
-        OperationState::Finished => OperationStateText::Finished,
-        OperationState::Cancelled => OperationStateText::Cancelled,
-    };
-    let progress = match operation.state {
-        OperationState::Finished => 1.0,
-        _ if operation.candidates == 0 => 0.0,
-        // Of so many and no more it is those that are changed which tell how far it is.
-        _ => {
-            let limited = operation.kind.limit().is_some();
-            let done = if limited { operation.changed } else { operation.examined };
-            (done as f64 / operation.candidates as f64).min(1.0)
-        }
-    };
-    OperationRecord {
-        id: Some(operation.id.to_string()),
-        operation: name.to_owned(),
-        queue,
-        kind,
-        before: before.map(instant),
-        limit: operation.kind.limit(),
-        state,
-        candidates: operation.candidates,
-        examined: operation.examined,
-        changed: operation.changed,
-        to_queue,
-        to_exchange,
-        kept: Some(operation.kept).filter(|kept| *kept > 0),
-        kept_why: operation.kept_why.clone(),
-        progress,
-        started_at: Some(instant(operation.started_at)),
-        ended_at: operation.ended_at.map(instant),
-    }
-}
-
-/// An operation that is only counted.
-pub(crate) fn dry_run(
-    kind: &OperationKind,
-    candidates: u64,
-    examined: u64,
-    matched: u64,
-) -> OperationRecord {
-    let (name, queue, only, before) = operation_words(kind);
-    let (to_queue, to_exchange) = moved_to(kind);
-    OperationRecord {
-        id: None,
-        operation: name.to_owned(),
-        queue,
-        kind: only,
-        before: before.map(instant),
-        limit: kind.limit(),
-        state: OperationStateText::DryRun,
-        candidates,
-        examined,
-        changed: matched,
-        to_queue,
-        to_exchange,
-        kept: None,
-        kept_why: None,
-        progress: 0.0,
-        started_at: None,
-        ended_at: None,
-    }
-}
-
-type OperationWords = (&'static str, Option<String>, Option<String>, Option<TimeMs>);
-
-fn operation_words(kind: &OperationKind) -> OperationWords {
-    match kind {
-        OperationKind::PurgeQueue { queue, kind, before, .. } => {
-            ("purge_queue", Some(queue.clone()), kind.clone(), *before)
-        }
-        OperationKind::RetryDead { queue, kind, before, .. } => {
-            ("retry_dead", queue.clone(), kind.clone(), *before)
-        }
-        OperationKind::PurgeDead { queue, kind, before, .. } => {
-            ("purge_dead", queue.clone(), kind.clone(), *before)
-        }
-        OperationKind::DeleteQueue { queue } => ("delete_queue", Some(queue.clone()), None, None),
-        OperationKind::MoveMessages { moving } => {
-            ("move_messages", Some(moving.queue.clone()), None, None)
-        }
-    }
-}
-
-/// The queue and the exchange that an operation moves messages to.
-fn moved_to(kind: &OperationKind) -> (Option<String>, Option<String>) {
-    let OperationKind::MoveMessages { moving } = kind else { return (None, None) };
-    match &moving.to {
-        MoveTo::Origin => (None, None),
-        MoveTo::Queue { queue } => (Some(queue.clone()), None),
-        MoveTo::Exchange { exchange, .. } => (None, Some(exchange.clone())),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Who comes in over gRPC: every method with every role, and streams of accounts that go.
 
+use longshore_proto::v1::accounts_client::AccountsClient;
 use longshore_proto::v1::jobs_client::JobsClient;
 use longshore_proto::v1::workers_client::WorkersClient;
 use longshore_proto::v1::{self, worker_message::Message as Tells};
@@ -12,7 +13,8 @@ use tonic::{Code, Request, Status};
 
 use crate::harness::{Server, credit, hello, soon};
 
-const PROTOS: [&str; 7] = [
+const PROTOS: [&str; 8] = [
+    include_str!("../../../../proto/longshore/v1/accounts.proto"),
     include_str!("../../../../proto/longshore/v1/admin.proto"),
     include_str!("../../../../proto/longshore/v1/control.proto"),
     include_str!("../../../../proto/longshore/v1/jobs.proto"),
@@ -91,6 +93,7 @@ fn methods() -> Vec<(String, String)> {
 /// Which roles a method lets in, beside `admin`.
 fn expected(service: &str, method: &str) -> &'static [&'static str] {
     match (service, method) {
+        ("Accounts", _) => &[],
         ("Jobs", "Enqueue" | "EnqueueStream" | "CancelJob" | "RescheduleJob") => &["enqueue"],
         ("Jobs", "GetJob" | "AwaitJob" | "WatchJob") => &["read", "enqueue"],
         ("Workers", "Work") => &["work"],
@@ -118,7 +121,7 @@ async fn every_method_lets_in_its_roles_and_no_others() {
         tokens.push((role, account(&server, &admin, &name, &grants).await));
     }
     let methods = methods();
-    assert!(methods.len() >= 57, "{}", methods.len());
+    assert!(methods.len() >= 68, "{}", methods.len());
     let mut odd = Vec::new();
     for (service, method) in &methods {
         let path = format!("/longshore.v1.{service}/{method}");
@@ -141,6 +144,58 @@ async fn every_method_lets_in_its_roles_and_no_others() {
     let reflection = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
     let refused = call(&channel, reflection, None).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unauthenticated);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn accounts_are_looked_after_over_grpc() {
+    let (server, admin) = Server::start_asking().await;
+    let mut accounts = AccountsClient::new(server.channel().await);
+    let grant = |role: &str, namespace: &str| v1::Grant {
+        role: role.into(),
+        namespace: namespace.into(),
+        names: String::new(),
+    };
+    let put = |role: &str| v1::PutAccountRequest {
+        name: "ann".into(),
+        grants: Some(v1::Grants { grants: vec![grant(role, "eu")] }),
+        requests_per_second: Some(100),
+        password: Some("long enough".into()),
+        ..Default::default()
+    };
+    let refused = accounts.put_account(bearer(put("king"), &admin)).await.unwrap_err();
+    assert!(refused.message().contains("grants[0].role"), "{}", refused.message());
+    let ann = accounts.put_account(bearer(put("enqueue"), &admin)).await.unwrap().into_inner();
+    assert_eq!((ann.has_password, ann.requests_per_second), (true, Some(100)));
+    assert_eq!((&*ann.grants[0].namespace, &*ann.grants[0].names), ("eu", "*"));
+    assert!(!String::from_utf8_lossy(&ann.record).contains("argon2"), "no hash goes out");
+
+    let request =
+        v1::CreateTokenRequest { name: "ann".into(), id: "t".into(), ..Default::default() };
+    let made = accounts.create_token(bearer(request, &admin)).await.unwrap().into_inner();
+    let list = v1::ListAccountsRequest::default();
+    let refused = accounts.list_accounts(bearer(list.clone(), &made.token)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied);
+    // One who may do everything in one namespace is in charge of no accounts.
+    accounts.put_account(bearer(put("admin"), &admin)).await.unwrap();
+    let refused = accounts.list_accounts(bearer(list.clone(), &made.token)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied);
+    let all = accounts.list_accounts(bearer(list, &admin)).await.unwrap().into_inner().accounts;
+    assert!(all.iter().any(|it| it.name == "ann"), "{all:?}");
+
+    let drop = v1::RevokeTokenRequest { name: "ann".into(), id: "t".into() };
+    accounts.revoke_token(bearer(drop, &admin)).await.unwrap();
+    let named = v1::AccountRequest { name: "ann".into() };
+    accounts.delete_account(bearer(named.clone(), &admin)).await.unwrap();
+    let gone = accounts.get_account(bearer(named, &admin)).await.unwrap_err();
+    assert_eq!(gone.code(), Code::NotFound);
+    let audit = bearer(v1::ListAuditRequest::default(), &admin);
+    let trail = accounts.list_audit(audit).await.unwrap().into_inner();
+    let last = trail.changes.last().unwrap();
+    assert_eq!((&*last.action, &*last.object, &*last.by), ("account.delete", "ann", "admin"));
+    let later = v1::ListAuditRequest { after: trail.next, limit: 0 };
+    let later = accounts.list_audit(bearer(later, &admin)).await.unwrap().into_inner();
+    assert!(later.changes.is_empty(), "{later:?}");
     server.stop().await;
 }
 

@@ -87,6 +87,23 @@ async fn an_operation_is_counted_started_and_told() {
     let all = admin.list_operations(v1::ListOperationsRequest::default()).await.unwrap();
     assert_eq!(all.into_inner().operations[0].id, Some(id));
 
+    let jobs = vec![v1::NewJob { tags: vec!["vip".into()], ..job() }, job()];
+    let request = v1::EnqueueRequest { queue: "q".into(), jobs, ..Default::default() };
+    server.jobs().await.enqueue(request).await.unwrap();
+    let cancel = v1::StartOperationRequest {
+        queue: "*".into(),
+        action: Action::CancelJobs.into(),
+        tag: "vip".into(),
+        dry_run: true,
+        ..Default::default()
+    };
+    let counted = admin.start_operation(cancel.clone()).await.unwrap().into_inner();
+    assert_eq!((counted.operation.as_str(), counted.changed), ("cancel_jobs", 1));
+    let odd = v1::StartOperationRequest { priority: Some(3), ..cancel.clone() };
+    assert_eq!(admin.start_operation(odd).await.unwrap_err().code(), Code::InvalidArgument);
+    let odd = v1::StartOperationRequest { tag: "vip".into(), ..purge.clone() };
+    assert_eq!(admin.start_operation(odd).await.unwrap_err().code(), Code::InvalidArgument);
+
     let nothing = v1::StartOperationRequest { action: 0, ..purge.clone() };
     let refused = admin.start_operation(nothing).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);

@@ -499,3 +499,25 @@ async fn the_trail_has_queues_of_messages_and_no_contents_of_jobs() {
     assert!(!trail.to_string().contains("swordfish"), "{trail}");
     server.stop().await;
 }
+
+/// A copy has all that the store holds: whoever asked for one was in no trail.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_trail_has_who_had_a_copy_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let to = format!("file://{}", folder.path().display());
+    let server = Server::start_with(|config| config.ship.allow = vec![to.clone()]).await;
+    let client = &mut server.client().await;
+    let body = serde_json::json!({"to": to}).to_string();
+    let begun = client.post("/v1/backups", &body).await.expect(202);
+    let trail = client.get("/v1/audit").await.expect(200);
+    let last = trail["entries"].as_array().unwrap().last().unwrap();
+    assert_eq!((&last["action"], &last["object"]), (&"backup.begin".into(), &begun["id"]));
+    assert_eq!((&last["by"], &last["after"]), (&"local user".into(), &format!("to {to}").into()));
+    client
+        .post("/v1/backups", "{\"to\":\"file:///elsewhere\"}")
+        .await
+        .refused(400, "value_refused");
+    let again = client.get("/v1/audit").await.expect(200);
+    assert_eq!(again["entries"], trail["entries"], "what is refused is not noted");
+    server.stop().await;
+}

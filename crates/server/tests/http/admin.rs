@@ -76,6 +76,81 @@ async fn a_purge_can_be_counted_before_it_is_done() {
     server.stop().await;
 }
 
+/// Operations knew only the jobs of a queue and dead ones: who wanted those with one error, tag or
+/// text read lists and went through them one by one.
+#[tokio::test(flavor = "multi_thread")]
+async fn all_jobs_that_match_are_counted_and_changed() {
+    let server = Server::start().await;
+    let client = &mut server.client().await;
+    for n in 0..12 {
+        let tags = if n % 2 == 0 { json!(["vip"]) } else { json!([]) };
+        let job = json!({"kind": "k", "args": {"account": n}, "tags": tags, "max_attempts": 1});
+        client.post("/v1/queues/q/jobs", &job.to_string()).await.expect(202);
+    }
+    let operation = |action: &str, filter: serde_json::Value, more: serde_json::Value| {
+        let mut body = json!({"action": action, "filter": filter});
+        for (name, value) in more.as_object().unwrap() {
+            body[name] = value.clone();
+        }
+        body.to_string()
+    };
+    let vip = || json!({"tag": "vip", "state": "ready"});
+    let body = operation("set_priority", vip(), json!({"priority": 7}));
+    let dry = client.post("/v1/operations?dry_run=true", &body).await.expect(200);
+    assert_eq!(
+        (&dry["state"], &dry["changed"], &dry["candidates"], &dry["examined"]),
+        (&json!("dry_run"), &json!(6), &json!(12), &json!(12))
+    );
+    assert_eq!(client.get("/v1/operations").await.expect(200)["operations"], json!([]));
+    let started = client.post("/v1/operations", &body).await;
+    let path = started.header("location").unwrap().to_owned();
+    let told = started.expect(202);
+    assert_eq!((&told["operation"], &told["priority"]), (&json!("set_priority"), &json!(7)));
+    assert_eq!(told["filter"], json!({"tag": "vip", "state": "ready"}));
+    assert_eq!(ended(client, &path).await["changed"], 6);
+
+    client
+        .post("/v1/operations", &operation("move", json!({}), json!({"to_queue": "other"})))
+        .await
+        .refused(404, "queue_unknown");
+    client.put("/v1/queues/other", "{}").await.expect(200);
+    let text = json!({"text": "\"account\":11"});
+    let body = operation("move", text.clone(), json!({"to_queue": "other"}));
+    let started = client.post("/v1/operations", &body).await;
+    let path = started.header("location").unwrap().to_owned();
+    assert_eq!(ended(client, &path).await["changed"], 1);
+    assert_eq!(client.get("/v1/queues/other").await.expect(200)["ready"], 1);
+    let listed = client.get("/v1/jobs?queue=other&text=account").await.expect(200);
+    assert_eq!(listed["jobs"][0]["args"], serde_json::Value::Null, "lists have no args");
+    assert_eq!(listed["jobs"].as_array().unwrap().len(), 1);
+
+    let lease = json!({"queues": ["q"], "max": 1, "settle": []});
+    let leased = client.post("/v1/lease", &lease.to_string()).await.expect(200);
+    let job = &leased["jobs"][0];
+    assert_eq!(job["priority"], 7);
+    let error = json!({"type": "Timeout", "message": "no"});
+    let fail = json!({"token": job["token"], "error": error}).to_string();
+    client.post(&format!("/v1/jobs/{}/fail", job["id"].as_str().unwrap()), &fail).await.expect(200);
+    assert_eq!(
+        client.get("/v1/jobs?error=Timeout&newer_than=1h").await.expect(200)["jobs"][0]["state"],
+        "dead"
+    );
+    let dead = json!({"state": "dead", "error": "Timeout", "older_than": "1h"});
+    let body = operation("retry", dead, json!({}));
+    assert_eq!(client.post("/v1/operations?dry_run=true", &body).await.expect(200)["changed"], 0);
+    let body = operation("retry", json!({"state": "dead", "error": "Timeout"}), json!({}));
+    let started = client.post("/v1/operations", &body).await;
+    let path = started.header("location").unwrap().to_owned();
+    assert_eq!(ended(client, &path).await["changed"], 1);
+
+    let running = operation("retry", json!({"state": "running"}), json!({}));
+    let refused = client.post("/v1/operations", &running).await.refused(400, "value_refused");
+    assert_eq!(refused["allowed"], "retrying, dead");
+    client.post("/v1/operations?dry_run=true", &running).await.refused(400, "value_refused");
+    client.post("/v1/operations", "{\"action\":\"cancel\"}").await.refused(400, "value_refused");
+    server.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn dead_jobs_of_all_queues_are_retried_at_once() {
     let server = Server::start().await;

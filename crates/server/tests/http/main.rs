@@ -6,6 +6,7 @@ mod access;
 mod admin;
 mod bad_input;
 mod connections;
+mod expect;
 mod gates;
 mod harness;
 mod jobs;

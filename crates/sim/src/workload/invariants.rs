@@ -5,8 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use longshore_engine::query::{ListFilter, attempts_of, list_jobs};
-use longshore_engine::{Cause, Clock, EndKind, JobId, JobState, JobView, Place, Turn};
+use longshore_engine::query::{attempts_of, list_jobs};
+use longshore_engine::{Cause, Clock, EndKind, JobFilter, JobId, JobState, JobView, Place, Turn};
 
 use super::Check;
 use super::ops::{self, checkpoint};
@@ -25,7 +25,7 @@ pub(crate) fn jobs_of(
     state: Option<JobState>,
     clock: Clock,
 ) -> Vec<JobView> {
-    let filter = ListFilter { state, ..ListFilter::default() };
+    let filter = JobFilter { state, ..JobFilter::default() };
     let page = list_jobs(map, name, &filter, None, ALL, clock.wall);
     page.map(|page| page.jobs).unwrap_or_default()
 }

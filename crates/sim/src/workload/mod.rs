@@ -2,6 +2,7 @@
 
 pub(crate) mod accounts;
 pub(crate) mod breaches;
+pub(crate) mod changes;
 pub(crate) mod clients;
 pub(crate) mod events;
 pub(crate) mod fired;

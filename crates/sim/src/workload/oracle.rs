@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use longshore_engine::{Clock, DeadReason, EndKind, JobId, JobView, Limits, Phase};
 
 use super::invariants::jobs_of;
-use super::shadow::{JobKey, Outcome, Shadow, Told};
+use super::shadow::{JobKey, Many, Outcome, Shadow, Told};
 use crate::map::SimTree;
 use crate::node::NAMESPACES;
 
@@ -39,7 +39,8 @@ pub(crate) fn judge(map: &SimTree, shadow: &Shadow, clock: Clock) -> Result<Verd
         match found.remove(key) {
             Some(view) => {
                 verdict.recovered += u64::from(!told.acked);
-                check_found(told, &view)?;
+                let cancelled = told.cancel_tried || shadow.may_be(*key, Many::Cancelled);
+                check_found((told, cancelled), &view)?;
             }
             None => check_missing(shadow, *key, told)?,
         }
@@ -58,7 +59,7 @@ fn check_missing(shadow: &Shadow, key: JobKey, told: &Told) -> Result<(), String
     Ok(())
 }
 
-fn check_found(told: &Told, view: &JobView) -> Result<(), String> {
+fn check_found((told, cancelled): (&Told, bool), view: &JobView) -> Result<(), String> {
     let id = view.job.id;
     if !told.acked && told.tries == told.refusals {
         return Err(format!("job {id} is there, but every attempt to enqueue it was refused"));
@@ -69,7 +70,7 @@ fn check_found(told: &Told, view: &JobView) -> Result<(), String> {
             return Err(format!("job {id} was never finished: {:?}", view.job));
         }
         Phase::Succeeded { .. } => tried(&EndKind::Acked),
-        Phase::Cancelled { .. } => told.cancel_tried || tried(&EndKind::Discarded),
+        Phase::Cancelled { .. } => cancelled || tried(&EndKind::Discarded),
         Phase::Expired { .. } => told.new.expiry.is_some(),
         Phase::Dead { reason, .. } => match reason {
             DeadReason::AtMostOnce => told.new.at_most_once,

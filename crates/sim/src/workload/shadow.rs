@@ -26,6 +26,15 @@ pub(crate) enum Outcome {
     Removed,
 }
 
+/// What may be done with all jobs that a filter means.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Many {
+    Retried,
+    Cancelled,
+    Moved,
+    Removed,
+}
+
 /// A run that was handed to a worker.
 #[derive(Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "what clients saw and tried, each by itself")]
@@ -102,6 +111,8 @@ pub(crate) struct Shadow {
     pub(crate) passed: Vec<(String, String, u64, u64)>,
     /// Namespaces of which all dead jobs may have been retried.
     retried: BTreeSet<usize>,
+    /// Namespaces of which all jobs of a kind, or all, may have been changed so.
+    changed: BTreeSet<(usize, Many, Option<String>)>,
     /// The time of the shard's last entry, when the answer that is being told was released.
     pub(crate) now: TimeMs,
     /// What is known of the settings of queues.
@@ -210,17 +221,34 @@ impl Shadow {
     pub(crate) fn may_be_missing(&self, key: JobKey) -> bool {
         let Some(told) = self.jobs.get(&key) else { return true };
         let kept_briefly = told.new.retain_ms.is_some();
-        kept_briefly || told.remove_tried || self.purged.contains(&(key.0, told.queue.clone()))
+        // It may have been in any queue that was purged.
+        let moved = self.may_be(key, Many::Moved) && self.purged.iter().any(|it| it.0 == key.0);
+        kept_briefly
+            || told.remove_tried
+            || moved
+            || self.may_be(key, Many::Removed)
+            || self.purged.contains(&(key.0, told.queue.clone()))
     }
 
     /// Whether a dead job may have been given another life.
     pub(crate) fn may_be_retried(&self, key: JobKey) -> bool {
         let Some(told) = self.jobs.get(&key) else { return true };
-        told.retry_tried || self.retried.contains(&key.0)
+        told.retry_tried || self.retried.contains(&key.0) || self.may_be(key, Many::Retried)
     }
 
     pub(crate) fn note_purge(&mut self, namespace: usize, queue: String) {
         self.purged.insert((namespace, queue));
+    }
+
+    pub(crate) fn note_many(&mut self, namespace: usize, what: Many, kind: Option<String>) {
+        self.changed.insert((namespace, what, kind));
+    }
+
+    /// Whether something may have been done with a job as with all that a filter means.
+    pub(crate) fn may_be(&self, key: JobKey, what: Many) -> bool {
+        let Some(told) = self.jobs.get(&key) else { return true };
+        let noted = |kind| self.changed.contains(&(key.0, what, kind));
+        !self.changed.is_empty() && (noted(None) || noted(Some(told.new.kind.clone())))
     }
 
     pub(crate) fn note_retry_of_all(&mut self, namespace: usize) {

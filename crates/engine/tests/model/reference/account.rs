@@ -48,7 +48,9 @@ impl Reference {
                 let page = all.by_ref().take(limit.max(1)).cloned().collect();
                 AccountAnswer::Accounts(page, all.next().is_some())
             }
-            AccountCommand::Audit { .. } => unreachable!("none is drawn"),
+            AccountCommand::Audit { .. } | AccountCommand::Note { .. } => {
+                unreachable!("none is drawn")
+            }
         };
         Ok(Answer::Accounts(answer))
     }

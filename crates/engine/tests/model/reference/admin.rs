@@ -23,6 +23,16 @@ impl Reference {
             }
             Command::CancelJob { id, force } => self.cancel(ns, id, force),
             Command::RemoveJob { id } => self.remove(ns, id),
+            Command::WithdrawJob { id } => {
+                let Some(job) = self.job(ns, id) else { return Err(self.unknown(ns, id)) };
+                let of = &job.job;
+                let ran = of.attempt > 0 || !of.ends.is_empty() || of.last_error.is_some();
+                if job.run.is_some() || ran || of.losses > 0 || !of.phase.is_unfinished() {
+                    return Ok(self.job_answer(ns, id));
+                }
+                self.withdraw_job(ns, id);
+                Ok(Answer::JobWithdrawn)
+            }
             Command::RescheduleJob { id, start } => self.reschedule(ns, id, start),
             Command::RetryJob { id, from } => self.retry(ns, id, &from),
             Command::PauseJob { id } => self.pause(ns, id, true),

@@ -47,12 +47,13 @@ impl RefPartition {
         &self,
         stamp: ProducerStamp,
         events: u32,
-        since: impl Fn(TimeMs) -> bool,
+        now: TimeMs,
+        within: impl Fn(TimeMs, TimeMs) -> bool,
     ) -> Result<Option<u64>, AppendRefusal> {
         let own = |batch: &&RefBatch| batch.2.is_some_and(|other| other.id == stamp.id);
         let all: Vec<_> = self.batches.iter().filter(own).collect();
         let Some((.., Some(newest), at)) = all.last() else { return Ok(None) };
-        if !since(*at) {
+        if !within(*at, now) {
             return Ok(None);
         }
         let found = stamp.sequence;
@@ -63,10 +64,16 @@ impl RefPartition {
             let begins = stamp.sequence == 0;
             return begins.then_some(None).ok_or(AppendRefusal::SequenceOutOfOrder { found });
         }
+        // What came before a long pause is forgotten: a look at producers came in it.
+        let mut later = *at;
         let epoch: Vec<_> = all
             .iter()
             .rev()
-            .take_while(|it| it.2.is_some_and(|other| other.epoch == stamp.epoch))
+            .take_while(|it| {
+                let goes_on = within(it.3, later);
+                later = it.3;
+                goes_on && it.2.is_some_and(|other| other.epoch == stamp.epoch)
+            })
             .collect();
         let same = |it: &&&&RefBatch| {
             it.1 == events && it.2.is_some_and(|other| other.sequence == stamp.sequence)
@@ -230,7 +237,7 @@ impl Reference {
         };
         let most = self.events.streams.iter().find(of).map(most);
         let (now, producer_ms) = (self.now, self.limits.producer_ms);
-        let remembered = |at: TimeMs| now.since(at) < producer_ms;
+        let within = |from: TimeMs, to: TimeMs| to.since(from) < producer_ms;
         let partition = self.partition_mut(ns, append.partition);
         let partition = partition.ok_or(AppendRefusal::PartitionUnknown)?;
         if most.is_some_and(|most| append.batch.len() > most) {
@@ -238,7 +245,7 @@ impl Reference {
         }
         let start = partition.start;
         if let Some(stamp) = append.producer
-            && let Some(base_offset) = partition.look(stamp, append.events, remembered)?
+            && let Some(base_offset) = partition.look(stamp, append.events, now, within)?
         {
             return Ok(Appended { base_offset, start, replayed: true });
         }

@@ -61,6 +61,15 @@ impl Reference {
         self.forget(ns, id, self.now.plus(DAY_MS));
     }
 
+    /// Nothing at all stays of a job that no worker ever had.
+    pub(super) fn withdraw_job(&mut self, ns: NamespaceId, id: JobId) {
+        let queue = self.job(ns, id).expect("the job exists").job.queue.clone();
+        self.queue_mut(ns, &queue).cancelled += 1;
+        self.ended.push((ns, id));
+        self.job_mut(ns, id).job.fingerprint = None;
+        self.forget(ns, id, self.now);
+    }
+
     /// Nothing but a tombstone stays of a job, where its client chose the id.
     fn forget(&mut self, ns: NamespaceId, id: JobId, until: TimeMs) {
         let index = self.jobs.iter().position(|job| job.ns == ns && job.job.id == id);

@@ -22,6 +22,8 @@ fn filter(kind: &OperationKind) -> (Option<&str>, Option<&str>, Option<TimeMs>) 
         }
         OperationKind::DeleteQueue { queue } => (Some(queue), None, None),
         OperationKind::MoveMessages { moving } => (Some(&moving.queue), None, None),
+        // Those are looked at otherwise.
+        OperationKind::ChangeJobs { .. } => (None, None, None),
     }
 }
 
@@ -39,6 +41,9 @@ impl Reference {
         let all = self.operations.iter().filter(running).map(|o| o.operation.namespace);
         if let Err((scope, limit)) = room(self.limits.operations_max, ns, all) {
             return Err(Rejection::TooManyOperations { scope, limit });
+        }
+        if let OperationKind::ChangeJobs { change } = &kind {
+            self.check_change(ns, change)?;
         }
         if let (Some(name), ..) = filter(&kind)
             && self.queue_named(ns, name).is_none()
@@ -61,7 +66,11 @@ impl Reference {
             kept_why: None,
             full: Vec::new(),
         };
-        let candidates = (self.spots(&operation).len() as u64).min(most);
+        let candidates = match &operation.kind {
+            OperationKind::ChangeJobs { change } => self.change_candidates(ns, &change.filter),
+            _ => self.spots(&operation).len() as u64,
+        };
+        let candidates = candidates.min(most);
         let operation = Operation { candidates, ..operation };
         self.next_operation += 1;
         while self.forget_an_operation(ns) {}
@@ -126,7 +135,7 @@ impl Reference {
             OperationKind::RetryDead { .. } | OperationKind::PurgeDead { .. } => (false, true),
             OperationKind::DeleteQueue { .. } => (true, true),
             // The model has no messages.
-            OperationKind::MoveMessages { .. } => (false, false),
+            OperationKind::MoveMessages { .. } | OperationKind::ChangeJobs { .. } => (false, false),
         };
         let Job { place, available_at, options, id, .. } = &job.job;
         match &job.job.phase {
@@ -149,6 +158,9 @@ impl Reference {
         let running = |o: &RefOperation| o.operation.state == OperationState::Running;
         let Some(index) = self.operations.iter().position(running) else { return };
         let RefOperation { mut operation, mut reached } = self.operations[index].clone();
+        if let OperationKind::ChangeJobs { change } = &operation.kind {
+            return self.advance_change(index, change);
+        }
         let ns = operation.namespace;
         let queue = filter(&operation.kind).0.map(str::to_owned);
         let known = queue.as_ref().and_then(|name| self.queue_named(ns, name)).map(|q| q.id.0);

@@ -107,6 +107,13 @@ impl Reference {
         self.turns = turns;
     }
 
+    /// A job stands in none of the lines any more where it kept a place.
+    pub(super) fn forget_kept_of(&mut self, id: JobId) {
+        for turn in &mut self.turns {
+            turn.kept.retain(|(kept, _)| *kept != id);
+        }
+    }
+
     /// A job is about to be handed over.
     pub(super) fn take_turn(&mut self, of: &RefJob, token: Token) {
         let Some(tenant) = of.job.options.tenant.clone().filter(|_| Self::takes_turns(of)) else {

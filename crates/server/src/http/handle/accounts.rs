@@ -10,9 +10,11 @@ use longshore_node::wall_now;
 
 use super::ok;
 use crate::access::{PASSWORD_BYTES, is_reserved, new_password, new_token, token_hash_of};
-use crate::api::{AccountBody, AccountList, AuditList, AuditRecord, TokenAnswer, TokenRequest};
+use crate::api::{
+    AccountBody, AccountList, AccountRecord, AuditList, AuditRecord, TokenAnswer, TokenRequest,
+};
 use crate::http::account_view;
-use crate::http::app::Call;
+use crate::http::app::{App, Call};
 use crate::http::code::Code;
 use crate::http::cursor;
 use crate::http::json::{read, text_of};
@@ -22,60 +24,64 @@ use crate::http::reply::Reply;
 use crate::http::text::{check_name, check_path_name, quoted};
 use crate::http::view;
 
-async fn ask<C: Ask>(call: &Call<'_>, command: C) -> Result<C::Answer, Refusal> {
-    call.app.access.carry_out(&call.app.node, command).await
+async fn ask<C: Ask>(app: &App, command: C) -> Result<C::Answer, Refusal> {
+    app.access.carry_out(&app.node, command).await
 }
 
-/// The account that the path names. Some names are the system's.
-fn named(call: &Call<'_>) -> Result<String, Refusal> {
-    check_path_name("account", call.name)?;
-    if is_reserved(call.name) {
-        let detail = format!("the name {} is reserved", quoted(call.name));
+/// The name of an account. Some names are the system's.
+fn named(name: &str) -> Result<String, Refusal> {
+    check_path_name("account", name)?;
+    if is_reserved(name) {
+        let detail = format!("the name {} is reserved", quoted(name));
         return Err(Refusal::new(Code::NameReserved, detail).field("account"));
     }
-    Ok(call.name.to_owned())
+    Ok(name.to_owned())
 }
 
 async fn change(
-    call: &Call<'_>,
+    app: &App,
     name: String,
     create: bool,
     change: AccountChange,
 ) -> Result<Box<Account>, Refusal> {
-    let (change, by) = (Box::new(change), call.app.who.name().to_owned());
-    ask(call, ChangeAccount { name, create, change, by }).await
+    let (change, by) = (Box::new(change), app.who.name().to_owned());
+    ask(app, ChangeAccount { name, create, change, by }).await
 }
 
-fn told(account: &Account) -> Reply {
-    ok(&account_view::account(account)).not_cached()
-}
-
-pub(super) async fn list(call: Call<'_>) -> Result<Reply, Refusal> {
-    let limit = call.query.count("limit", PAGE_DEFAULT, PAGE_MAX)?;
+/// A page of accounts.
+pub(crate) async fn accounts(
+    app: &App,
+    cursor: Option<&str>,
+    limit: usize,
+) -> Result<AccountList, Refusal> {
     let scope = cursor::scope("accounts", "", &[]);
-    let after = match call.query.text("cursor") {
+    let after = match cursor {
         Some(text) => {
             let key = cursor::decode(text, scope)?;
             Some(String::from_utf8_lossy(&key).into_owned())
         }
         None => None,
     };
-    let (accounts, more) = ask(&call, ListAccounts { after, limit }).await?;
+    let (accounts, more) = ask(app, ListAccounts { after, limit }).await?;
     let last = accounts.last().filter(|_| more);
     let next = last.map(|last| cursor::encode(last.name.as_bytes(), scope));
     let accounts = accounts.iter().map(account_view::account).collect();
-    Ok(ok(&AccountList { accounts, next }).not_cached())
+    Ok(AccountList { accounts, next })
 }
 
-pub(super) async fn get(call: Call<'_>) -> Result<Reply, Refusal> {
-    let name = named(&call)?;
-    let account = ask(&call, GetAccount { name }).await?;
-    Ok(told(&account))
+/// One account.
+pub(crate) async fn account(app: &App, name: &str) -> Result<AccountRecord, Refusal> {
+    let name = named(name)?;
+    Ok(account_view::account(&*ask(app, GetAccount { name }).await?))
 }
 
-pub(super) async fn put(call: Call<'_>) -> Result<Reply, Refusal> {
-    let name = named(&call)?;
-    let body: AccountBody = read(text_of(&call.body)?)?;
+/// Creates an account or changes it.
+pub(crate) async fn put_account(
+    app: &App,
+    name: &str,
+    body: AccountBody,
+) -> Result<AccountRecord, Refusal> {
+    let name = named(name)?;
     let password = match body.password {
         None => None,
         Some(password) if password.is_empty() => Some(None),
@@ -95,21 +101,25 @@ pub(super) async fn put(call: Call<'_>) -> Result<Reply, Refusal> {
         namespace: body.namespace.map(|name| (!name.is_empty()).then_some(name)),
         ..AccountChange::default()
     };
-    let account = change(&call, name, true, wanted).await?;
-    Ok(told(&account))
+    Ok(account_view::account(&*change(app, name, true, wanted).await?))
 }
 
-pub(super) async fn delete(call: Call<'_>) -> Result<Reply, Refusal> {
-    let (name, by) = (named(&call)?, call.app.who.name().to_owned());
-    ask(&call, DeleteAccount { name, by }).await?;
-    Ok(Reply::empty(StatusCode::NO_CONTENT))
+/// Removes an account.
+pub(crate) async fn delete_account(app: &App, name: &str) -> Result<(), Refusal> {
+    let (name, by) = (named(name)?, app.who.name().to_owned());
+    ask(app, DeleteAccount { name, by }).await
 }
 
-pub(super) async fn create_token(call: Call<'_>) -> Result<Reply, Refusal> {
-    let name = named(&call)?;
-    let TokenRequest { id, expires_in } = read(text_of(&call.body)?)?;
+/// Makes a token of an account.
+pub(crate) async fn make_token(
+    app: &App,
+    name: &str,
+    request: TokenRequest,
+) -> Result<TokenAnswer, Refusal> {
+    let name = named(name)?;
+    let TokenRequest { id, expires_in } = request;
     check_name("id", &id)?;
-    let expires_in = call.app.bounds.duration("expires_in", expires_in, 1)?;
+    let expires_in = app.bounds.duration("expires_in", expires_in, 1)?;
     let expires_at = expires_in.map(|ms| wall_now().plus(ms));
     let token = new_token().map_err(|error| {
         tracing::error!(%error, "no token can be made");
@@ -118,19 +128,47 @@ pub(super) async fn create_token(call: Call<'_>) -> Result<Reply, Refusal> {
     let hash = Bytes::copy_from_slice(&token_hash_of(&token));
     let add_token = Some(NewToken { id: id.clone(), hash, expires_at });
     let wanted = AccountChange { add_token, ..AccountChange::default() };
-    change(&call, name, false, wanted).await?;
-    let answer = TokenAnswer { id, token, expires_at: expires_at.map(view::instant) };
+    change(app, name, false, wanted).await?;
+    Ok(TokenAnswer { id, token, expires_at: expires_at.map(view::instant) })
+}
+
+/// Revokes a token of an account.
+pub(crate) async fn drop_token(app: &App, name: &str, id: &str) -> Result<AccountRecord, Refusal> {
+    let name = named(name)?;
+    let wanted = AccountChange { revoke_token: Some(id.to_owned()), ..AccountChange::default() };
+    Ok(account_view::account(&*change(app, name, false, wanted).await?))
+}
+
+pub(super) async fn list(call: Call<'_>) -> Result<Reply, Refusal> {
+    let limit = call.query.count("limit", PAGE_DEFAULT, PAGE_MAX)?;
+    Ok(ok(&accounts(call.app, call.query.text("cursor"), limit).await?).not_cached())
+}
+
+pub(super) async fn get(call: Call<'_>) -> Result<Reply, Refusal> {
+    Ok(ok(&account(call.app, call.name).await?).not_cached())
+}
+
+pub(super) async fn put(call: Call<'_>) -> Result<Reply, Refusal> {
+    let body: AccountBody = read(text_of(&call.body)?)?;
+    Ok(ok(&put_account(call.app, call.name, body).await?).not_cached())
+}
+
+pub(super) async fn delete(call: Call<'_>) -> Result<Reply, Refusal> {
+    delete_account(call.app, call.name).await?;
+    Ok(Reply::empty(StatusCode::NO_CONTENT))
+}
+
+pub(super) async fn create_token(call: Call<'_>) -> Result<Reply, Refusal> {
+    let request = read(text_of(&call.body)?)?;
+    let answer = make_token(call.app, call.name, request).await?;
     Ok(Reply::of(StatusCode::CREATED, &answer).not_cached())
 }
 
 pub(super) async fn revoke_token(call: Call<'_>) -> Result<Reply, Refusal> {
-    let name = named(&call)?;
     let Some(id) = call.query.text("id") else {
         return Err(Refusal::value("id", "missing", "the id of a token"));
     };
-    let wanted = AccountChange { revoke_token: Some(id.to_owned()), ..AccountChange::default() };
-    let account = change(&call, name, false, wanted).await?;
-    Ok(told(&account))
+    Ok(ok(&drop_token(call.app, call.name, id).await?).not_cached())
 }
 
 /// Where somebody is in the trails of all shards: a number for each.
@@ -143,10 +181,19 @@ fn positions(text: &str, shards: usize) -> Result<Vec<u64>, Refusal> {
 
 pub(super) async fn audit(call: Call<'_>) -> Result<Reply, Refusal> {
     let limit = call.query.count("limit", PAGE_DEFAULT, PAGE_MAX)?;
-    let shards = call.app.node.shards() as usize;
-    let after = call.query.text("after").map(|text| positions(text, shards)).transpose()?;
+    Ok(ok(&trail(call.app, call.query.text("after"), limit).await?).not_cached())
+}
+
+/// What administrators changed.
+pub(crate) async fn trail(
+    app: &App,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<AuditList, Refusal> {
+    let shards = app.node.shards() as usize;
+    let after = after.map(|text| positions(text, shards)).transpose()?;
     let from = |shard: usize| after.as_ref().and_then(|after| after.get(shard).copied());
-    let answers = call.app.node.call_each(|shard| ListAudit { after: from(shard), limit }.into());
+    let answers = app.node.call_each(|shard| ListAudit { after: from(shard), limit }.into());
     let (mut entries, mut ends): (Vec<(usize, AuditEntry)>, Vec<u64>) = (Vec::new(), Vec::new());
     for (shard, answer) in answers.await.into_iter().enumerate() {
         let found = told_of::<ListAudit>(answer?)?;
@@ -173,7 +220,7 @@ pub(super) async fn audit(call: Call<'_>) -> Result<Reply, Refusal> {
     }
     let next: Vec<String> = ends.iter().map(u64::to_string).collect();
     let entries = entries.into_iter().map(|(_, entry)| record(entry)).collect();
-    Ok(ok(&AuditList { entries, next: next.join(".") }).not_cached())
+    Ok(AuditList { entries, next: next.join(".") })
 }
 
 fn record(entry: AuditEntry) -> AuditRecord {

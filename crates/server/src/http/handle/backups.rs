@@ -2,7 +2,7 @@
 
 use hyper::StatusCode;
 use longshore_backup::Told;
-use longshore_engine::TimeMs;
+use longshore_engine::{AccountCommand, TimeMs};
 
 use super::ok;
 use crate::api::{
@@ -21,7 +21,7 @@ use crate::http::view;
 /// The longest place that is read.
 const PLACE_BYTES_MAX: usize = 2048;
 
-pub(super) fn begin(call: &Call<'_>) -> Result<Reply, Refusal> {
+pub(super) async fn begin(call: Call<'_>) -> Result<Reply, Refusal> {
     let body =
         if call.body.is_empty() { BackupRequest::default() } else { read(text_of(&call.body)?)? };
     let to = body.to.as_deref();
@@ -47,7 +47,23 @@ pub(super) fn begin(call: &Call<'_>) -> Result<Reply, Refusal> {
             Refusal::new(Code::TooManyRequests, detail).retry_after_s(10)
         }
     })?;
+    note(&call, &begun).await;
     Ok(Reply::of(StatusCode::ACCEPTED, &record(begun)).not_cached())
+}
+
+/// Notes in the trail that somebody has a copy made, which is all that the store holds. The copy is
+/// made all the same where the shard of the trail has stopped: it may be what saves the rest.
+async fn note(call: &Call<'_>, begun: &Asked) {
+    let command = AccountCommand::Note {
+        action: "backup.begin",
+        object: begun.id.to_string(),
+        after: Some(format!("to {}", begun.to)),
+        by: call.app.who.name().to_owned(),
+    };
+    if let Err(refusal) = call.app.access.carry_out(&call.app.node, command).await {
+        let problem = refusal.problem();
+        tracing::warn!(backup = %begun.id, why = problem.detail, "a backup is not in the trail");
+    }
 }
 
 pub(super) fn list(call: &Call<'_>) -> Reply {

@@ -6,22 +6,27 @@ use hyper::StatusCode;
 use longshore_engine::ask::{
     Ask, AwaitJob, CancelJob, PauseJob, RemoveJob, RescheduleJob, ResumeJob, RetryJob,
 };
-use longshore_engine::query::ListFilter;
-use longshore_engine::{Answer, Body, EnqueueJobs, Enqueued, JobId, JobState, JobView, Phase};
+use longshore_engine::{Answer, Body, EnqueueJobs, Enqueued, JobFilter, JobId, JobView, Phase};
+use longshore_node::wall_now;
 
-use super::{ask, job_id, ok, removed};
-use crate::api::{JobIdText, JobList, StateText};
+use super::{ask, job_id, ok, outcome, removed};
+use crate::api::{
+    DurationText, INSTANT_EXPECTED, InstantText, JobFilterBody, JobIdText, JobList, StateText,
+};
 use crate::http::app::Call;
 use crate::http::body::Held;
 use crate::http::code::Code;
 use crate::http::cursor;
 use crate::http::events;
+use crate::http::expect::Expected;
 use crate::http::keyed;
 use crate::http::look::{self, PAGE_DEFAULT, PAGE_MAX};
-use crate::http::parse::{is_followed, parse_enqueue, parse_reschedule, parse_retry};
+use crate::http::parse::{
+    is_followed, job_filter, parse_enqueue, parse_reschedule, parse_retry, state_word,
+};
 use crate::http::refusal::Refusal;
 use crate::http::reply::Reply;
-use crate::http::text::{check_name, check_path_name, quoted};
+use crate::http::text::{check_path_name, quoted};
 use crate::http::{view, write};
 
 /// When to ask again for an unfinished job.
@@ -33,6 +38,11 @@ pub(super) async fn enqueue(call: Call<'_>, held: Option<Held>) -> Result<Reply,
     let answer_bytes = write::enqueued_bulk_bytes(parsed.jobs.len());
     call.app.check_batch(answer_bytes)?;
     keyed::check_answer(call.app, answer_bytes)?;
+    let wants_outcome = call.preferences.expected == Some(Expected::Outcome);
+    if wants_outcome {
+        outcome::check(&call, &parsed.jobs, parsed.is_bulk)?;
+    }
+    let is_unique = parsed.jobs.iter().any(|job| job.unique.is_some());
     let command = EnqueueJobs { queue: call.name.to_owned(), jobs: parsed.jobs };
     let jobs = match look::answer_to(call.app, call.namespace, command.into()).await? {
         Answer::Rejected(rejection) if parsed.is_bulk => return Err(Refusal::of_bulk(rejection)),
@@ -43,7 +53,11 @@ pub(super) async fn enqueue(call: Call<'_>, held: Option<Held>) -> Result<Reply,
         return Ok(Reply::json(StatusCode::ACCEPTED, write::enqueued_bulk(&jobs)));
     }
     let one = look::only(jobs)?;
-    if call.preferences.wait_s.is_some_and(|seconds| seconds > 0) {
+    if wants_outcome {
+        return Box::pin(outcome::expected(&call, one, is_unique)).await;
+    }
+    let waits = call.preferences.expected.is_none() && call.preferences.wait_s > Some(0);
+    if waits {
         return Box::pin(enqueued_and_waited(&call, one)).await;
     }
     let reply = accepted(&call, one);
@@ -86,12 +100,12 @@ async fn enqueued_and_waited(call: &Call<'_>, one: Enqueued) -> Result<Reply, Re
     Ok(reply.location(&call.path("status", &id)).preference_applied(&format!("wait={wait_s}")))
 }
 
-fn result_path(call: &Call<'_>, id: &str) -> String {
+pub(super) fn result_path(call: &Call<'_>, id: &str) -> String {
     call.path("jobs", id) + "/result"
 }
 
 /// The result of a job that has ended, or where it was forgotten since, that it is gone.
-async fn result_of(call: &Call<'_>, view: &JobView) -> Result<Option<Bytes>, Refusal> {
+pub(super) async fn result_of(call: &Call<'_>, view: &JobView) -> Result<Option<Bytes>, Refusal> {
     match &view.job.phase {
         Phase::Succeeded { result: Some(Body::Inline { bytes }), .. } => Ok(Some(bytes.clone())),
         Phase::Succeeded { result: Some(Body::Stored { .. }), .. } => {
@@ -163,7 +177,21 @@ pub(super) async fn list(call: Call<'_>) -> Result<Reply, Refusal> {
     let filter = list_filter(&call)?;
     let held = call.query.text("held").map(|_| call.query.flag("held")).transpose()?;
     let limit = call.query.count("limit", PAGE_DEFAULT, PAGE_MAX)?;
-    let of = ["queue", "state", "kind", "tag", "ordering_key", "tenant", "held"];
+    let of = [
+        "queue",
+        "state",
+        "kind",
+        "tag",
+        "ordering_key",
+        "tenant",
+        "error",
+        "text",
+        "older_than",
+        "newer_than",
+        "before",
+        "since",
+        "held",
+    ];
     let of = of.map(|name| call.query.text(name));
     let scope = cursor::scope("jobs", call.namespace, &of);
     let cursor = match call.query.text("cursor") {
@@ -179,26 +207,31 @@ pub(super) async fn list(call: Call<'_>) -> Result<Reply, Refusal> {
     Ok(ok(&list).not_cached())
 }
 
-fn list_filter(call: &Call<'_>) -> Result<ListFilter, Refusal> {
-    let named = |field: &'static str| match call.query.text(field) {
-        Some(name) => check_name(field, name).map(|()| Some(name.to_owned())),
+fn list_filter(call: &Call<'_>) -> Result<JobFilter, Refusal> {
+    let text = |name: &str| call.query.text(name).map(str::to_owned);
+    let age = |name| Ok::<_, Refusal>(call.query.duration_ms(name, u64::MAX)?.map(DurationText));
+    let instant = |name: &str| match call.query.text(name) {
         None => Ok(None),
+        Some(at) => at
+            .parse::<InstantText>()
+            .map(Some)
+            .map_err(|_| Refusal::value(name, quoted(at), INSTANT_EXPECTED)),
     };
-    let state = match call.query.text("state") {
-        None => None,
-        Some(word) => Some(view::state_named(word).ok_or_else(|| {
-            let allowed = StateText::ALL.map(StateText::as_str).join(", ");
-            Refusal::value("state", quoted(word), allowed)
-        })?),
+    let body = JobFilterBody {
+        queue: text("queue"),
+        state: call.query.text("state").map(state_word).transpose()?,
+        kind: text("kind"),
+        tag: text("tag"),
+        ordering_key: text("ordering_key"),
+        tenant: text("tenant"),
+        error: text("error"),
+        text: text("text"),
+        older_than: age("older_than")?,
+        newer_than: age("newer_than")?,
+        before: instant("before")?,
+        since: instant("since")?,
     };
-    Ok(ListFilter {
-        queue: named("queue")?,
-        state,
-        kind: named("kind")?,
-        tag: named("tag")?,
-        ordering_key: named("ordering_key")?,
-        tenant: named("tenant")?,
-    })
+    job_filter("", body, wall_now())
 }
 
 pub(super) async fn cancel(call: Call<'_>) -> Result<Reply, Refusal> {
@@ -246,9 +279,4 @@ async fn job_reply(
 ) -> Result<Reply, Refusal> {
     let view = ask(call, command).await?;
     Ok(ok(&look::record(call.app, call.namespace, &view)).not_cached())
-}
-
-/// States of jobs that wait, for counting what a purge would touch.
-pub(super) fn waits(state: JobState) -> bool {
-    matches!(state, JobState::Scheduled | JobState::Ready | JobState::Retrying)
 }

@@ -12,11 +12,11 @@ use crate::access::needs_of;
 use crate::api::{InstantText, MessageFilterBody, RedriveRequest};
 use crate::http::app::Call;
 use crate::http::json::{read_or_default, repeated};
+use crate::http::operation_view;
 use crate::http::query::Query;
 use crate::http::refusal::Refusal;
 use crate::http::reply::Reply;
 use crate::http::text::{check_path_name, quoted};
-use crate::http::view;
 
 /// Messages that a count looks at, at most.
 const COUNTED_MAX: usize = 200_000;
@@ -163,6 +163,6 @@ async fn count(call: &Call<'_>, moving: MessageMove) -> Result<Reply, Refusal> {
         query::count_messages(reader, &namespace, queue, filter, (COUNTED_MAX, most))
     };
     let (matched, examined) = call.app.node.read(call.namespace, look).await??;
-    let told = view::dry_run(&kind, stands.min(most), examined, matched);
+    let told = operation_view::dry_run(&kind, stands.min(most), examined, matched);
     Ok(ok(&told).not_cached())
 }

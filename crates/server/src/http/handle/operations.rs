@@ -1,30 +1,33 @@
-//! What touches many jobs: purge, retry-dead, forced removal; counting beforehand; progress.
+//! What touches many jobs: changes of all that a filter means, purge, retry-dead, forced removal;
+//! counting beforehand; progress.
+
+use std::sync::Arc;
 
 use hyper::StatusCode;
 use longshore_engine::ask::{
     CancelOperation, GetOperation, GetQueue, ListOperations, ListQueues, StartOperation,
 };
-use longshore_engine::query::{self, ListFilter};
-use longshore_engine::{JobState, JobView, OperationId, OperationKind, QueueView, Rejection};
+use longshore_engine::query;
+use longshore_engine::{
+    Command, JobState, JobsChange, OperationId, OperationKind, QueueView, Rejection,
+};
 use longshore_node::wall_now;
 
-use super::jobs::waits;
 use super::{ask, ok, shown};
-use crate::access::of_operation;
+use crate::access::needs_of;
 use crate::api::{OperationList, OperationRecord};
 use crate::http::app::{App, Call};
 use crate::http::look;
-use crate::http::parse::{parse_purge, parse_retry_dead};
+use crate::http::operation_view;
+use crate::http::parse::{parse_operation, parse_purge, parse_retry_dead};
 use crate::http::refusal::Refusal;
 use crate::http::reply::Reply;
 use crate::http::text::check_path_name;
-use crate::http::view;
 
 /// Stands for all queues of the namespace in the path of an operation on dead jobs.
 const EVERY_QUEUE: &str = "*";
-/// Jobs that one count looks at, at most, and per page.
-const COUNTED_MAX: usize = 200_000;
-const COUNTED_PAGE: usize = 2_000;
+/// Jobs that one read of a count looks at: some tens of milliseconds.
+const COUNTED_PER_READ: usize = 50_000;
 
 /// The queue of an operation on dead jobs; `None` for all of them.
 fn queue_or_all(call: &Call<'_>) -> Result<Option<String>, Refusal> {
@@ -73,12 +76,18 @@ async fn start_or_count(call: &Call<'_>, kind: OperationKind) -> Result<Reply, R
 pub(super) async fn start(call: &Call<'_>, kind: OperationKind) -> Result<Reply, Refusal> {
     let operation = ask(call, StartOperation(kind)).await?;
     let path = call.path("operations", &operation.id.to_string());
-    let reply = Reply::of(StatusCode::ACCEPTED, &view::operation(&operation));
+    let reply = Reply::of(StatusCode::ACCEPTED, &operation_view::operation(&operation));
     Ok(reply.location(&path).not_cached())
 }
 
-/// How many jobs an operation would touch. Exact up to a bound; `examined` tells whether it was
-/// reached.
+/// Starts what is to be done with all jobs that a filter means.
+pub(super) async fn change_jobs(call: Call<'_>) -> Result<Reply, Refusal> {
+    let change = Box::new(parse_operation(&call.body, wall_now())?);
+    start_or_count(&call, OperationKind::ChangeJobs { change }).await
+}
+
+/// How many jobs an operation would touch. They are looked at in several reads, so that none holds
+/// up others for long: each is counted as it was met.
 pub(crate) async fn count(
     app: &App,
     ns: &str,
@@ -88,53 +97,60 @@ pub(crate) async fn count(
         Some(0) => return Err(Refusal::value("limit", 0, "at least 1")),
         limit => limit.unwrap_or(u64::MAX),
     };
-    let candidates = candidates(app, ns, &kind).await?.min(most);
-    let (dead, wanted, before) = match &kind {
-        OperationKind::PurgeQueue { kind, before, .. } => (false, kind.clone(), *before),
-        OperationKind::RetryDead { kind, before, .. }
-        | OperationKind::PurgeDead { kind, before, .. } => (true, kind.clone(), *before),
-        OperationKind::DeleteQueue { .. } | OperationKind::MoveMessages { .. } => {
-            (false, None, None)
-        }
-    };
-    if wanted.is_none() && before.is_none() {
-        return Ok(view::dry_run(&kind, candidates, 0, candidates));
+    if let OperationKind::ChangeJobs { change } = &kind {
+        check_can_be(change)?;
     }
-    let queue = kind.queue().map(str::to_owned);
-    let state = dead.then_some(JobState::Dead);
-    let filter = ListFilter { queue, state, kind: wanted, ..ListFilter::default() };
-    let is_meant = move |view: &JobView| {
-        let since = if dead { view.job.phase.ended_at() } else { Some(view.job.enqueued_at) };
-        let in_time = before.is_none_or(|before| since.is_some_and(|since| since < before));
-        in_time && (dead || waits(view.state()))
-    };
-    app.who.demand(ns, &of_operation(&kind))?;
-    let namespace = ns.to_owned();
-    let look = move |reader: &dyn longshore_engine::Reader, now| {
-        let (mut matched, mut examined, mut cursor) = (0_u64, 0_usize, None);
-        while examined < COUNTED_MAX && matched < most {
-            let bounds = (COUNTED_PAGE, COUNTED_PAGE);
-            let page = query::list_jobs(reader, &namespace, &filter, cursor.as_ref(), bounds, now)?;
-            matched += page.jobs.iter().filter(|view| is_meant(view)).count() as u64;
-            examined += page.examined;
-            cursor = page.next;
-            if cursor.is_none() {
-                break;
-            }
+    let candidates = candidates(app, ns, &kind).await?;
+    if !kind.is_filtered() {
+        let matched = candidates.min(most);
+        return Ok(operation_view::dry_run(&kind, matched, 0, matched));
+    }
+    for need in needs_of(&Command::StartOperation(kind.clone())) {
+        app.who.demand(ns, &need)?;
+    }
+    let (kind, mut matched, mut examined, mut cursor) = (Arc::new(kind), 0, 0, None);
+    loop {
+        let (namespace, of) = (ns.to_owned(), Arc::clone(&kind));
+        let look = move |reader: &dyn longshore_engine::Reader, now| {
+            query::count_jobs(reader, &namespace, &of, cursor.as_ref(), COUNTED_PER_READ, now)
+        };
+        let Some((more, looked, next)) = app.node.read(ns, look).await? else {
+            return Err(Rejection::NamespaceUnknown { name: ns.to_owned() }.into());
+        };
+        (matched, examined, cursor) = (matched + more, examined + looked, next);
+        if cursor.is_none() || matched >= most {
+            let (matched, most) = (matched.min(most), candidates.min(most));
+            return Ok(operation_view::dry_run(&kind, most, examined, matched));
         }
-        Some((matched.min(most), examined as u64))
+    }
+}
+
+/// Refuses a state in which no job can be changed so.
+fn check_can_be(change: &JobsChange) -> Result<(), Refusal> {
+    let able = change.action.states();
+    let Some(state) = change.filter.state.filter(|state| !able.contains(state)) else {
+        return Ok(());
     };
-    let Some((matched, examined)) = app.node.read(ns, look).await? else {
-        return Err(Rejection::NamespaceUnknown { name: ns.to_owned() }.into());
-    };
-    Ok(view::dry_run(&kind, candidates, examined, matched))
+    let words: Vec<&str> = able.iter().map(|state| state.name()).collect();
+    Err(Refusal::value("filter.state", state.name(), words.join(", ")))
 }
 
 /// How many jobs the operation could touch at most, from the counters of its queues.
 async fn candidates(app: &App, ns: &str, kind: &OperationKind) -> Result<u64, Refusal> {
     let waiting =
         |queue: &QueueView| queue.ready + queue.scheduled + queue.retrying + queue.blocked;
-    let Some(queue) = kind.queue() else { return dead_of_all(app, ns).await };
+    let of_change = |change: &JobsChange, queue: &QueueView| {
+        let dead_only = change.filter.state == Some(JobState::Dead);
+        let unfinished = waiting(queue) + queue.held + queue.running;
+        if dead_only { queue.dead } else { unfinished + queue.dead }
+    };
+    let Some(queue) = kind.queue() else {
+        return sum_of_all(app, ns, &|queue| match kind {
+            OperationKind::ChangeJobs { change } => of_change(change, queue),
+            _ => queue.dead,
+        })
+        .await;
+    };
     let queue = look::ask(app, ns, GetQueue { queue: queue.to_owned() }).await?;
     Ok(match kind {
         OperationKind::PurgeQueue { .. } => waiting(&queue),
@@ -142,25 +158,31 @@ async fn candidates(app: &App, ns: &str, kind: &OperationKind) -> Result<u64, Re
         OperationKind::DeleteQueue { .. } => {
             waiting(&queue) + queue.dead + queue.held + queue.running
         }
+        OperationKind::ChangeJobs { change } => of_change(change, &queue),
         // They are counted as messages are.
         OperationKind::MoveMessages { .. } => 0,
     })
 }
 
-async fn dead_of_all(app: &App, ns: &str) -> Result<u64, Refusal> {
-    let (mut dead, mut after) = (0, None);
+async fn sum_of_all(
+    app: &App,
+    ns: &str,
+    of: &(dyn Fn(&QueueView) -> u64 + Sync),
+) -> Result<u64, Refusal> {
+    let (mut sum, mut after) = (0, None);
     loop {
         let (queues, more) = look::ask(app, ns, ListQueues { after, limit: 1000 }).await?;
-        dead += queues.iter().map(|queue| queue.dead).sum::<u64>();
+        sum += queues.iter().map(of).sum::<u64>();
         match queues.last() {
             Some(last) if more => after = Some(last.name.clone()),
-            _ => return Ok(dead),
+            _ => return Ok(sum),
         }
     }
 }
 
 pub(super) async fn list(call: Call<'_>) -> Result<Reply, Refusal> {
-    let operations = ask(&call, ListOperations {}).await?.iter().map(view::operation).collect();
+    let all = ask(&call, ListOperations {}).await?;
+    let operations = all.iter().map(operation_view::operation).collect();
     Ok(ok(&OperationList { operations }).not_cached())
 }
 
@@ -177,10 +199,10 @@ fn operation_id(call: &Call<'_>) -> Result<OperationId, Refusal> {
 
 pub(super) async fn get(call: Call<'_>) -> Result<Reply, Refusal> {
     let id = operation_id(&call)?;
-    shown(&call, GetOperation { id }, view::operation).await
+    shown(&call, GetOperation { id }, operation_view::operation).await
 }
 
 pub(super) async fn cancel(call: Call<'_>) -> Result<Reply, Refusal> {
     let id = operation_id(&call)?;
-    shown(&call, CancelOperation { id }, view::operation).await
+    shown(&call, CancelOperation { id }, operation_view::operation).await
 }

@@ -4,7 +4,7 @@ use longshore_engine::{Answer, Delivery, KindRange, LeaseJobs, QueuePattern, Sub
 
 use super::{checkpoint, settle};
 use crate::random::Random;
-use crate::workload::shadow::{Granted, Outcome, Shadow};
+use crate::workload::shadow::{Granted, Many, Outcome, Shadow};
 use crate::workload::{Check, KINDS, QUEUES};
 
 /// What a worker asks for; it adds who it is, its turn and what it settles.
@@ -94,6 +94,8 @@ fn handed(shadow: &mut Shadow, namespace: usize, request: &LeaseJobs, job: &Deli
     let key = (namespace, job.id);
     let is_new = shadow.note_token(job.token, key, request.ask.is_some())?;
     let (retried, now) = (shadow.may_be_retried(key), shadow.now);
+    let (waits_no_longer, moved) =
+        (shadow.may_be(key, Many::Retried), shadow.may_be(key, Many::Moved));
     let Some(told) = shadow.job(key) else {
         return Err(format!("job {} was handed over, but nobody enqueued it", job.id));
     };
@@ -104,7 +106,7 @@ fn handed(shadow: &mut Shadow, namespace: usize, request: &LeaseJobs, job: &Deli
         return Err(format!("job {}: attempt {} of {}", job.id, job.attempt, job.max_attempts));
     }
     let same_kind = (&job.kind, job.version) == (&told.new.kind, told.new.version);
-    if job.args != told.new.args || job.queue != told.queue || !same_kind {
+    if job.args != told.new.args || (job.queue != told.queue && !moved) || !same_kind {
         return Err(format!("job {} was handed over as another: {job:?}", job.id));
     }
     checkpoint::handed(told, job)?;
@@ -121,6 +123,7 @@ fn handed(shadow: &mut Shadow, namespace: usize, request: &LeaseJobs, job: &Deli
     let (gates, tags) = (told.new.gates.clone(), told.new.tags.clone());
     if let Some(at) = told.not_before.take_if(|_| is_new)
         && now < at
+        && !waits_no_longer
     {
         return Err(format!("job {} was moved to {at} and was handed over at {now}", job.id));
     }

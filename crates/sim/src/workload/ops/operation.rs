@@ -1,9 +1,9 @@
 //! What touches many jobs at once.
 
-use longshore_engine::{Command, OperationId, OperationKind};
+use longshore_engine::{Command, JobAction, JobFilter, JobsChange, OperationId, OperationKind};
 
 use crate::random::Random;
-use crate::workload::shadow::Shadow;
+use crate::workload::shadow::{Many, Shadow};
 use crate::workload::{KINDS, QUEUES};
 
 pub(crate) fn sample(random: &mut Random) -> Command {
@@ -11,6 +11,10 @@ pub(crate) fn sample(random: &mut Random) -> Command {
     let kind = random.maybe(30, |random| (*random.pick(&KINDS)).to_owned());
     let some_queue = random.maybe(60, |_| queue.clone());
     let limit = random.maybe(30, |random| 1 + random.below(5));
+    if random.percent(40) {
+        let change = Box::new(change(random));
+        return Command::StartOperation(OperationKind::ChangeJobs { change });
+    }
     match random.below(10) {
         0..4 => Command::StartOperation(OperationKind::RetryDead {
             queue: some_queue,
@@ -31,6 +35,37 @@ pub(crate) fn sample(random: &mut Random) -> Command {
     }
 }
 
+/// A change of all jobs that a filter means.
+fn change(random: &mut Random) -> JobsChange {
+    let queue = |random: &mut Random| (*random.pick(&QUEUES)).to_owned();
+    let action = match random.below(6) {
+        0 | 1 => JobAction::Retry,
+        2 => JobAction::Cancel { force: random.percent(30) },
+        3 => JobAction::Move { queue: queue(random) },
+        4 => JobAction::Remove,
+        _ => JobAction::SetPriority { priority: random.below(10) as u8 },
+    };
+    let filter = JobFilter {
+        queue: random.maybe(50, queue),
+        state: random.maybe(40, |random| *random.pick(action.states())),
+        kind: random.maybe(40, |random| (*random.pick(&KINDS)).to_owned()),
+        ..JobFilter::default()
+    };
+    let limit = random.maybe(50, |random| 1 + random.below(5));
+    JobsChange { filter, action, limit }.normal()
+}
+
+fn change_tried(shadow: &mut Shadow, namespace: usize, change: &JobsChange) {
+    let what = match change.action {
+        JobAction::Retry => Many::Retried,
+        JobAction::Cancel { .. } => Many::Cancelled,
+        JobAction::Remove => Many::Removed,
+        JobAction::Move { .. } => Many::Moved,
+        JobAction::SetPriority { .. } => return,
+    };
+    shadow.note_many(namespace, what, change.filter.kind.clone());
+}
+
 pub(crate) fn tried(shadow: &mut Shadow, namespace: usize, kind: &OperationKind) {
     match kind {
         OperationKind::RetryDead { .. } => shadow.note_retry_of_all(namespace),
@@ -48,5 +83,6 @@ pub(crate) fn tried(shadow: &mut Shadow, namespace: usize, kind: &OperationKind)
         }
         // Of messages nothing is in this shadow.
         OperationKind::MoveMessages { .. } => {}
+        OperationKind::ChangeJobs { change } => change_tried(shadow, namespace, change),
     }
 }

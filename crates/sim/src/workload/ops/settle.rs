@@ -9,7 +9,7 @@ use longshore_engine::{
 use super::enqueue;
 use crate::random::Random;
 use crate::workload::Check;
-use crate::workload::shadow::{Granted, Outcome, Shadow};
+use crate::workload::shadow::{Granted, Many, Outcome, Shadow};
 
 /// Ends of runs that a job remembers.
 const ENDS_REMEMBERED: usize = 4;
@@ -137,10 +137,11 @@ fn accepted(
     kind: &EndKind,
 ) -> Check {
     let (key, id) = ((namespace, settlement.id), settlement.id);
+    let cancelled = shadow.may_be(key, Many::Cancelled);
     let Some(told) = shadow.job(key) else { return Ok(()) };
     let snoozing = |granted: &&Granted| granted.tried.contains(&EndKind::Snoozed);
     let snoozes = told.grants.values().filter(snoozing).count() as u32;
-    let (cancel_tried, once) = (told.cancel_tried, told.new.at_most_once);
+    let (cancel_tried, once) = (told.cancel_tried || cancelled, told.new.at_most_once);
     let Some(granted) = told.grants.get_mut(&settlement.token) else {
         return Err(format!("job {id}: {} was settled, but never handed out", settlement.token));
     };
