@@ -29,6 +29,7 @@ mod output;
 mod patient;
 mod policies;
 mod queues;
+mod replay;
 mod run;
 mod schedules;
 mod serve;

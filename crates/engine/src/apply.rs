@@ -199,6 +199,7 @@ impl State {
             Upkeep::LineMoved { namespace, id, under } => {
                 self.apply_line_moved(namespace, id, under);
             }
+            Upkeep::LivesTold { namespace, lots } => self.apply_lives_told(&namespace, lots),
         }
     }
 

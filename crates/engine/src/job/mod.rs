@@ -7,6 +7,7 @@ mod expire;
 mod heartbeat;
 mod interrupt;
 mod lease;
+mod life;
 mod once;
 mod outcome;
 mod pause;
@@ -22,6 +23,7 @@ use bytes::Bytes;
 
 pub use checkpoint::{Checkpoint, Saved, SkippedItem};
 pub(crate) use enqueue::{Decision, check_defaults, check_lease, check_new_job};
+pub use life::{JobLife, LifeStep};
 pub use retry_policy::RetryPolicy;
 
 use crate::ids::{BodyId, Epoch, JobId, Place, TimeMs, Token};

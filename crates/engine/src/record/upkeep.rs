@@ -1,8 +1,9 @@
-//! Facts about limits, gates and levels whose parts are brought up to date bit by bit. They are one
-//! record of [`Record`](super::Record), and have numbers of their own.
+//! Facts about limits, gates and levels whose parts are brought up to date bit by bit, and what is
+//! told of jobs. They are one record of [`Record`](super::Record), and have numbers of their own.
 
 use crate::ids::{JobId, NamespaceId};
 use crate::limit::LimitSettings;
+use crate::stream::LivesLot;
 use crate::wire::wire_enum;
 
 wire_enum! {
@@ -56,6 +57,13 @@ wire_enum! {
             id: JobId,
             /// Which of its keys, in the order in which the job names them.
             under: u32,
+        },
+        /// Steps of jobs, which the records before it are, are events of the stream for these.
+        236 => LivesTold {
+            /// The name of their namespace.
+            namespace: String,
+            /// By partition, in order.
+            lots: Vec<LivesLot>,
         },
     }
 }

@@ -135,6 +135,7 @@ pub(crate) enum Op {
     GetTrigger,
     ListTriggers,
     PutTrigger,
+    ReplayStream,
 }
 
 impl Op {
