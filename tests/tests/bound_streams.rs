@@ -60,7 +60,8 @@ fn take(client: &mut Client, queue: &str, count: u64) -> Result<Vec<Value>> {
 fn check(messages: &[Value]) -> Result<()> {
     let mut newest = [None; 5];
     for message in messages {
-        let number = message["body"]["n"].as_u64().with_context(|| format!("{message}"))?;
+        let body: Value = serde_json::from_str(message["body"].as_str().context("a body")?)?;
+        let number = body["n"].as_u64().with_context(|| format!("{message}"))?;
         let told = &message["headers"]["customer"];
         ensure!(*told == json!((number % 5).to_string()), "{message}");
         ensure!(message["app_id"] == "shop", "{message}");
@@ -168,7 +169,7 @@ fn the_lives_of_jobs_are_events_that_a_kafka_client_reads() {
     for (job, verb) in lease.body["jobs"].as_array().unwrap().iter().zip(["ack", "fail"]) {
         let mut body = json!({ "token": job["token"] });
         if verb == "fail" {
-            body["error"] = json!({ "kind": "Broken", "message": "it is" });
+            body["error"] = json!({ "type": "Broken", "message": "it is" });
         }
         let path = format!("/v1/jobs/{}/{verb}", job["id"].as_str().unwrap());
         assert!(client.post(&path, &body).unwrap().is_success());

@@ -77,8 +77,8 @@ wire_struct! {
         pub file_ms: u64 = 86 default 604_800_000,
         /// What becomes of its events by themselves.
         pub triggers: Vec<Trigger> = 87,
-        /// Of messages that are events as well: the header whose value is the key. Of one without it
-        /// the routing key is.
+        /// Of messages that are events as well: the header whose value is the key. Of one without
+        /// it the routing key is.
         pub ordering_header: Option<String> = 240,
     }
 }

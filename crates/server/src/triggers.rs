@@ -1,6 +1,6 @@
 //! Brings the events of streams to their triggers: reads what is committed, from where a trigger
-//! has come, and has the shard record the jobs or messages with the offset behind their events. Whoever brings
-//! the same events twice is told that the trigger has come on meanwhile.
+//! has come, and has the shard record the jobs or messages with the offset behind their events.
+//! Whoever brings the same events twice is told that the trigger has come on meanwhile.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -264,7 +264,8 @@ impl Runner {
         }
     }
 
-    /// Has the shard make jobs or messages; a rejection where none can be made of one of the events.
+    /// Has the shard make jobs or messages; a rejection where none can be made of one of the
+    /// events.
     async fn fire(&self, of: &Of, fire: FireTrigger) -> Result<Brought, Rejection> {
         let command = Command::Stream(StreamCommand::Trigger(TriggerCommand::Fire(fire)));
         match self.node.call(&of.0, command).await {
@@ -330,7 +331,8 @@ async fn read(partition: Arc<Partition>, offset: u64) -> Result<Chunk, Stumble> 
     Ok(read??)
 }
 
-/// Events that were read and have not become anything yet. A batch is opened once, for all of its events.
+/// Events that were read and have not become anything yet. A batch is opened once, for all of its
+/// events.
 struct Unread {
     batches: Bytes,
     hidden: Hidden,

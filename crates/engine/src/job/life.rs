@@ -130,8 +130,9 @@ impl JobLife {
     }
 
     fn with_error(self, error: Option<&JobError>) -> Self {
-        let kind = error.map(|error| cut(&error.kind, ERROR_BYTES_MAX));
-        let message = error.map(|error| cut(&error.message, ERROR_BYTES_MAX));
+        let said = |text: &str| Some(cut(text, ERROR_BYTES_MAX)).filter(|text| !text.is_empty());
+        let kind = error.and_then(|error| said(&error.kind));
+        let message = error.and_then(|error| said(&error.message));
         Self { error: kind, message, ..self }
     }
 

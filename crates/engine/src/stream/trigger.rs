@@ -49,7 +49,8 @@ wire_struct! {
         pub ordered: bool = 1,
         /// Their priority; `None` for the queue's, or what the headers of an event say.
         pub priority: Option<u8> = 2,
-        /// It ends once it has come as far in each partition: of a replay. Empty for one that stays.
+        /// It ends once it has come as far in each partition: of a replay. Empty for one that
+        /// stays.
         pub until: Vec<u64> = 240,
     }
 }

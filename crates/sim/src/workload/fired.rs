@@ -1,7 +1,7 @@
-//! Messages that are events, and events that become jobs and messages. What is published once is one
-//! message, one event, one job and one more message, in the order of its key, whatever happens to the
-//! server; and the steps of the jobs are told. They have the
-//! namespace of the relay, in runs without one, since nobody chose the ids of these jobs.
+//! Messages that are events, and events that become jobs and messages. What is published once is
+//! one message, one event, one job and one more message, in the order of its key, whatever happens
+//! to the server; and the steps of the jobs are told. They have the namespace of the relay, in runs
+//! without one, since nobody chose the ids of these jobs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
