@@ -1,5 +1,5 @@
 //! Steps of the lives of jobs, as they are told in a stream: which record is which step, and how
-//! one reads as a CloudEvent in JSON.
+//! one reads as a `CloudEvent` in JSON.
 
 use std::fmt::Write;
 

@@ -85,7 +85,9 @@ impl State {
     /// What is told of the jobs that records are about. Offsets are given with the record.
     pub(crate) fn decide_lives(&self, records: &[Record]) -> Vec<Record> {
         let mut lives = Vec::new();
-        records.iter().for_each(|record| self.lives_of(record, &mut lives));
+        for record in records {
+            self.lives_of(record, &mut lives);
+        }
         let mut found: BTreeMap<(NamespaceId, PartitionId), Vec<JobLife>> = BTreeMap::new();
         for (namespace, life) in lives {
             let stream = self.streams.telling.get(&namespace);

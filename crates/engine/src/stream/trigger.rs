@@ -174,12 +174,11 @@ impl State {
             if from_end { ends.next } else { ends.start }
         });
         let from = from.collect();
-        self.decide_trigger_added(ns, stream, trigger, from)
+        Self::decide_trigger_added(ns, stream, trigger, from)
     }
 
     /// The records that add a trigger which begins at these offsets.
     fn decide_trigger_added(
-        &self,
         ns: NamespaceId,
         stream: &Stream,
         trigger: Trigger,

@@ -31,7 +31,7 @@ impl State {
         if events == 0 {
             return Ok((Vec::new(), 0));
         }
-        let records = self.decide_trigger_added(ns, stream, Trigger { until, ..trigger }, from)?;
+        let records = Self::decide_trigger_added(ns, stream, Trigger { until, ..trigger }, from)?;
         Ok((records, events))
     }
 

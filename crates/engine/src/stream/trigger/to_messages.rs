@@ -30,7 +30,9 @@ impl State {
             let message = self.message_of_event((stream, partition), trigger, event, moment)?;
             // What enters is no event once more, be it of this stream or of another.
             let (record, _) = self.enter(ns, Routed::to_queue(queue), (message, &[]), moment);
-            record.into_iter().for_each(|record| overlay.record_message(record));
+            if let Some(record) = record {
+                overlay.record_message(record);
+            }
         }
         overlay.into_records()
     }
