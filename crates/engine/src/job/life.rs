@@ -335,7 +335,8 @@ mod tests {
         let text = life.to_cloud_event("shop/eu", "9-17", TimeMs(1_700_000_000_500));
         let job = "44444444-4444-4444-4444-444444444444";
         let expected = format!(
-            "{{\"specversion\":\"1.0\",\"id\":\"9-17\",\"source\":\"/v1/namespaces/shop%2Feu/jobs\",\
+            "{{\"specversion\":\"1.0\",\"id\":\"9-17\",\
+             \"source\":\"/v1/namespaces/shop%2Feu/jobs\",\
              \"type\":\"longshore.job.failed\",\"subject\":\"{job}\",\
              \"time\":\"2023-11-14T22:13:20.500Z\",\"datacontenttype\":\"application/json\",\
              \"data\":{{\"job\":\"{job}\",\"queue\":\"mail \\\"out\\\"\",\"kind\":\"Send\",\
