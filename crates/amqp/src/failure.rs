@@ -237,6 +237,7 @@ fn argument_of(field: &'static str) -> &'static str {
         "delivery_limit" => "x-delivery-limit",
         "single_active_consumer" => "x-single-active-consumer",
         "ordering_header" => "x-ordering-header",
+        "stream" => "x-stream",
         "alternate" => "alternate-exchange",
         "kind" => "type",
         other => other,

@@ -12,8 +12,8 @@ use crate::failure::Failure;
 use crate::output::Format;
 use crate::{
     accounts, backup, bench, completions, demo, dev, enqueue, events, gates, holds, jobs, kinds,
-    limits, messages, name, namespaces, operations, policies, queues, run, schedules, serve,
-    shovel, sla, streams, triggers, verify, work, workers,
+    limits, messages, name, namespaces, operations, policies, queues, replay, run, schedules,
+    serve, shovel, sla, streams, triggers, verify, work, workers,
 };
 
 /// Durable background jobs: one server, one binary.
@@ -106,10 +106,12 @@ enum Command {
     Append(events::AppendArgs),
     /// Print the events of a stream, and those that come
     Tail(events::TailArgs),
+    /// Fill a queue from a stream again, as far as that is kept
+    Replay(replay::ReplayArgs),
     /// List, show, set and delete how far groups have read streams
     #[command(subcommand, visible_alias = "group")]
     Groups(streams::GroupsCommand),
-    /// List, show, put and delete triggers: events of streams that become jobs by themselves
+    /// List, show, put and delete triggers: events of streams that become jobs or messages
     #[command(subcommand, visible_alias = "trigger")]
     Triggers(triggers::TriggersCommand),
     /// List and show workers, ask them to stop
@@ -243,6 +245,7 @@ impl Cli {
             Command::Streams(command) => block_on(streams::streams(command, &context)),
             Command::Append(args) => block_on(events::append(args, &context)),
             Command::Tail(args) => block_on(events::tail(args, &context)),
+            Command::Replay(args) => block_on(replay::replay(args, &context)),
             Command::Groups(command) => block_on(streams::groups(command, &context)),
             Command::Triggers(command) => block_on(triggers::triggers(command, &context)),
             Command::Workers(command) => block_on(workers::execute(command, &context)),

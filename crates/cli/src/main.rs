@@ -30,6 +30,7 @@ mod output;
 mod patient;
 mod policies;
 mod queues;
+mod replay;
 mod run;
 mod schedules;
 mod serve;

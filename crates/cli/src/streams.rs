@@ -70,6 +70,9 @@ pub(crate) struct PutArgs {
     /// How far the times of the events of one file may be apart [default: 7d]
     #[arg(long, value_name = "DURATION")]
     file_age: Option<DurationText>,
+    /// The header of messages whose value is the key of their event [default: the routing key is]
+    #[arg(long, value_name = "HEADER")]
+    ordering_header: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -140,6 +143,7 @@ pub(crate) async fn streams(
                 compaction_lag_max: args.compaction_lag_max,
                 tombstone_retention: args.tombstone_retention,
                 file_age: args.file_age,
+                ordering_header: args.ordering_header,
             };
             show(&client.put(&stream_path(&client, &args.stream, ""), &body).await?, format)?;
         }

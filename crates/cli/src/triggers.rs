@@ -1,4 +1,4 @@
-//! `longshore triggers`: events of streams that become jobs by themselves.
+//! `longshore triggers`: events of streams that become jobs or messages by themselves.
 
 use std::process::ExitCode;
 
@@ -16,9 +16,9 @@ pub(crate) enum TriggersCommand {
     List,
     /// Show one trigger
     Show(TriggerArgs),
-    /// Have each event of a stream become a job, once
+    /// Have each event of a stream become a job or a message, once
     Put(PutArgs),
-    /// Delete a trigger; the jobs that it made stay
+    /// Delete a trigger; what it made stays
     Delete(TriggerArgs),
 }
 
@@ -30,19 +30,20 @@ pub(crate) struct TriggerArgs {
 
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
-    longshore triggers put receipts --stream orders --queue mail --kind SendReceipt")]
+    longshore triggers put receipts --stream orders --queue mail --kind SendReceipt\n  \
+    longshore triggers put inbox --stream orders --queue orders.inbox")]
 pub(crate) struct PutArgs {
     /// The trigger
     name: String,
     /// The stream
     #[arg(long, value_parser = name::stream)]
     stream: String,
-    /// The queue of the jobs
+    /// The queue of the jobs or messages
     #[arg(long)]
     queue: String,
-    /// Their kind
+    /// The kind of the jobs; without one the queue has messages
     #[arg(long)]
-    kind: String,
+    kind: Option<String>,
     /// Let jobs of events with the same key run at the same time
     #[arg(long)]
     unordered: bool,
@@ -103,8 +104,13 @@ fn print(triggers: &[TriggerRecord]) -> anyhow::Result<()> {
             trigger.name.clone(),
             trigger.stream.clone(),
             trigger.queue.clone(),
-            trigger.kind.clone(),
-            if trigger.ordered { "by key" } else { "no" }.to_owned(),
+            trigger.kind.clone().unwrap_or_else(|| "(messages)".to_owned()),
+            match (&trigger.kind, trigger.ordered) {
+                (None, _) => "yes",
+                (_, true) => "by key",
+                (_, false) => "no",
+            }
+            .to_owned(),
             trigger.group.clone(),
         ]);
     }

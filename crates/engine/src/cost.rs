@@ -130,7 +130,11 @@ fn cost_of_stream(command: &StreamCommand) -> usize {
         | StreamCommand::AddPartitions { partitions, .. } => *partitions as usize,
         StreamCommand::Delete { .. }
         | StreamCommand::ForgetGroup { .. }
-        | StreamCommand::Trigger(TriggerCommand::Put { .. } | TriggerCommand::Delete { .. })
+        | StreamCommand::Trigger(
+            TriggerCommand::Put { .. }
+            | TriggerCommand::Replay { .. }
+            | TriggerCommand::Delete { .. },
+        )
         | StreamCommand::GetOffsets { of: None, .. } => LONG,
         StreamCommand::Append(batches) => {
             batches.iter().map(|append| 1 + append.batch.len() / BATCH_BYTES).sum()

@@ -73,8 +73,8 @@ pub use ids::{
 };
 pub use job::{
     AttemptNote, Body, CancelReason, Cause, Checkpoint, DeadReason, End, EndKind, FinalRun, Job,
-    JobError, JobFilter, JobOptions, Lease, Phase, RESERVED_KIND_PREFIX, RetryPolicy, Saved,
-    SkippedItem,
+    JobError, JobFilter, JobLife, JobOptions, Lease, LifeStep, Phase, RESERVED_KIND_PREFIX,
+    RetryPolicy, Saved, SkippedItem,
 };
 pub use keyed::{
     ANSWER_BYTES_MAX, ANSWER_MS, ANSWERS_OF_OWNER_MAX, CommandKey, KeptAnswer, KeyedCommand, Render,
@@ -90,12 +90,12 @@ pub use limits::{Cap, ENTRY_BYTES_MAX, Limits, Scope};
 pub use map::{OrderedMap, Reader};
 pub use message::{
     Binding, BindingSpec, BindingView, ConsumeMessages, DELIVERY_LIMIT_DEFAULT, Death,
-    DeclareExchange, DeclareQueue, Declared, Destination, Exchange, ExchangeKind, ExchangeView,
-    HeaderValue, Holding, JobBinding, LeaseMessages, Matching, Message, MessageAnswer,
-    MessageCommand, MessageDelivery, MessageEnd, MessageFilter, MessageMove, MessagePage,
-    MessageQueueView, MessageSettings, MessageSettlement, MessageTag, MessageTransaction,
-    MessageVerdict, MoveTo, NewEntry, Overflow, PeekedMessage, Policy, PolicyTarget,
-    PublishMessage, Published, ShareCredit,
+    DeclareExchange, DeclareQueue, Declared, Destination, EventHeaders, Exchange, ExchangeKind,
+    ExchangeView, HeaderValue, Holding, JobBinding, LeaseMessages, Matching, Message,
+    MessageAnswer, MessageCommand, MessageDelivery, MessageEnd, MessageFilter, MessageMove,
+    MessagePage, MessageQueueView, MessageSettings, MessageSettlement, MessageTag,
+    MessageTransaction, MessageVerdict, MoveTo, NewEntry, Overflow, PeekedMessage, Policy,
+    PolicyTarget, PublishMessage, Published, ShareCredit,
 };
 pub use moment::Clock;
 pub use operation::{JobAction, JobsChange, Operation, OperationKind, OperationState};
@@ -115,9 +115,9 @@ pub use sla::{
 };
 pub use stream::{
     AppendBatch, AppendRefusal, Appended, BATCH_BYTES_MAX_DEFAULT, CommittedOffset, EventPlace,
-    FireTrigger, GroupOffset, OffsetNote, OffsetRefusal, OffsetToCommit, PartitionEnds,
-    ProducerStamp, ProducerView, RETENTION_MS_DEFAULT, ReadOffset, StreamAnswer, StreamChange,
-    StreamCommand, StreamSettings, StreamView, TransactionAnswer, TransactionAsk,
+    FireTrigger, GroupOffset, LIVES_STREAM, LivesLot, OffsetNote, OffsetRefusal, OffsetToCommit,
+    PartitionEnds, ProducerStamp, ProducerView, RETENTION_MS_DEFAULT, ReadOffset, StreamAnswer,
+    StreamChange, StreamCommand, StreamSettings, StreamView, TransactionAnswer, TransactionAsk,
     TransactionCommand, TransactionMark, TransactionRefusal, TransactionStamp, TransactionView,
     Trigger, TriggerCommand, TriggerEvent, appends_of, partition_of,
 };

@@ -8,6 +8,7 @@ mod change;
 mod command;
 pub(crate) mod groups;
 mod lifecycle;
+mod lives;
 mod offset_round;
 mod offsets;
 mod producers;
@@ -27,6 +28,7 @@ pub use command::{
     ProducerStamp, StreamAnswer, StreamCommand, StreamView,
 };
 pub use groups::ReadOffset;
+pub use lives::{LIVES_STREAM, LivesLot};
 pub use offsets::{CommittedOffset, OffsetNote};
 pub use published::{EventPlace, partition_of};
 pub use told::{ProducerView, TransactionView};
@@ -75,6 +77,9 @@ wire_struct! {
         pub file_ms: u64 = 86 default 604_800_000,
         /// What becomes of its events by themselves.
         pub triggers: Vec<Trigger> = 87,
+        /// Of messages that are events as well: the header whose value is the key. Of one without
+        /// it the routing key is.
+        pub ordering_header: Option<String> = 240,
     }
 }
 
@@ -93,6 +98,7 @@ impl Default for StreamSettings {
             tombstone_ms: 24 * 3600 * 1000,
             file_ms: 7 * 24 * 3600 * 1000,
             triggers: Vec::new(),
+            ordering_header: None,
         }
     }
 }
@@ -171,6 +177,8 @@ pub(crate) struct Streams {
     by_id: BTreeMap<StreamId, Stream>,
     by_name: BTreeMap<(NamespaceId, String), StreamId>,
     partitions: BTreeMap<PartitionId, Partition>,
+    /// Those that tell of the lives of jobs, by their namespaces.
+    telling: BTreeMap<NamespaceId, StreamId>,
     /// Partitions whose ends are newer here than in the map.
     changed: Unwritten<PartitionId>,
     /// Whether there may be marks of producers.
@@ -251,6 +259,9 @@ impl State {
 
     fn add_stream(&mut self, stream: Stream) {
         self.streams.by_name.insert((stream.namespace, stream.name.clone()), stream.id);
+        if stream.name == LIVES_STREAM {
+            self.streams.telling.insert(stream.namespace, stream.id);
+        }
         self.streams.by_id.insert(stream.id, stream);
     }
 

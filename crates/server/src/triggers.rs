@@ -1,6 +1,6 @@
 //! Brings the events of streams to their triggers: reads what is committed, from where a trigger
-//! has come, and has the shard record the jobs with the offset behind their events. Whoever brings
-//! the same events twice is told that the trigger has come on meanwhile.
+//! has come, and has the shard record the jobs or messages with the offset behind their events.
+//! Whoever brings the same events twice is told that the trigger has come on meanwhile.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 const ASK_EVERY: Duration = Duration::from_secs(5);
 /// Bytes of events that are read at a time; the first batch may be larger.
 const READ_BYTES: usize = 256 << 10;
-/// Events that become jobs in one commit.
+/// Events that become jobs or messages in one commit.
 const EVENTS_MAX: usize = 256;
 /// Bytes of such events; the last one may reach beyond.
 const BYTES_MAX: usize = 1 << 20;
@@ -83,6 +83,8 @@ enum Brought {
     Done,
     /// The trigger is elsewhere than was thought.
     Elsewhere,
+    /// Their queue has no room for all of them.
+    Full,
     /// Not now.
     Later,
 }
@@ -141,7 +143,14 @@ impl Runner {
             None => self.committed(of, trigger).await?,
         };
         let from = at.offset().max(partition.ends().0);
-        if partition.stable_end() <= from {
+        let until = trigger.until.get(of.3 as usize).copied();
+        let until = if trigger.until.is_empty() { u64::MAX } else { until.unwrap_or(0) };
+        if at.offset() < until && until <= from {
+            // What was left of a replay is kept no longer.
+            let fire = Fire { of, stream, trigger, id: partition.id() };
+            return self.fire_all(fire, at, &[], until).await;
+        }
+        if partition.stable_end() <= from || until <= from {
             return Some(at);
         }
         let mut unread = match read(Arc::clone(partition), from).await {
@@ -152,7 +161,10 @@ impl Runner {
         };
         let mut at = at;
         for _ in 0..SLICES_MAX {
-            let (rest, events) = match unread.slice().await {
+            if at.offset() >= until {
+                break;
+            }
+            let (rest, mut events) = match unread.slice().await {
                 Ok(slice) => slice,
                 Err(error) => return self.set_aside(of, &error),
             };
@@ -162,7 +174,9 @@ impl Runner {
                 return (unread.next > from).then_some(at);
             }
             let fire = Fire { of, stream, trigger, id: partition.id() };
-            at = self.fire_all(fire, at, &events, unread.next).await?;
+            // Of a replay the last ones may be among others that came later.
+            events.retain(|event| event.offset < until);
+            at = self.fire_all(fire, at, &events, unread.next.min(until)).await?;
         }
         Some(at)
     }
@@ -176,14 +190,14 @@ impl Runner {
         };
         tracing::error!(
             %stream, %trigger, partition, %error, rest_s = rest.as_secs(),
-            "events do not become jobs"
+            "events do not become jobs or messages"
         );
         self.aside.insert(of.clone(), Instant::now() + rest);
         None
     }
 
-    /// Has events become jobs, up to an offset. How far the trigger has come then; `None` where
-    /// that is not known or is to be tried again later.
+    /// Has events become jobs or messages, up to an offset. How far the trigger has come then;
+    /// `None` where that is not known or is to be tried again later.
     async fn fire_all(
         &self,
         of: Fire<'_>,
@@ -194,6 +208,10 @@ impl Runner {
         match self.fire(of.of, of.command(events, at, next)).await {
             Ok(Brought::Done) => return Some(Come(Some(next))),
             Ok(Brought::Elsewhere | Brought::Later) => return None,
+            Ok(Brought::Full) => {
+                self.fire_some(of, at, events).await;
+                return None;
+            }
             // One of them is what no job can be: the others become one each.
             Err(_) => {}
         }
@@ -205,7 +223,7 @@ impl Runner {
                 let (_, stream, trigger, partition) = of.of;
                 tracing::warn!(
                     %stream, %trigger, partition, offset = event.offset, %rejection,
-                    "an event is passed over, no job can be made of it"
+                    "an event is passed over, nothing can be made of it"
                 );
                 fired = self.fire(of.of, of.command(&[], at, after)).await;
             }
@@ -215,6 +233,20 @@ impl Runner {
             }
         }
         Some(at)
+    }
+
+    /// Has as many of the first of some events become jobs or messages as their queue has room for.
+    async fn fire_some(&self, of: Fire<'_>, at: Come, events: &[TriggerEvent]) {
+        let mut count = events.len() / 2;
+        while let (Some(some), Some(after)) = (events.get(..count), events.get(count)) {
+            if some.is_empty() {
+                return;
+            }
+            match self.fire(of.of, of.command(some, at, after.offset)).await {
+                Ok(Brought::Full) => count /= 2,
+                _ => return,
+            }
+        }
     }
 
     /// How far a trigger has come.
@@ -232,7 +264,8 @@ impl Runner {
         }
     }
 
-    /// Has the shard make jobs; a rejection where none can be made of one of the events.
+    /// Has the shard make jobs or messages; a rejection where none can be made of one of the
+    /// events.
     async fn fire(&self, of: &Of, fire: FireTrigger) -> Result<Brought, Rejection> {
         let command = Command::Stream(StreamCommand::Trigger(TriggerCommand::Fire(fire)));
         match self.node.call(&of.0, command).await {
@@ -241,8 +274,9 @@ impl Runner {
             Ok(Answer::Rejected(rejection)) if is_of_event(&rejection) => Err(rejection),
             Ok(Answer::Rejected(rejection)) => {
                 let (_, stream, trigger, _) = of;
-                tracing::debug!(%stream, %trigger, %rejection, "events wait to become jobs");
-                Ok(Brought::Later)
+                tracing::debug!(%stream, %trigger, %rejection, "events wait for their queue");
+                let full = matches!(rejection, Rejection::QueueFull { .. });
+                Ok(if full { Brought::Full } else { Brought::Later })
             }
             // The server starts, stops, or has no room now.
             Ok(_) | Err(_) => Ok(Brought::Later),
@@ -297,7 +331,8 @@ async fn read(partition: Arc<Partition>, offset: u64) -> Result<Chunk, Stumble> 
     Ok(read??)
 }
 
-/// Events that were read and are no jobs yet. A batch is opened once, for all of its events.
+/// Events that were read and have not become anything yet. A batch is opened once, for all of its
+/// events.
 struct Unread {
     batches: Bytes,
     hidden: Hidden,
@@ -372,13 +407,11 @@ impl Unread {
 }
 
 fn event_of(event: Event) -> TriggerEvent {
-    let traceparent = event.headers.iter().find(|(name, _)| name == "traceparent");
-    let traceparent = traceparent.and_then(|(_, value)| value.as_deref());
-    let traceparent = traceparent.and_then(|value| std::str::from_utf8(value).ok());
     TriggerEvent {
         offset: event.offset,
-        traceparent: traceparent.map(str::to_owned),
         key: event.key,
         value: event.value,
+        headers: event.headers,
+        time: event.time,
     }
 }

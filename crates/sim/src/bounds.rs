@@ -25,6 +25,7 @@ pub(crate) fn limits(seed: u64, random: &mut Random) -> Limits {
         operations_max: Cap { shard: 4, namespace: 4 },
         waiters_max: Cap { shard: 16, namespace: 16 },
         queue_idle_ms: random.maybe(50, |random| 1000 + random.below(30_000)),
+        partitions_max: 16,
         ..Limits::tiny()
     }
 }

@@ -74,6 +74,10 @@ pub enum Canary {
     TriggerBack,
     /// A flush leaves out messages that are events as well, in the namespace of those.
     EventAlone,
+    /// Whoever brings events to a trigger is believed that it has come no further.
+    EventsTwice,
+    /// The success of a job is told as its start.
+    StepUntold,
     /// A flush leaves out the answers that are kept for keys.
     LostAnswers,
     /// Messages are published without their ordering keys.
@@ -87,7 +91,7 @@ pub enum Canary {
 }
 
 /// Every canary with its name on the command line.
-pub const CANARIES: [(&str, Canary); 60] = [
+pub const CANARIES: [(&str, Canary); 62] = [
     ("no-fsync", Canary::NoFsync),
     ("token-reuse", Canary::TokenReuse),
     ("lost-dead-set", Canary::LostDeadSet),
@@ -148,6 +152,8 @@ pub const CANARIES: [(&str, Canary); 60] = [
     ("events-unread", Canary::Driver(Fault::EventsUnread)),
     ("trigger-back", Canary::TriggerBack),
     ("event-alone", Canary::EventAlone),
+    ("events-twice", Canary::EventsTwice),
+    ("step-untold", Canary::StepUntold),
 ];
 
 impl Canary {

@@ -1,11 +1,11 @@
 //! The switches of the canaries: what they do to the state behind the engine's back.
 
 use bytes::Bytes;
-use longshore_engine::query::{Lookup, find_job, peek_messages};
+use longshore_engine::query::{Lookup, find_job, group_offsets, peek_messages};
 use longshore_engine::wire::{Input, Wire};
 use longshore_engine::{
     Checkpoint, Clock, Command, MessageCommand, MessageFilter, MessageVerdict, PublishMessage,
-    Request, Verdict,
+    Request, StreamChange, StreamCommand, Trigger, TriggerCommand, Verdict,
 };
 
 use crate::map::{Entries, Image, SimTree};
@@ -176,6 +176,33 @@ pub(crate) fn honour_stale(map: &SimTree, request: &mut Request, clock: Clock) {
         {
             told.token = lease.token;
         }
+    }
+}
+
+/// Has the success of jobs told as their start.
+pub(crate) fn tell_no_success(changes: &mut [StreamChange]) {
+    for change in changes {
+        let StreamChange::Told { events, .. } = change else { continue };
+        for (_, value) in events {
+            let text = String::from_utf8_lossy(value).replace(".succeeded\"", ".started\"");
+            *value = text.into();
+        }
+    }
+}
+
+/// Has whoever brings events to a trigger know how far that has come, and passes the events all the
+/// same.
+pub(crate) fn believe_bringer(map: &SimTree, request: &mut Request) {
+    let Command::Stream(StreamCommand::Trigger(TriggerCommand::Fire(fire))) = &mut request.command
+    else {
+        return;
+    };
+    let group = Trigger { name: fire.trigger.clone(), ..Trigger::default() }.group();
+    let known = group_offsets(map, &request.namespace, &group, usize::MAX);
+    let known = known.into_iter().find(|it| it.partition == fire.partition);
+    if let Some(known) = known {
+        fire.expected = Some(known.committed.offset);
+        fire.next = fire.next.max(known.committed.offset);
     }
 }
 

@@ -294,6 +294,9 @@ impl Node {
                 {
                     *committed = false;
                 }
+                if self.canary == Some(Canary::StepUntold) {
+                    faults::tell_no_success(&mut self.changes);
+                }
                 if self.canary == Some(Canary::EventsShownEarly) {
                     drop(self.write_events(group.last()));
                 }
@@ -330,6 +333,7 @@ impl Node {
                     held.started = false;
                 }
             }
+            (Canary::EventsTwice, _) => faults::believe_bringer(self.tree(), request),
             (Canary::InterruptUnheard, _) => faults::release_interrupted(request),
             (Canary::VersionsUnheard, _) => faults::widen_versions(request),
             (Canary::ProgressUnheard, _) => faults::drop_progress(request),

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use bytes::Bytes;
 use longshore_engine::{PartitionId, Position, StreamChange, StreamId, StreamSettings, StreamView};
 use longshore_journal::disk::Disk;
 
@@ -17,6 +18,10 @@ use crate::partition::{EventFile, Files, Partition};
 use crate::synced::{End, SYNCED_NAME, Synced};
 use crate::transactions::Transactions;
 use crate::walk::Walk;
+
+/// What headers of events say that are `CloudEvents` (their Kafka protocol binding, 1.0, 3.3).
+const CONTENT_TYPE: &str = "content-type";
+const CLOUD_EVENT: &str = "application/cloudevents+json; charset=UTF-8";
 
 /// Memory kept for putting batches together between two groups.
 const SCRATCH_BYTES_MAX: usize = 1 << 20;
@@ -148,7 +153,8 @@ impl StreamLog {
         while let Some(change) = writer.late.pop_front() {
             if let StreamChange::Appended { partition, .. }
             | StreamChange::Marked { partition, .. }
-            | StreamChange::Published { partition, .. } = &change
+            | StreamChange::Published { partition, .. }
+            | StreamChange::Told { partition, .. } = &change
             {
                 touched.insert(*partition);
             }
@@ -173,16 +179,28 @@ impl StreamLog {
             StreamChange::Created(view) => return self.add(view, writer),
             StreamChange::Changed { stream, settings } => self.change(*stream, settings.clone()),
             StreamChange::Deleted { stream } => self.delete(*stream, writer),
-            StreamChange::Published { partition, base_offset, at, exchange, key, value } => {
+            StreamChange::Published { partition, base_offset, at, headers, key, value } => {
                 let event = Event {
                     offset: *base_offset,
                     time: i64::try_from(at.0).unwrap_or(i64::MAX),
                     // Without a routing key it belongs together with no other.
                     key: Some(key.clone()).filter(|key| !key.is_empty()),
                     value: Some(value.clone()),
-                    headers: vec![("exchange".to_owned(), Some(exchange.clone().into()))],
+                    headers: headers.clone(),
                 };
                 let batch = batch_of(&[event]);
+                return self.append(writer, (*partition, *base_offset), &batch, |_| {});
+            }
+            StreamChange::Told { partition, base_offset, at, events } => {
+                let time = i64::try_from(at.0).unwrap_or(i64::MAX);
+                let event = |(key, value): &(Bytes, Bytes)| Event {
+                    offset: 0,
+                    time,
+                    key: Some(key.clone()),
+                    value: Some(value.clone()),
+                    headers: vec![(CONTENT_TYPE.to_owned(), Some(CLOUD_EVENT.into()))],
+                };
+                let batch = batch_of(&events.iter().map(event).collect::<Vec<_>>());
                 return self.append(writer, (*partition, *base_offset), &batch, |_| {});
             }
             StreamChange::Forgotten { partition, markers } => {

@@ -168,7 +168,8 @@ impl StreamLog {
         let missing = |change: &StreamChange| match change {
             StreamChange::Appended { partition, base_offset, .. }
             | StreamChange::Marked { partition, base_offset, .. }
-            | StreamChange::Published { partition, base_offset, .. } => {
+            | StreamChange::Published { partition, base_offset, .. }
+            | StreamChange::Told { partition, base_offset, .. } => {
                 let found = self.catalogue().partitions.get(partition).cloned();
                 *base_offset == found.map_or(0, |partition| partition.ends().1)
             }

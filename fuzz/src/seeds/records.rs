@@ -208,7 +208,7 @@ fn records_of_messages() -> Vec<(&'static str, Record)> {
                 place,
                 message: Box::new(message.clone()),
                 entries: vec![entry],
-                events: vec![EventPlace { partition: PartitionId(9), offset: 17 }],
+                events: vec![EventPlace { partition: PartitionId(9), offset: 17, key: None }],
             },
         ),
         (
@@ -405,7 +405,9 @@ fn records_of_streams() -> Vec<(&'static str, Record)> {
             kind: "SendReceipt".to_owned(),
             ordered: true,
             priority: Some(3),
+            until: vec![7, 9],
         }],
+        ordering_header: Some("customer".to_owned()),
     };
     let committed =
         CommittedOffset { offset: 17, leader_epoch: Some(0), metadata: "host-1".to_owned() };

@@ -77,6 +77,9 @@ fn wanted(command: &MessageCommand) -> Vec<Wanted<'_>> {
             // Without a key the messages' own are used, whose queue may be any.
             let key = to_queue.then(|| key.unwrap_or("*"));
             all.extend(key.map(|name| queue(Right::Publish, "write", name)));
+            // What is published to it is an event there as well.
+            let stream = declare.settings.stream.as_deref();
+            all.extend(stream.map(|name| exchange(Right::Publish, "write", name)));
             all
         }
         MessageCommand::DeleteQueue { queue: name, .. } => {

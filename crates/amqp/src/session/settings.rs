@@ -77,6 +77,7 @@ pub fn queue_settings(told: &QueueDeclare, named: &str) -> Result<MessageSetting
         single_active_consumer: bool_argument(table, "x-single-active-consumer", named)?,
         arguments: table.as_bytes().clone(),
         ordering_header: text("x-ordering-header")?,
+        stream: text("x-stream")?,
     })
 }
 

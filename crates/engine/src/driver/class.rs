@@ -147,7 +147,9 @@ fn stream_bytes(command: &StreamCommand) -> u64 {
         StreamCommand::Trigger(TriggerCommand::Fire(fire)) => {
             let bytes = |it: &TriggerEvent| {
                 let of = |bytes: &Option<bytes::Bytes>| bytes.as_ref().map_or(0, bytes::Bytes::len);
-                JOB_BYTES + (of(&it.key) + of(&it.value)) as u64
+                let headers = it.headers.iter().map(|(name, value)| name.len() + of(value));
+                let headers: usize = headers.sum();
+                JOB_BYTES + (of(&it.key) + of(&it.value) + headers) as u64
             };
             fire.events.iter().map(bytes).sum()
         }

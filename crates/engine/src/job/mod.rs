@@ -8,6 +8,7 @@ mod filter;
 mod heartbeat;
 mod interrupt;
 mod lease;
+mod life;
 mod moved;
 mod once;
 mod outcome;
@@ -26,6 +27,7 @@ use bytes::Bytes;
 pub use checkpoint::{Checkpoint, Saved, SkippedItem};
 pub(crate) use enqueue::{Decision, check_defaults, check_lease, check_new_job};
 pub use filter::JobFilter;
+pub use life::{JobLife, LifeStep};
 pub use retry_policy::RetryPolicy;
 
 use crate::ids::{BodyId, Epoch, JobId, Place, TimeMs, Token};

@@ -30,7 +30,7 @@ fn refused(field: &'static str, value: String, allowed: String) -> Rejection {
     Rejection::ValueRefused { field, value, allowed }
 }
 
-pub(super) fn check_routing_key(key: &str) -> Result<(), Rejection> {
+pub(crate) fn check_routing_key(key: &str) -> Result<(), Rejection> {
     if key.len() > KEY_BYTES_MAX {
         let value = format!("{} bytes", key.len());
         return Err(refused("routing_key", value, format!("at most {KEY_BYTES_MAX} bytes")));
@@ -96,13 +96,17 @@ impl State {
             // Faces name queues so that belong to one connection, or that are not named.
             return Err(Rejection::NameReserved { name: name.to_owned() });
         }
-        self.check_message_settings(settings)?;
+        self.check_message_settings(ns, settings)?;
         let settings = Some(Box::new(settings.clone()));
         let settings = QueueSettings { messages: settings, ..QueueSettings::DEFAULT };
         self.decide_queue_created(ns, name, settings, 0).map(Some)
     }
 
-    fn check_message_settings(&self, settings: &MessageSettings) -> Result<(), Rejection> {
+    fn check_message_settings(
+        &self,
+        ns: NamespaceId,
+        settings: &MessageSettings,
+    ) -> Result<(), Rejection> {
         check_arguments(settings.arguments.len())?;
         check_duration(&self.limits, "expires", settings.expires_ms, 1)?;
         check_duration(&self.limits, "ttl", settings.ttl_ms, 0)?;
@@ -111,6 +115,9 @@ impl State {
         }
         if let Some(header) = &settings.ordering_header {
             check_name(&self.limits, "ordering_header", header)?;
+        }
+        if let Some(stream) = &settings.stream {
+            self.stream_named(ns, stream)?;
         }
         if let Some(key) = &settings.dead_letter_routing_key {
             check_routing_key(key)?;

@@ -5,6 +5,7 @@
 
 mod answer;
 mod apply;
+mod as_event;
 mod command;
 mod cost;
 mod dead;
@@ -41,6 +42,7 @@ pub use answer::{
     BindingView, Declared, ExchangeView, MessageAnswer, MessageDelivery, MessageQueueView,
     Published,
 };
+pub use as_event::EventHeaders;
 pub use command::{
     BindingSpec, ConsumeMessages, DeclareExchange, DeclareQueue, Holding, JobBinding,
     LeaseMessages, MessageCommand, MessageSettlement, MessageTransaction, MessageVerdict,
@@ -53,11 +55,14 @@ pub use peek::{MessagePage, PeekedMessage};
 pub use policy::{Policy, PolicyTarget};
 pub use settings::{MessageSettings, Overflow};
 
+pub(crate) use as_event::{EventOrigin, of_event};
 pub(crate) use dead::Entering;
+pub(crate) use declare::check_routing_key;
 pub(crate) use exchanges::FIRST_EXCHANGE;
 pub(crate) use into_jobs::{Publication, args_of};
 pub(crate) use json::quoted;
 pub(crate) use policy::Found;
+pub(crate) use publish::{PROPERTY_BYTES_MAX, Routed};
 pub(crate) use settle::Ends;
 pub(crate) use shelf::{BodyRef, Held, HeldBy, Stored};
 pub(crate) use state::Messages;

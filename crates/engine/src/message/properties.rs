@@ -1,7 +1,7 @@
 //! The headers in what faces keep of a message, for what the engine compares by itself: filters,
 //! and routing a message once more. By convention of the faces these bytes are an AMQP 0-9-1 basic
-//! content header: two bytes of flags, then the values. Nothing else of them is read, and what is
-//! malformed has no headers.
+//! content header: two bytes of flags, then the values. Nothing else of them is read here, and what
+//! is malformed has no headers.
 
 use bytes::Bytes;
 
@@ -55,8 +55,8 @@ fn read(properties: &Bytes) -> Option<Vec<(String, HeaderValue)>> {
 }
 
 /// Bytes that were not read yet.
-struct Reader {
-    rest: Bytes,
+pub(super) struct Reader {
+    pub(super) rest: Bytes,
 }
 
 impl Reader {
@@ -64,16 +64,16 @@ impl Reader {
         (count <= self.rest.len()).then(|| self.rest.split_to(count))
     }
 
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+    pub(super) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         self.bytes(N)?.as_ref().try_into().ok()
     }
 
-    fn short(&mut self) -> Option<Bytes> {
+    pub(super) fn short(&mut self) -> Option<Bytes> {
         let [count] = self.array()?;
         self.bytes(usize::from(count))
     }
 
-    fn long(&mut self) -> Option<Bytes> {
+    pub(super) fn long(&mut self) -> Option<Bytes> {
         let count = u32::from_be_bytes(self.array()?);
         self.bytes(count as usize)
     }

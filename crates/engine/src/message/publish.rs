@@ -24,14 +24,14 @@ use crate::state::State;
 const FURTHER_KEYS_MAX: usize = 255;
 
 /// Bytes of a message's properties.
-const PROPERTY_BYTES_MAX: u64 = 128 << 10;
+pub(crate) const PROPERTY_BYTES_MAX: u64 = 128 << 10;
 
 /// Queues that one message enters at most.
 const QUEUES_MAX: usize = 10_000;
 
 /// What a message reaches.
 #[derive(Debug, Default)]
-pub(super) struct Routed {
+pub(crate) struct Routed {
     /// Queues of messages that it enters.
     pub(super) queues: BTreeSet<QueueId>,
     /// Bindings by which it becomes a job.
@@ -42,7 +42,7 @@ pub(super) struct Routed {
 
 impl Routed {
     /// One queue, without an exchange.
-    pub(super) fn to_queue(queue: QueueId) -> Self {
+    pub(crate) fn to_queue(queue: QueueId) -> Self {
         Self { queues: BTreeSet::from([queue]), ..Self::default() }
     }
 
@@ -119,7 +119,7 @@ impl State {
     }
 
     /// The record of a message that enters queues, and the jobs that it becomes.
-    pub(super) fn enter(
+    pub(crate) fn enter(
         &self,
         namespace: NamespaceId,
         routed: Routed,
@@ -146,7 +146,7 @@ impl State {
 
     /// Refuses one message more than a queue takes that refuses new ones. `earlier`: messages and
     /// bytes that the same command has it take before.
-    pub(super) fn check_room_for_messages(
+    pub(crate) fn check_room_for_messages(
         &self,
         queue: QueueId,
         earlier: (u64, u64),
@@ -220,6 +220,23 @@ impl State {
         compares.map_or(0, |it| self.messages.exchanges.bindings_from(ns, it.id))
     }
 
+    /// The streams in which what enters queues becomes an event, too.
+    fn add_streams_of(
+        &self,
+        ns: NamespaceId,
+        queues: &BTreeSet<QueueId>,
+        streams: &mut BTreeSet<StreamId>,
+    ) {
+        if self.streams.is_empty() {
+            return;
+        }
+        for queue in queues.iter().filter_map(|id| self.queues.get(*id)) {
+            let settings = queue.settings.messages.as_deref();
+            let name = settings.and_then(|settings| settings.stream.as_deref());
+            streams.extend(name.and_then(|name| self.streams.named(ns, name)).map(|it| it.id));
+        }
+    }
+
     /// What a message reaches from an exchange with any of its keys.
     pub(super) fn route(
         &self,
@@ -278,6 +295,7 @@ impl State {
             }
             open.extend(next.into_iter().filter(|exchange| seen.insert(exchange.id)));
         }
+        self.add_streams_of(ns, &queues, &mut streams);
         let routed = Routed { queues, jobs, streams };
         if routed.len() > QUEUES_MAX {
             let (value, allowed) = (routed.len().to_string(), format!("at most {QUEUES_MAX}"));

@@ -64,6 +64,8 @@ wire_struct! {
         /// The header whose value is a message's ordering key: of each key one message at a time is
         /// with a consumer.
         pub ordering_header: Option<String> = 180,
+        /// The stream in which each message that is published to the queue is an event as well.
+        pub stream: Option<String> = 240,
     }
 }
 
@@ -93,7 +95,8 @@ impl MessageSettings {
             max_priority,
             delivery_limit,
             single_active_consumer,
-            ordering_header
+            ordering_header,
+            stream
         );
         None
     }

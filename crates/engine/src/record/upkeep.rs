@@ -1,9 +1,10 @@
-//! Facts about limits, gates and levels whose parts are brought up to date bit by bit, and about
-//! waiting jobs that administrators or their producers change. They are one record of
-//! [`Record`](super::Record), and have numbers of their own.
+//! Facts about limits, gates and levels whose parts are brought up to date bit by bit, about
+//! waiting jobs that administrators or their producers change, and what is told of jobs. They are
+//! one record of [`Record`](super::Record), and have numbers of their own.
 
 use crate::ids::{JobId, NamespaceId};
 use crate::limit::LimitSettings;
+use crate::stream::LivesLot;
 use crate::wire::wire_enum;
 
 wire_enum! {
@@ -85,6 +86,13 @@ wire_enum! {
             namespace: NamespaceId,
             /// The job.
             id: JobId,
+        },
+        /// Steps of jobs, which the records before it are, are events of the stream for these.
+        236 => LivesTold {
+            /// The name of their namespace.
+            namespace: String,
+            /// By partition, in order.
+            lots: Vec<LivesLot>,
         },
     }
 }

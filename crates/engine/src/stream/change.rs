@@ -6,7 +6,8 @@ use bytes::Bytes;
 use super::published::published;
 use super::{StreamSettings, StreamView};
 use crate::ids::{PartitionId, StreamId, TimeMs};
-use crate::record::{Entry, Record};
+use crate::message::EventHeaders;
+use crate::record::{Entry, Record, Upkeep};
 use crate::wire::{Malformed, Wire};
 
 /// Something that happened to a stream.
@@ -62,12 +63,23 @@ pub enum StreamChange {
         base_offset: u64,
         /// When it was published.
         at: TimeMs,
-        /// The exchange that it was published to.
-        exchange: String,
-        /// Its routing key.
+        /// Its headers.
+        headers: EventHeaders,
+        /// Its key; empty where it has none.
         key: Bytes,
         /// Its body.
         value: Bytes,
+    },
+    /// What happened to jobs is told, in events one after the other.
+    Told {
+        /// In which partition.
+        partition: PartitionId,
+        /// The offset of the first.
+        base_offset: u64,
+        /// When it happened.
+        at: TimeMs,
+        /// The key and the value of each.
+        events: Vec<(Bytes, Bytes)>,
     },
     /// Aborted transactions of which nothing is left need not be told of any more.
     Forgotten {
@@ -112,6 +124,11 @@ pub fn appends_of(entry: &Bytes) -> Result<Vec<StreamChange>, Malformed> {
             }
             Record::MessagePublished { message, events, .. } => {
                 changes.extend(events.iter().map(|place| published(place, &message)));
+            }
+            Record::Upkeep { fact } => {
+                if let Upkeep::LivesTold { namespace, lots } = *fact {
+                    changes.extend(lots.into_iter().map(|lot| lot.change(&namespace, at)));
+                }
             }
             Record::TransactionEnded { producer, epoch, committed, markers } => {
                 let marked = |(partition, base_offset)| StreamChange::Marked {

@@ -223,6 +223,8 @@ pub enum StreamAnswer {
     TriggerPut,
     /// To the removal of a trigger: whether there was one.
     TriggerDeleted(bool),
+    /// To a replay: how many offsets there are up to its end.
+    Replaying(u64),
     /// To events for a trigger: whether it was where the events begin.
     Fired(bool),
     /// To `TakeProducerId`.

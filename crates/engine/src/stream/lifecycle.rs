@@ -47,6 +47,9 @@ impl State {
             let value = settings.compaction_dirty_ppm.into();
             return refused("compaction_dirty_ppm", value, "at most 1000000".to_owned());
         }
+        if let Some(header) = &settings.ordering_header {
+            check_name(&self.limits, "ordering_header", header)?;
+        }
         if settings.file_ms == 0 {
             return refused("file_ms", 0, "at least 1".to_owned());
         }
@@ -184,6 +187,7 @@ impl State {
         if self.is_bound(ns, what) {
             self.begin_emptying(ns, what);
         }
+        self.streams.telling.retain(|_, telling| *telling != stream.id);
         self.streams.by_name.remove(&(stream.namespace, stream.name));
         for partition in stream.partitions {
             self.streams.partitions.remove(&partition);

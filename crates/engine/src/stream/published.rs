@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
-use super::StreamChange;
+use super::{StreamChange, StreamSettings};
 use crate::bounds::check_size;
 use crate::ids::{PartitionId, Place, StreamId};
 use crate::message::Message;
@@ -15,25 +15,32 @@ use crate::rejection::Rejection;
 use crate::state::State;
 use crate::wire::wire_struct;
 
-/// What an event has beside its key and its value, in bytes, at most: names of headers, lengths,
-/// the header of its batch.
-const OVERHEAD_BYTES: usize = 256;
+/// What an event has beside its key, its value and its headers, in bytes, at most: lengths, the
+/// header of its batch.
+const OVERHEAD_BYTES: usize = 128;
+/// What a header has beside its name and its value, in bytes, at most.
+const HEADER_BYTES: usize = 8;
 
 wire_struct! {
     /// Where an event stands.
-    #[derive(Copy, Eq)]
+    #[derive(Eq)]
     pub struct EventPlace {
         /// In which partition.
         pub partition: PartitionId,
         /// At which offset.
         pub offset: u64,
+        /// Its key, where that is not the routing key of the message.
+        pub key: Option<Bytes> = 240,
     }
 }
 
 impl Record {
     /// Whether it has events whose places are given with it.
     pub(crate) fn has_events(&self) -> bool {
-        matches!(self, Self::MessagePublished { events, .. } if !events.is_empty())
+        match self {
+            Self::MessagePublished { events, .. } => !events.is_empty(),
+            record => record.tells_lives(),
+        }
     }
 }
 
@@ -63,14 +70,23 @@ fn murmur2(data: &[u8]) -> u32 {
     hash ^ (hash >> 15)
 }
 
+/// The key of an event where that is the value of a header of its message.
+fn key_of(settings: &StreamSettings, message: &Message) -> Option<Bytes> {
+    let header = settings.ordering_header.as_ref()?;
+    message.header_text(header).filter(|key| !key.is_empty()).map(Bytes::from)
+}
+
 /// What whoever keeps the events is told of one.
 pub(super) fn published(place: &EventPlace, message: &Message) -> StreamChange {
     StreamChange::Published {
         partition: place.partition,
         base_offset: place.offset,
         at: message.published_at,
-        exchange: message.exchange.clone(),
-        key: Bytes::copy_from_slice(message.routing_key.as_bytes()),
+        headers: message.event_headers(place.key.is_some()),
+        key: place
+            .key
+            .clone()
+            .unwrap_or_else(|| Bytes::copy_from_slice(message.routing_key.as_bytes())),
         value: message.body.clone(),
     }
 }
@@ -89,45 +105,57 @@ impl State {
     /// As [`Self::check_events`], for one of them.
     pub(crate) fn check_event(&self, stream: StreamId, message: &Message) -> Result<(), Rejection> {
         let Some(settings) = self.streams.get(stream).map(|it| &it.settings) else { return Ok(()) };
-        if settings.compact && message.routing_key.is_empty() {
+        let key = key_of(settings, message);
+        if settings.compact && key.is_none() && message.routing_key.is_empty() {
             let allowed = "one that is not empty, as a stream keeps the newest event of each key";
             let (field, value) = ("routing_key", String::new());
             return Err(Rejection::ValueRefused { field, value, allowed: allowed.to_owned() });
         }
+        let headers = message.event_headers(key.is_some());
+        let header = |(name, value): &(String, Option<Bytes>)| {
+            HEADER_BYTES + name.len() + value.as_ref().map_or(0, Bytes::len)
+        };
         let bytes = message.body.len()
-            + message.routing_key.len()
-            + message.exchange.len()
+            + key.map_or(message.routing_key.len(), |key| key.len())
+            + headers.iter().map(header).sum::<usize>()
             + OVERHEAD_BYTES;
         check_size("body", bytes, settings.batch_bytes_max.into())
     }
 
-    /// Where a message stands in a stream: in the partition of its routing key, or, where it has
-    /// none, in any. The offset is given with the record.
+    /// Where a message stands in a stream: in the partition of its key, or, where it has none, in
+    /// any. The offset is given with the record.
     pub(crate) fn event_place(
         &self,
         stream: StreamId,
         message: &Message,
         place: Place,
     ) -> Option<EventPlace> {
-        let partitions = &self.streams.get(stream)?.partitions;
-        let count = partitions.len() as u32;
-        let index = match message.routing_key.as_bytes() {
+        let stream = self.streams.get(stream)?;
+        let count = stream.partitions.len() as u32;
+        let key = key_of(&stream.settings, message);
+        let index = match key.as_deref().unwrap_or(message.routing_key.as_bytes()) {
             [] => (place.0 % u64::from(count.max(1))) as u32,
             key => partition_of(key, count),
         };
-        Some(EventPlace { partition: *partitions.get(index as usize)?, offset: 0 })
+        Some(EventPlace { partition: *stream.partitions.get(index as usize)?, offset: 0, key })
     }
 
     /// Gives the events of records that are about to be recorded together their offsets.
     pub(crate) fn place_events(&self, records: &mut [Record]) {
         let mut ends: BTreeMap<PartitionId, u64> = BTreeMap::new();
+        let mut place = |partition: PartitionId, count: usize| {
+            let next = || self.streams.partition(partition).map_or(0, |it| it.ends.next);
+            let end = ends.entry(partition).or_insert_with(next);
+            *end += count as u64;
+            *end - count as u64
+        };
         for record in records {
+            for lot in record.lots_mut() {
+                lot.base_offset = place(lot.partition, lot.lives.len());
+            }
             let Record::MessagePublished { events, .. } = record else { continue };
             for event in events {
-                let next = || self.streams.partition(event.partition).map_or(0, |it| it.ends.next);
-                let end = ends.entry(event.partition).or_insert_with(next);
-                event.offset = *end;
-                *end += 1;
+                event.offset = place(event.partition, 1);
             }
         }
     }

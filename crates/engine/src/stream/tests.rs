@@ -6,8 +6,9 @@ use bytes::Bytes;
 
 use super::*;
 use crate::{
-    Answer, Clock, Command, Effect, Limits, MonoMs, Position, Recovery, Rejection, ReplyTo,
-    Request, Turn, appends_of,
+    Answer, Clock, Command, DeclareQueue, Effect, LeaseMessages, Limits, Message, MessageAnswer,
+    MessageCommand, MessageSettings, MonoMs, Position, Recovery, Rejection, ReplyTo, Request, Turn,
+    appends_of,
 };
 
 type Map = BTreeMap<Vec<u8>, Bytes>;
@@ -22,7 +23,11 @@ pub(super) const CLOCK: Clock = Clock { mono: MonoMs(5), wall: TimeMs(1_000), ra
 
 impl Bench {
     pub(super) fn new() -> Self {
-        let recovery = Recovery::begin(Map::new(), Position::START, Limits::tiny()).unwrap();
+        Self::with(Limits::tiny())
+    }
+
+    pub(super) fn with(limits: Limits) -> Self {
+        let recovery = Recovery::begin(Map::new(), Position::START, limits).unwrap();
         let turn = recovery.start(CLOCK, &["default"]);
         let mut bench = Self { turn, journal: Vec::new(), changes: Vec::new() };
         bench.seal();
@@ -40,12 +45,42 @@ impl Bench {
     }
 
     pub(super) fn ask(&mut self, command: StreamCommand) -> Result<StreamAnswer, Rejection> {
-        let (namespace, command) = ("default".to_owned(), Command::Stream(command));
+        match self.tell(Command::Stream(command)) {
+            Answer::Stream(answer) => Ok(answer),
+            Answer::Rejected(rejection) => Err(rejection),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(super) fn tell(&mut self, command: Command) -> Answer {
+        let namespace = "default".to_owned();
         self.turn.submit(Request { namespace, reply_to: ReplyTo(1), command }, CLOCK);
         self.seal();
-        match self.turn.committed(self.turn.position()).pop() {
-            Some(Effect::Reply { answer: Answer::Stream(answer), .. }) => Ok(answer),
-            Some(Effect::Reply { answer: Answer::Rejected(rejection), .. }) => Err(rejection),
+        let effects = self.turn.committed(self.turn.position());
+        let answer = |effect| match effect {
+            Effect::Reply { reply_to: ReplyTo(1), answer } => Some(answer),
+            _ => None,
+        };
+        effects.into_iter().find_map(answer).expect("it is answered at once")
+    }
+
+    /// Declares a queue of messages.
+    pub(super) fn declare(&mut self, queue: &str, settings: MessageSettings) {
+        let settings = MessageSettings { durable: true, ..settings };
+        let declare = DeclareQueue { queue: queue.to_owned(), settings, connection: None };
+        let command = MessageCommand::DeclareQueue(Box::new(declare));
+        let answer = self.tell(Command::Messages(command));
+        assert!(matches!(answer, Answer::Messages(MessageAnswer::Queue(..))), "{answer:?}");
+    }
+
+    /// The messages of a queue, each of which is taken.
+    pub(super) fn take(&mut self, queue: &str) -> Vec<Message> {
+        let (queue, lease_ms) = (queue.to_owned(), None);
+        let lease = LeaseMessages { queue, max: 100, wait_ms: 0, lease_ms, auto_ack: true };
+        match self.tell(Command::Messages(MessageCommand::Lease(Box::new(lease)))) {
+            Answer::Messages(MessageAnswer::Leased(taken)) => {
+                taken.into_iter().map(|it| Message::clone(&it.message)).collect()
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -324,4 +359,82 @@ fn offsets_that_are_kept_for_a_minute_stay_while_their_group_has_members() {
     assert_eq!(kept_offsets(&bench), 1, "one has none");
     bench.turn.tick(at(4));
     assert_eq!(kept_offsets(&bench), 0, "it has none any more");
+}
+
+/// The content header of a message with this header.
+fn with_header(name: &str, value: &str) -> Bytes {
+    let mut table = vec![name.len() as u8];
+    table.extend_from_slice(name.as_bytes());
+    table.push(b'S');
+    table.extend_from_slice(&(value.len() as u32).to_be_bytes());
+    table.extend_from_slice(value.as_bytes());
+    let mut header = b"\xa0\x00\x08text/csv".to_vec();
+    header.extend_from_slice(&(table.len() as u32).to_be_bytes());
+    header.extend(table);
+    header.into()
+}
+
+fn publish(bench: &mut Bench, queue: &str, properties: Bytes) -> Answer {
+    let message = crate::PublishMessage {
+        routing_key: queue.to_owned(),
+        properties,
+        body: Bytes::from_static(b"1,2"),
+        ..crate::PublishMessage::default()
+    };
+    bench.tell(Command::Messages(MessageCommand::Publish(vec![message])))
+}
+
+#[test]
+fn what_is_published_to_a_queue_with_a_stream_is_an_event_with_its_headers() {
+    let mut bench = Bench::new();
+    let partitions = bench.create(2).unwrap();
+    let settings =
+        StreamSettings { ordering_header: Some("customer".into()), ..StreamSettings::default() };
+    bench.ask(StreamCommand::Change { stream: "s".into(), settings }).unwrap();
+    let stream = Some("s".to_owned());
+    bench.declare("inbox", MessageSettings { stream, ..MessageSettings::default() });
+    publish(&mut bench, "inbox", with_header("customer", "7"));
+    publish(&mut bench, "inbox", with_header("other", "7"));
+    let events = |bench: &Bench| -> Vec<_> {
+        let event = |change: &StreamChange| match change {
+            StreamChange::Published { partition, base_offset, headers, key, .. } => {
+                let header = |(name, value): &(String, Option<Bytes>)| {
+                    let value = value.as_deref().unwrap_or_default();
+                    format!("{name}={}", String::from_utf8_lossy(value))
+                };
+                let headers: Vec<_> = headers.iter().map(header).collect();
+                let key = String::from_utf8_lossy(key).into_owned();
+                Some((*partition, *base_offset, key, headers.join(" ")))
+            }
+            _ => None,
+        };
+        bench.changes.iter().filter_map(event).collect()
+    };
+    let place = |key: &str| partitions[partition_of(key.as_bytes(), 2) as usize];
+    let keyed = "exchange= routing-key=inbox content-type=text/csv customer=7".to_owned();
+    let plain = "exchange= content-type=text/csv other=7".to_owned();
+    let second = u64::from(place("7") == place("inbox"));
+    let wanted = [
+        (place("7"), 0, "7".to_owned(), keyed),
+        (place("inbox"), second, "inbox".to_owned(), plain),
+    ];
+    assert_eq!(events(&bench), wanted);
+    bench.restart();
+    assert_eq!(bench.take("inbox").len(), 2);
+    let entry = bench.journal.iter().rev().find(|entry| {
+        appends_of(entry).is_ok_and(|found| matches!(found[..], [StreamChange::Published { .. }]))
+    });
+    assert!(entry.is_some(), "whoever reads the journal alone finds it as well");
+    // What goes from queue to queue is no event once more, and without the stream nothing is.
+    bench.ask(StreamCommand::Delete { stream: "s".into() }).unwrap();
+    let published = publish(&mut bench, "inbox", Bytes::new());
+    assert!(matches!(published, Answer::Messages(MessageAnswer::Published(_))));
+    assert_eq!(events(&bench).len(), 2);
+    let unknown = DeclareQueue {
+        queue: "other".into(),
+        settings: MessageSettings { stream: Some("none".into()), ..MessageSettings::default() },
+        connection: None,
+    };
+    let refused = bench.tell(Command::Messages(MessageCommand::DeclareQueue(Box::new(unknown))));
+    assert!(matches!(refused, Answer::Rejected(Rejection::StreamUnknown { .. })), "{refused:?}");
 }

@@ -1,18 +1,20 @@
-//! Triggers: events of a stream that become jobs by themselves. A trigger is a setting of its
-//! stream; how far it has come is what a group of its own has committed. Whoever reads the events
-//! brings them, and says from where on: the jobs and the offset behind them are recorded together,
-//! so each event becomes one job, however often it is brought.
+//! Triggers: events of a stream that become jobs or messages by themselves. A trigger is a setting
+//! of its stream; how far it has come is what a group of its own has committed. Whoever reads the
+//! events brings them, and says from where on: what they become and the offset behind them are
+//! recorded together, so each event becomes one job or message, however often it is brought.
 
+mod replay;
 #[cfg(test)]
 mod tests;
+mod to_messages;
 
 use bytes::Bytes;
 
-use super::{CommittedOffset, OffsetNote, Stream};
+use super::{CommittedOffset, OffsetNote, PartitionEnds, Stream};
 use crate::bounds::check_name;
 use crate::command::{FollowUp, NewJob};
 use crate::ids::{NamespaceId, PartitionId, Place};
-use crate::message::{args_of, quoted};
+use crate::message::{EventHeaders, args_of, quoted};
 use crate::moment::Moment;
 use crate::overlay::Overlay;
 use crate::record::Record;
@@ -27,23 +29,29 @@ const GROUP_PREFIX: &str = "trigger.";
 /// Triggers of one stream.
 const TRIGGERS_MAX: usize = 16;
 
+/// The header with W3C Trace Context.
+const TRACEPARENT: &str = "traceparent";
+
 /// The highest priority of the jobs.
 const PRIORITY_MAX: u8 = 9;
 
 wire_struct! {
-    /// Makes a job of each event of a stream.
-    #[derive(Eq)]
+    /// Makes a job or a message of each event of a stream.
+    #[derive(Default, Eq)]
     pub struct Trigger {
         /// Its name, of which there is one in a namespace.
         pub name: String,
-        /// The queue of the jobs.
+        /// The queue of the jobs or messages.
         pub queue: String,
-        /// Their kind.
+        /// The kind of the jobs; empty where the queue has messages.
         pub kind: String,
         /// Whether jobs of events with the same key run one after the other.
         pub ordered: bool = 1,
-        /// Their priority; `None` for the queue's.
+        /// Their priority; `None` for the queue's, or what the headers of an event say.
         pub priority: Option<u8> = 2,
+        /// It ends once it has come as far in each partition: of a replay. Empty for one that
+        /// stays.
+        pub until: Vec<u64> = 240,
     }
 }
 
@@ -63,11 +71,13 @@ pub struct TriggerEvent {
     pub key: Option<Bytes>,
     /// What it says; `None` where it says that its key is gone.
     pub value: Option<Bytes>,
-    /// W3C Trace Context, where it has some.
-    pub traceparent: Option<String>,
+    /// Its headers.
+    pub headers: EventHeaders,
+    /// Its time, milliseconds since 1970.
+    pub time: i64,
 }
 
-/// Events that a trigger is to make jobs of.
+/// Events that a trigger is to make jobs or messages of.
 #[derive(Clone, Debug)]
 pub struct FireTrigger {
     /// The stream.
@@ -103,8 +113,29 @@ pub enum TriggerCommand {
         /// Its name.
         trigger: String,
     },
-    /// Make jobs of events, and note how far their trigger has come with them.
+    /// Have the events that are there become jobs or messages once more, each once.
+    Replay {
+        /// The stream.
+        stream: String,
+        /// What they become. Its name tells replays apart.
+        trigger: Trigger,
+        /// Where to begin in each partition; what is not there is passed over.
+        from: Vec<u64>,
+    },
+    /// Make jobs or messages of events, and note how far their trigger has come with them.
     Fire(FireTrigger),
+}
+
+impl TriggerEvent {
+    /// What a header of it says, where that is a text.
+    fn header(&self, wanted: &str) -> Option<&str> {
+        let (_, value) = self.headers.iter().find(|(name, _)| name == wanted)?;
+        std::str::from_utf8(value.as_deref()?).ok()
+    }
+}
+
+fn committed_at(offset: u64) -> CommittedOffset {
+    CommittedOffset { offset, leader_epoch: None, metadata: String::new() }
 }
 
 impl State {
@@ -116,52 +147,85 @@ impl State {
         (stream, trigger): (&str, Trigger),
         from_end: bool,
     ) -> Result<Vec<Record>, Rejection> {
-        let refused = |field, value: String, allowed: String| {
-            Err(Rejection::ValueRefused { field, value, allowed })
-        };
-        check_name(&self.limits, "trigger", &trigger.name)?;
+        self.check_trigger(ns, &trigger)?;
         let group = trigger.group();
-        check_name(&self.limits, "trigger", &group)?;
-        check_name(&self.limits, "kind", &trigger.kind)?;
-        if self.queues.named(ns, &trigger.queue).is_none() {
-            return Err(Rejection::QueueUnknown { queue: trigger.queue });
-        }
-        self.check_holds_jobs(ns, &trigger.queue)?;
-        if let Some(priority) = trigger.priority.filter(|priority| *priority > PRIORITY_MAX) {
-            return refused("priority", priority.to_string(), format!("0 to {PRIORITY_MAX}"));
-        }
         let stream = self.stream_named(ns, stream)?;
         if let Some(other) = self.stream_of_trigger(ns, &trigger.name)
             && other.id != stream.id
         {
             let allowed = format!("\"{}\", whose trigger it is", other.name);
-            return refused("stream", format!("\"{}\"", stream.name), allowed);
+            let (field, value) = ("stream", format!("\"{}\"", stream.name));
+            return Err(Rejection::ValueRefused { field, value, allowed });
         }
         let mut settings = stream.settings.clone();
         let known = settings.triggers.iter_mut().find(|known| known.name == trigger.name);
         if let Some(known) = known {
+            if !known.until.is_empty() {
+                return Err(Rejection::GroupInUse { group });
+            }
             *known = trigger;
             let changes = settings != stream.settings;
             return Ok(Vec::from_iter(
                 changes.then_some(Record::StreamChanged { id: stream.id, settings }),
             ));
         }
+        let from = stream.partitions.iter().map(|id| {
+            let ends = self.ends_of(*id);
+            if from_end { ends.next } else { ends.start }
+        });
+        let from = from.collect();
+        Self::decide_trigger_added(ns, stream, trigger, from)
+    }
+
+    /// The records that add a trigger which begins at these offsets.
+    fn decide_trigger_added(
+        ns: NamespaceId,
+        stream: &Stream,
+        trigger: Trigger,
+        from: Vec<u64>,
+    ) -> Result<Vec<Record>, Rejection> {
+        let mut settings = stream.settings.clone();
         if settings.triggers.len() >= TRIGGERS_MAX {
-            let (value, most) = (settings.triggers.len() + 1, TRIGGERS_MAX);
-            return refused("triggers", value.to_string(), format!("at most {most} of a stream"));
+            let value = (settings.triggers.len() + 1).to_string();
+            let (field, allowed) = ("triggers", format!("at most {TRIGGERS_MAX} of a stream"));
+            return Err(Rejection::ValueRefused { field, value, allowed });
         }
+        let group = trigger.group();
         settings.triggers.push(trigger);
-        let note = |(partition, id): (u32, &PartitionId)| {
-            let ends = self.streams.partition(*id).map(|it| it.ends).unwrap_or_default();
-            let offset = if from_end { ends.next } else { ends.start };
-            let committed = CommittedOffset { offset, leader_epoch: None, metadata: String::new() };
-            OffsetNote { stream: stream.id, partition, committed }
+        let note = |(partition, offset): (u32, u64)| OffsetNote {
+            stream: stream.id,
+            partition,
+            committed: committed_at(offset),
         };
-        let offsets = (0..).zip(&stream.partitions).map(note).collect();
+        let offsets = (0..).zip(from).map(note).collect();
         Ok(vec![
             Record::StreamChanged { id: stream.id, settings },
             Record::OffsetsCommitted { namespace: ns, group, offsets },
         ])
+    }
+
+    /// Refuses a trigger that cannot be, whatever its stream is.
+    fn check_trigger(&self, ns: NamespaceId, trigger: &Trigger) -> Result<(), Rejection> {
+        check_name(&self.limits, "trigger", &trigger.name)?;
+        check_name(&self.limits, "trigger", &trigger.group())?;
+        if trigger.kind.is_empty() {
+            self.message_queue(ns, &trigger.queue)?;
+            return Ok(());
+        }
+        check_name(&self.limits, "kind", &trigger.kind)?;
+        if self.queues.named(ns, &trigger.queue).is_none() {
+            return Err(Rejection::QueueUnknown { queue: trigger.queue.clone() });
+        }
+        self.check_holds_jobs(ns, &trigger.queue)?;
+        if let Some(priority) = trigger.priority.filter(|priority| *priority > PRIORITY_MAX) {
+            let (value, allowed) = (priority.to_string(), format!("0 to {PRIORITY_MAX}"));
+            return Err(Rejection::ValueRefused { field: "priority", value, allowed });
+        }
+        Ok(())
+    }
+
+    fn ends_of(&self, id: PartitionId) -> PartitionEnds {
+        self.streams.partition(id).map(|it| it.ends).unwrap_or_default()
     }
 
     /// The records that remove a trigger; none where there is none.
@@ -196,7 +260,7 @@ impl State {
         stream.is_some_and(|it| it.settings.triggers.iter().any(|trigger| trigger.name == name))
     }
 
-    /// The jobs of some events, and how far their trigger has come with them; `None` where it is
+    /// What some events become, and how far their trigger has come with them; `None` where it is
     /// gone or has come elsewhere meanwhile.
     pub(crate) fn decide_fired(
         &self,
@@ -210,31 +274,61 @@ impl State {
         let id = stream.partitions.get(fire.partition as usize);
         let id = id.filter(|id| **id == fire.id);
         let Some((trigger, id)) = trigger.zip(id) else { return Ok(None) };
-        let ends = self.streams.partition(*id).map(|it| it.ends).unwrap_or_default();
-        let group = trigger.group();
-        let key = keys::group_offset(ns, &group, stream.id, fire.partition);
-        let kept = self.value::<KeptOffset>(&key).map(|kept| kept.committed.offset);
-        if kept != fire.expected || fire.next > ends.next || kept.is_some_and(|it| it > fire.next) {
+        let end = match trigger.until.get(fire.partition as usize) {
+            Some(until) => *until,
+            None if trigger.until.is_empty() => self.ends_of(*id).next,
+            // It came after the replay began.
+            None => return Ok(None),
+        };
+        let kept = self.offset_of_trigger(ns, (stream, fire.partition), trigger);
+        if kept != fire.expected || fire.next > end || kept.is_some_and(|it| it > fire.next) {
             return Ok(None);
         }
-        let place = self.meta.next_place.0;
-        let jobs: Vec<FollowUp> = (place..)
-            .zip(&fire.events)
-            .map(|(place, event)| {
-                let id = self.message_job_id(ns, Place(place), moment, 0);
-                let job = self.job_of_event((stream, fire.partition), trigger, event);
-                FollowUp { queue: trigger.queue.clone(), job: NewJob { id, ..job } }
-            })
-            .collect();
-        let mut records = Vec::new();
-        if !jobs.is_empty() {
-            records = self.decide_follow_ups(Overlay::new(self, ns, moment), &jobs)?.0;
+        let mut records = if fire.events.is_empty() {
+            Vec::new()
+        } else if trigger.kind.is_empty() {
+            self.messages_of_events((ns, moment), (stream, fire.partition), trigger, &fire.events)?
+        } else {
+            self.jobs_of_events((ns, moment), (stream, fire.partition), trigger, &fire.events)?
+        };
+        if self.is_done((ns, stream), trigger, (fire.partition, fire.next)) {
+            records.extend(self.decide_trigger_deleted(ns, &trigger.name));
+            return Ok(Some(records));
         }
-        let (offset, leader_epoch, metadata) = (fire.next, None, String::new());
-        let committed = CommittedOffset { offset, leader_epoch, metadata };
+        let (group, committed) = (trigger.group(), committed_at(fire.next));
         let note = OffsetNote { stream: stream.id, partition: fire.partition, committed };
         records.push(Record::OffsetsCommitted { namespace: ns, group, offsets: vec![note] });
         Ok(Some(records))
+    }
+
+    /// How far a trigger has come in a partition.
+    fn offset_of_trigger(
+        &self,
+        ns: NamespaceId,
+        (stream, partition): (&Stream, u32),
+        trigger: &Trigger,
+    ) -> Option<u64> {
+        let key = keys::group_offset(ns, &trigger.group(), stream.id, partition);
+        self.value::<KeptOffset>(&key).map(|kept| kept.committed.offset)
+    }
+
+    fn jobs_of_events(
+        &self,
+        (ns, moment): (NamespaceId, Moment),
+        (stream, partition): (&Stream, u32),
+        trigger: &Trigger,
+        events: &[TriggerEvent],
+    ) -> Result<Vec<Record>, Rejection> {
+        let place = self.meta.next_place.0;
+        let jobs: Vec<FollowUp> = (place..)
+            .zip(events)
+            .map(|(place, event)| {
+                let id = self.message_job_id(ns, Place(place), moment, 0);
+                let job = self.job_of_event((stream, partition), trigger, event);
+                FollowUp { queue: trigger.queue.clone(), job: NewJob { id, ..job } }
+            })
+            .collect();
+        Ok(self.decide_follow_ups(Overlay::new(self, ns, moment), &jobs)?.0)
     }
 
     fn job_of_event(
@@ -260,7 +354,7 @@ impl State {
             priority: trigger.priority,
             ordering_key: key.filter(|_| trigger.ordered).map(str::to_owned),
             metadata: Some(metadata.into()),
-            traceparent: event.traceparent.as_deref().filter(fits).map(str::to_owned),
+            traceparent: event.header(TRACEPARENT).filter(fits).map(str::to_owned),
             ..NewJob::new(crate::ids::JobId::default(), trigger.kind.clone(), args)
         }
     }

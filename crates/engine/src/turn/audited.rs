@@ -116,7 +116,9 @@ fn subject(command: &Command) -> Option<(What, String)> {
             | StreamCommand::Delete { stream: name },
         ) => (What::Stream, name),
         Command::Stream(StreamCommand::Trigger(command)) => match command {
-            TriggerCommand::Put { trigger, .. } => (What::Trigger, &trigger.name),
+            TriggerCommand::Put { trigger, .. } | TriggerCommand::Replay { trigger, .. } => {
+                (What::Trigger, &trigger.name)
+            }
             TriggerCommand::Delete { trigger } => (What::Trigger, trigger),
             TriggerCommand::Fire(_) => return None,
         },

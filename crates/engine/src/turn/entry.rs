@@ -33,12 +33,42 @@ impl Turn {
         if records.as_ref().is_empty() {
             return Ok(());
         }
+        if self.state.tells_lives() {
+            let lives = self.state.decide_lives(records.as_ref());
+            if !lives.is_empty() {
+                return self.record_with_lives(records.into_iter().collect(), lives);
+            }
+        }
+        self.try_placing(records)
+    }
+
+    fn try_placing(
+        &mut self,
+        records: impl AsRef<[Record]> + IntoIterator<Item = Record>,
+    ) -> Result<(), Rejection> {
         if records.as_ref().iter().any(Record::has_events) {
             let mut records: Vec<Record> = records.into_iter().collect();
             self.state.place_events(&mut records);
             return self.try_placed(records);
         }
         self.try_placed(records)
+    }
+
+    /// Records facts with what is told of the jobs that they are about, or without that where an
+    /// entry does not take both.
+    fn record_with_lives(
+        &mut self,
+        records: Vec<Record>,
+        lives: Vec<Record>,
+    ) -> Result<(), Rejection> {
+        let untold: usize = lives.iter().map(Record::lives).sum();
+        let both: Vec<_> = records.iter().cloned().chain(lives).collect();
+        if self.try_placing(both).is_ok() {
+            return Ok(());
+        }
+        self.try_placing(records)?;
+        self.lost.lives_untold += untold as u64;
+        Ok(())
     }
 
     fn try_placed(

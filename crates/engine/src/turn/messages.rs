@@ -39,6 +39,8 @@ pub(super) struct Losses {
     pub(super) jobs_dropped: u64,
     /// Events that letters and delayed messages were to become and did not.
     pub(super) events_dropped: u64,
+    /// Steps of jobs that were to be told and were more than an entry took.
+    pub(super) lives_untold: u64,
 }
 
 /// How long a request that does not wait does so at most while its queue is looked through, in

@@ -68,6 +68,8 @@ pub struct ShardStats {
     pub delayed_lost: u64,
     /// Ends of jobs that were to be published and reached nobody, since the start.
     pub outcomes_lost: u64,
+    /// Steps of jobs that were to be told in a stream and were not, since the start.
+    pub lives_untold: u64,
     /// Jobs that messages were to become which nobody waited for, and that could not be.
     pub jobs_dropped: u64,
     /// Events that such messages were to become, and that their streams did not take.
@@ -116,6 +118,7 @@ impl Turn {
             slas: Vec::new(),
             delayed_lost: self.lost.delayed_lost,
             outcomes_lost: self.lost.outcomes_lost,
+            lives_untold: self.lost.lives_untold,
             jobs_dropped: self.lost.jobs_dropped,
             events_dropped: self.lost.events_dropped,
             namespaces: Vec::new(),

@@ -103,10 +103,16 @@ impl Turn {
                 self.try_record(records)?;
                 StreamAnswer::TriggerDeleted(was_there)
             }
+            TriggerCommand::Replay { stream, trigger, from } => {
+                let of = (stream.as_str(), trigger);
+                let (records, events) = self.state.decide_replay(ns, of, &from)?;
+                self.try_record(records)?;
+                StreamAnswer::Replaying(events)
+            }
             TriggerCommand::Fire(fire) => {
                 let records = self.state.decide_fired(ns, &fire, moment)?;
                 let fired = records.is_some();
-                self.try_record(records.unwrap_or_default())?;
+                self.record_entering(records.unwrap_or_default(), moment)?;
                 StreamAnswer::Fired(fired)
             }
         })

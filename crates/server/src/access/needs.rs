@@ -153,6 +153,11 @@ fn dead_letters(settings: &MessageSettings) -> Option<Need<'_>> {
     Some(to.map_or(Need::all(PUBLISH), |to| Need::named(PUBLISH, to)))
 }
 
+/// What is published to a queue is an event of its stream as well.
+fn events_of(settings: &MessageSettings) -> Option<Need<'_>> {
+    settings.stream.as_deref().map(|stream| Need::named(PUBLISH, stream))
+}
+
 /// All that a command asks for.
 #[expect(clippy::too_many_lines, reason = "the one match of all commands")]
 pub(crate) fn needs_of(command: &Command) -> Vec<Need<'_>> {
@@ -210,6 +215,7 @@ pub(crate) fn needs_of(command: &Command) -> Vec<Need<'_>> {
             needs.push(Need::named(ADMIN, queue));
             needs.extend(settings.outcomes.iter().map(|to| Need::named(PUBLISH, to)));
             needs.extend(settings.messages.as_deref().and_then(dead_letters));
+            needs.extend(settings.messages.as_deref().and_then(events_of));
         }
         Command::PauseQueue { queue, .. } | Command::DeleteQueue { queue } => {
             needs.push(Need::named(ADMIN, queue));
@@ -317,6 +323,7 @@ fn of_messages<'a>(command: &'a MessageCommand, needs: &mut Vec<Need<'a>>) {
         MessageCommand::DeclareQueue(declare) => {
             needs.push(Need::named(ADMIN, &declare.queue));
             needs.extend(dead_letters(&declare.settings));
+            needs.extend(events_of(&declare.settings));
         }
         MessageCommand::GetQueue { queue, .. } => needs.push(Need::named(LOOK, queue)),
         MessageCommand::DeleteQueue { queue, .. } | MessageCommand::PurgeQueue { queue, .. } => {

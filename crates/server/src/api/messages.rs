@@ -49,6 +49,9 @@ pub struct MessageSettingsBody {
     /// with a consumer, in order.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ordering_header: Option<String>,
+    /// The stream in which each message that is published to the queue is an event as well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stream: Option<String>,
 }
 
 /// What happens to one message too many.
@@ -80,6 +83,7 @@ impl Default for MessageSettingsBody {
             dead_letter_exchange: None,
             dead_letter_routing_key: None,
             ordering_header: None,
+            stream: None,
         }
     }
 }

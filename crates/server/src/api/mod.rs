@@ -94,7 +94,7 @@ pub use streams::{
 pub use transaction::{
     TransactionAnswer, TransactionPublish, TransactionRequest, TransactionSettlement,
 };
-pub use trigger::{TriggerBody, TriggerList, TriggerRecord};
+pub use trigger::{ReplayBody, ReplayRecord, TriggerBody, TriggerList, TriggerRecord};
 pub use unique::{
     OnConflictText, UniqueMetText, UniqueOutcome, UniqueRecord, UniqueText, UniqueUntilText,
 };

@@ -54,6 +54,10 @@ pub struct StreamBody {
     /// that are written to no more are compacted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file_age: Option<DurationText>,
+    /// Of messages that are events as well: the header whose value is the key of the event. Of a
+    /// message without it the routing key is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ordering_header: Option<String>,
 }
 
 /// A partition of a stream.

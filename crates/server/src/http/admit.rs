@@ -129,6 +129,7 @@ pub(super) const fn asks(op: Op) -> Asks {
         | Op::DeletePolicy
         | Op::PutTrigger
         | Op::DeleteTrigger
+        | Op::ReplayStream
         | Op::QuietWorker
         | Op::TerminateWorker => Asks::All(ADMIN),
         Op::ListNamespaces => Asks::Everywhere(READ),

@@ -38,6 +38,7 @@ pub(crate) fn settings_body(settings: &MessageSettings) -> MessageSettingsBody {
         dead_letter_exchange: settings.dead_letter_exchange.clone(),
         dead_letter_routing_key: settings.dead_letter_routing_key.clone(),
         ordering_header: settings.ordering_header.clone(),
+        stream: settings.stream.clone(),
     }
 }
 
@@ -95,6 +96,7 @@ pub(crate) fn settings_of(body: &MessageSettingsBody) -> MessageSettings {
         dead_letter_exchange: body.dead_letter_exchange.clone(),
         dead_letter_routing_key: body.dead_letter_routing_key.clone(),
         ordering_header: body.ordering_header.clone(),
+        stream: body.stream.clone(),
         ..MessageSettings::default()
     }
 }

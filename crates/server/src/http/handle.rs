@@ -141,6 +141,7 @@ pub(crate) async fn dispatch(op: Op, call: Call<'_>, held: Option<Held>) -> Resu
         Op::GetStream => streams::get(&call),
         Op::PutStream => Box::pin(streams::put(call)).await,
         Op::DeleteStream => Box::pin(streams::delete(call)).await,
+        Op::ReplayStream => Box::pin(triggers::replay(call)).await,
         Op::ListTriggers => triggers::list(&call),
         Op::GetTrigger => triggers::get(&call),
         Op::PutTrigger => Box::pin(triggers::put(call)).await,

@@ -312,7 +312,7 @@ fn engine(page: &mut Page, stats: &[Result<ShardStats, Unavailable>]) {
 
 /// Of schedules, and of what messages could not become.
 fn engine_counters(page: &mut Page, stats: &[Result<ShardStats, Unavailable>]) {
-    let counters: [EngineMetric; 8] = [
+    let counters: [EngineMetric; 9] = [
         (
             "longshore_messages_jobs_dropped_total",
             "Jobs that dead letters, delayed messages and ends of jobs could not become, since the start.",
@@ -327,6 +327,11 @@ fn engine_counters(page: &mut Page, stats: &[Result<ShardStats, Unavailable>]) {
             "longshore_outcomes_lost_total",
             "Ends of jobs that were to be published and reached nobody, since the start.",
             |it| it.outcomes_lost,
+        ),
+        (
+            "longshore_job_events_untold_total",
+            "Steps of jobs that are no events of `_jobs`, as an entry did not take both, since the start.",
+            |it| it.lives_untold,
         ),
         (
             "longshore_messages_delayed_lost_total",

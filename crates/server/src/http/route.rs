@@ -136,6 +136,7 @@ pub(crate) enum Op {
     GetTrigger,
     ListTriggers,
     PutTrigger,
+    ReplayStream,
 }
 
 impl Op {

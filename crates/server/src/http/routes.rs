@@ -27,8 +27,8 @@ use crate::api::{
 };
 use crate::api::{BackupList, BackupRecord, BackupRequest};
 use crate::api::{
-    KindList, KindSettingsBody, KindWholeRecord, SlaBody, SlaList, SlaRecord, TriggerBody,
-    TriggerList, TriggerRecord,
+    KindList, KindSettingsBody, KindWholeRecord, ReplayBody, ReplayRecord, SlaBody, SlaList,
+    SlaRecord, TriggerBody, TriggerList, TriggerRecord,
 };
 
 const CURSOR: Parameter = parameter(
@@ -654,8 +654,13 @@ pub(crate) const ROUTES: &[Route] = &[
         ..route("DELETE", "/streams/{}", Op::DeleteStream, "Remove a stream with its events")
     },
     Route {
+        bodies: &[of::<ReplayBody>],
+        outcomes: &[outcome(202, "It has begun.", &[of::<ReplayRecord>])],
+        ..route("POST", "/streams/{}/replay", Op::ReplayStream, "Fill a queue from a stream again")
+    },
+    Route {
         outcomes: &[outcome(200, "In the order of their streams.", &[of::<TriggerList>])],
-        ..route("GET", "/triggers", Op::ListTriggers, "List what makes jobs of events")
+        ..route("GET", "/triggers", Op::ListTriggers, "List what makes jobs and messages of events")
     },
     Route {
         outcomes: TRIGGER,
@@ -664,11 +669,16 @@ pub(crate) const ROUTES: &[Route] = &[
     Route {
         bodies: &[of::<TriggerBody>],
         outcomes: TRIGGER,
-        ..route("PUT", "/triggers/{}", Op::PutTrigger, "Have each event of a stream become a job")
+        ..route(
+            "PUT",
+            "/triggers/{}",
+            Op::PutTrigger,
+            "Have each event of a stream become a job or a message",
+        )
     },
     Route {
         outcomes: &[outcome(204, "It is removed.", &[])],
-        ..route("DELETE", "/triggers/{}", Op::DeleteTrigger, "Remove a trigger; its jobs stay")
+        ..route("DELETE", "/triggers/{}", Op::DeleteTrigger, "Remove a trigger; what it made stays")
     },
     Route {
         parameters: &[

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use longshore_engine::ask::CreateStream;
-use longshore_engine::{StreamId, StreamSettings};
+use longshore_engine::{LIVES_STREAM, StreamId, StreamSettings};
 use longshore_kafka::message::metadata::{Request, TopicAsked, TopicResult, put};
 use longshore_kafka::{Reply, codes};
 use longshore_streams::{StreamEntry, StreamLog};
@@ -72,7 +72,8 @@ impl Face {
         if !is_topic_name(name) {
             return refused(codes::INVALID_TOPIC_EXCEPTION);
         }
-        if !(may_create && self.config.auto_create) {
+        // Whoever reads that one does not begin to have it written.
+        if !(may_create && self.config.auto_create && name != LIVES_STREAM) {
             return refused(codes::UNKNOWN_TOPIC_OR_PARTITION);
         }
         let partitions = self.config.partitions_default;

@@ -103,5 +103,6 @@ pub(super) fn of_queue(settings: &MessageSettings) -> Value {
     add("x-delivery-limit", Some(limit));
     add("x-single-active-consumer", settings.single_active_consumer.then(|| true.into()));
     add("x-ordering-header", settings.ordering_header.clone().map(Value::from));
+    add("x-stream", settings.stream.clone().map(Value::from));
     Value::Object(all)
 }

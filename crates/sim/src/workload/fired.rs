@@ -1,6 +1,7 @@
-//! Messages that are events, and events that become jobs. What is published once is one message,
-//! one event and one job, in the order of its key, whatever happens to the server. They have the
-//! namespace of the relay, in runs without one, since nobody chose the ids of these jobs.
+//! Messages that are events, and events that become jobs and messages. What is published once is
+//! one message, one event, one job and one more message, in the order of its key, whatever happens
+//! to the server; and the steps of the jobs are told. They have the namespace of the relay, in runs
+//! without one, since nobody chose the ids of these jobs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,9 +9,9 @@ use bytes::Bytes;
 use longshore_engine::query::{body_of, group_offsets, peek_messages};
 use longshore_engine::{
     Answer, BindingSpec, Clock, Command, DeclareExchange, DeclareQueue, Delivery, EndKind,
-    ExchangeKind, FireTrigger, JobId, JobView, LeaseJobs, MessageAnswer, MessageCommand,
-    MessageFilter, MessageSettings, PublishMessage, QueuePattern, QueueSettings, Rejection,
-    ReplyTo, Settlement, StreamAnswer, StreamCommand, StreamSettings, Token, Trigger,
+    ExchangeKind, FireTrigger, JobId, JobView, LIVES_STREAM, LeaseJobs, MessageAnswer,
+    MessageCommand, MessageFilter, MessageSettings, PublishMessage, QueuePattern, QueueSettings,
+    Rejection, ReplyTo, Settlement, StreamAnswer, StreamCommand, StreamSettings, Token, Trigger,
     TriggerCommand, TriggerEvent, Verdict,
 };
 use longshore_streams::batch::BatchHeader;
@@ -19,7 +20,7 @@ use longshore_streams::{Partition, StreamLog};
 
 use super::messages::check::ALL;
 use super::relay::NAMESPACE;
-use super::{Check, invariants};
+use super::{Check, invariants, told};
 use crate::map::SimTree;
 use crate::random::Random;
 
@@ -28,9 +29,14 @@ const FIRST_REPLY: u64 = 13 << 36;
 
 const IN: &str = "f.in";
 const LOG: &str = "f.log";
+/// A queue of which the messages are events as well.
+const OWN: &str = "f.own";
+/// A queue that the stream is bound to.
+const BOX: &str = "f.box";
 const WORK: &str = "f.work";
 const STREAM: &str = "fired";
-const TRIGGER: &str = "t";
+/// What makes jobs, and what makes messages.
+const TRIGGERS: [&str; 2] = ["t", "m"];
 const KEYS: [&str; 3] = ["a", "b", "c"];
 const PARTITIONS: u32 = 2;
 
@@ -39,14 +45,17 @@ const RUNNING_MAX: usize = 3;
 /// Events that become jobs at a time.
 const EVENTS_MAX: u64 = 3;
 
+/// A trigger and a partition, by their indexes.
+type Place = (usize, usize);
+
 #[derive(Debug)]
 enum Asked {
     SetUp,
     Publish(u64),
-    /// How far the trigger has come in a partition.
-    Come(usize),
-    /// That events of a partition become jobs, up to an offset.
-    Fire(usize, u64),
+    /// How far a trigger has come in a partition.
+    Come(Place),
+    /// That events of a partition become jobs or messages, up to an offset.
+    Fire(Place, u64),
     Lease,
     Settle(JobId),
 }
@@ -61,8 +70,8 @@ pub(crate) struct Fired {
     set_up: usize,
     /// What was sent, and whether its publisher was told that it is there.
     published: BTreeMap<u64, bool>,
-    /// How far the trigger has come in each partition, as whoever brings the events thinks.
-    come: [Option<u64>; PARTITIONS as usize],
+    /// How far each trigger has come in each partition, as whoever brings the events thinks.
+    come: BTreeMap<Place, u64>,
     running: Vec<(JobId, Token)>,
     /// What jobs were handed out, and what they say: ended, they say nothing any more.
     seen: BTreeMap<JobId, u64>,
@@ -82,7 +91,7 @@ impl Fired {
             waits: None,
             set_up: 0,
             published: BTreeMap::new(),
-            come: [None; PARTITIONS as usize],
+            come: BTreeMap::new(),
             running: Vec::new(),
             seen: BTreeMap::new(),
             newest: BTreeMap::new(),
@@ -121,9 +130,11 @@ impl Fired {
         }
         let number = self.published.len() as u64;
         self.published.insert(number, false);
+        let (exchange, key) =
+            if self.random.percent(25) { ("", OWN) } else { (IN, *self.random.pick(&KEYS)) };
         let message = PublishMessage {
-            exchange: IN.to_owned(),
-            routing_key: (*self.random.pick(&KEYS)).to_owned(),
+            exchange: exchange.to_owned(),
+            routing_key: key.to_owned(),
             persistent: true,
             body: number.to_string().into(),
             ..PublishMessage::default()
@@ -134,14 +145,15 @@ impl Fired {
 
     /// What whoever brings events to their trigger asks next.
     fn bring(&mut self, log: &StreamLog) -> Option<(Asked, Command)> {
-        let index = self.random.index(PARTITIONS as usize);
+        let (of, index) = (self.random.index(2), self.random.index(PARTITIONS as usize));
         // On a full disk it may not be shown yet.
         let entry = log.stream(NAMESPACE, STREAM)?;
         let partition = entry.partitions.get(index)?;
-        let Some(mut come) = self.come.get(index).copied().flatten() else {
-            let of = Some(vec![(STREAM.to_owned(), vec![index as u32])]);
-            let command = StreamCommand::GetOffsets { group: trigger().group(), of };
-            return Some((Asked::Come(index), Command::Stream(command)));
+        let Some(mut come) = self.come.get(&(of, index)).copied() else {
+            let partition = Some(vec![(STREAM.to_owned(), vec![index as u32])]);
+            let group = trigger(of).group();
+            let command = StreamCommand::GetOffsets { group, of: partition };
+            return Some((Asked::Come((of, index)), Command::Stream(command)));
         };
         // Somebody who is behind the times.
         if come > 0 && self.random.percent(15) {
@@ -150,15 +162,16 @@ impl Fired {
         let next = partition.ends().1.min(come + 1 + self.random.below(EVENTS_MAX));
         let events: Vec<_> = shown(partition, come).ok()?.into_iter().collect();
         let events = events.into_iter().filter(|event| event.offset < next);
-        let event = |Event { offset, key, value, .. }| TriggerEvent {
+        let event = |Event { offset, time, key, value, headers }| TriggerEvent {
             offset,
             key,
             value,
-            traceparent: None,
+            headers,
+            time,
         };
         let fire = FireTrigger {
             stream: STREAM.to_owned(),
-            trigger: TRIGGER.to_owned(),
+            trigger: trigger(of).name,
             partition: index as u32,
             id: partition.id(),
             expected: Some(come),
@@ -169,7 +182,7 @@ impl Fired {
             return None;
         }
         let command = StreamCommand::Trigger(TriggerCommand::Fire(fire));
-        Some((Asked::Fire(index, next), Command::Stream(command)))
+        Some((Asked::Fire((of, index), next), Command::Stream(command)))
     }
 
     /// An answer that is one of its requests'; it is a promise from here on.
@@ -185,7 +198,9 @@ impl Fired {
                 self.set_up = PUTS_QUEUE;
             }
             // The stream was there: the answer of an earlier life never came.
-            (Asked::SetUp, Answer::Rejected(_)) if self.set_up != CREATES_STREAM => {
+            (Asked::SetUp, Answer::Rejected(rejection))
+                if !matches!(rejection, Rejection::StreamExists { .. }) =>
+            {
                 return Err(format!("declaring number {} was refused: {answer:?}", self.set_up));
             }
             (Asked::SetUp, _) => self.set_up += 1,
@@ -195,17 +210,13 @@ impl Fired {
                 }
                 self.published.insert(*number, true);
             }
-            (Asked::Come(index), Answer::Stream(StreamAnswer::Offsets(offsets))) => {
+            (Asked::Come(place), Answer::Stream(StreamAnswer::Offsets(offsets))) => {
                 let committed = offsets.first().and_then(|it| it.committed.as_ref());
-                let offset = committed.map(|it| it.offset);
-                if let (Some(come), Some(_)) = (self.come.get_mut(*index), offset) {
-                    *come = offset;
-                }
+                self.come.extend(committed.map(|it| (*place, it.offset)));
             }
-            (Asked::Fire(index, next), Answer::Stream(StreamAnswer::Fired(fired))) => {
-                if let Some(come) = self.come.get_mut(*index) {
-                    *come = fired.then_some(*next);
-                }
+            (Asked::Fire(place, next), Answer::Stream(StreamAnswer::Fired(fired))) => {
+                self.come.remove(place);
+                self.come.extend(fired.then_some((*place, *next)));
             }
             (Asked::Lease, Answer::Leased { jobs, .. }) => {
                 self.running.extend(jobs.iter().map(|job| (job.id, job.token)));
@@ -257,20 +268,23 @@ impl Fired {
         if self.set_up < setup().len() || log.waits_for_space() {
             return Ok(());
         }
-        let logged = self.messages(map)?;
+        let mut logged = self.messages(map, LOG)?;
+        logged.extend(self.messages(map, OWN)?);
         let entry = log.stream(NAMESPACE, STREAM).ok_or("the stream of a trigger is not there")?;
-        let come = group_offsets(map, NAMESPACE, &trigger().group(), PARTITIONS as usize);
-        let (mut events, mut due) = (BTreeSet::new(), BTreeSet::new());
+        let come = [0, 1]
+            .map(|of| group_offsets(map, NAMESPACE, &trigger(of).group(), PARTITIONS as usize));
+        let (mut events, mut due) = (BTreeSet::new(), [BTreeSet::new(), BTreeSet::new()]);
         for (index, partition) in (0..).zip(&entry.partitions) {
-            let come =
-                come.iter().find(|it| it.partition == index).map_or(0, |it| it.committed.offset);
+            let come = come.each_ref().map(|come| {
+                come.iter().find(|it| it.partition == index).map_or(0, |it| it.committed.offset)
+            });
             for event in shown(partition, 0)? {
                 let number = number(&event.value.unwrap_or_default())?;
                 if !events.insert(number) {
                     return Err(format!("message {number} is two events"));
                 }
-                if event.offset < come {
-                    due.insert(number);
+                for (due, come) in due.iter_mut().zip(come) {
+                    due.extend((event.offset < come).then_some(number));
                 }
             }
         }
@@ -284,18 +298,25 @@ impl Fired {
         if let Some((lost, _)) = confirmed.find(|(number, _)| !logged.contains(number)) {
             return Err(format!("message {lost} was confirmed, and is not there"));
         }
-        self.check_jobs(map, clock, &due)
+        let jobs = invariants::jobs_of(map, NAMESPACE, None, clock);
+        let [of_jobs, of_messages] = &due;
+        self.check_jobs(map, &jobs, of_jobs)?;
+        told::check(log, &jobs, all_shown)?;
+        match self.messages(map, BOX)?.symmetric_difference(of_messages).next() {
+            Some(odd) => Err(format!("event {odd} is a message or was passed, not both")),
+            None => Ok(()),
+        }
     }
 
     /// Each event that the trigger has come past is one job, and no other one is.
-    fn check_jobs(&self, map: &SimTree, clock: Clock, due: &BTreeSet<u64>) -> Check {
+    fn check_jobs(&self, map: &SimTree, jobs: &[JobView], due: &BTreeSet<u64>) -> Check {
         let says = |view: &JobView| match &view.job.args {
             Some(args) => number(&body_of(map, args)),
             None => self.seen.get(&view.job.id).copied().ok_or_else(|| "an odd job".to_owned()),
         };
         let mut made = BTreeSet::new();
-        for view in invariants::jobs_of(map, NAMESPACE, None, clock) {
-            let number = says(&view)?;
+        for view in jobs {
+            let number = says(view)?;
             if !made.insert(number) {
                 return Err(format!("event {number} is two jobs"));
             }
@@ -309,13 +330,17 @@ impl Fired {
         }
     }
 
-    /// The numbers of all messages.
-    fn messages(&self, map: &SimTree) -> Result<BTreeSet<u64>, String> {
-        let page = peek_messages(map, (NAMESPACE, LOG), &MessageFilter::default(), None, ALL);
-        let page = page.map_err(|error| format!("looking at queue {LOG}: {error}"))?;
-        let mut found = BTreeSet::new();
+    /// The numbers of all messages of a queue, each once and in the order of its key.
+    fn messages(&self, map: &SimTree, queue: &str) -> Result<BTreeSet<u64>, String> {
+        let page = peek_messages(map, (NAMESPACE, queue), &MessageFilter::default(), None, ALL);
+        let page = page.map_err(|error| format!("looking at queue {queue}: {error}"))?;
+        let (mut found, mut newest) = (BTreeSet::new(), BTreeMap::new());
         for it in page.messages {
             let number = number(&it.message.body)?;
+            let before = newest.insert(it.message.routing_key.clone(), number);
+            if let Some(before) = before.filter(|before| *before > number) {
+                return Err(format!("message {number} of {queue} stands behind {before}"));
+            }
             if !found.insert(number) || !self.published.contains_key(&number) {
                 return Err(format!("message {number} is there twice, or nobody published it"));
             }
@@ -331,7 +356,7 @@ fn number(bytes: &Bytes) -> Result<u64, String> {
 }
 
 /// The events of a partition that are shown, from an offset on.
-fn shown(partition: &Partition, mut offset: u64) -> Result<Vec<Event>, String> {
+pub(super) fn shown(partition: &Partition, mut offset: u64) -> Result<Vec<Event>, String> {
     let (mut found, end) = (Vec::new(), partition.ends().1);
     while offset < end {
         let chunk = partition.read(offset, 1).map_err(|error| error.to_string())?;
@@ -345,13 +370,18 @@ fn shown(partition: &Partition, mut offset: u64) -> Result<Vec<Event>, String> {
     Ok(found)
 }
 
-/// Which of what has to be declared are the queue of the jobs and the stream.
+/// Which of what has to be declared is the queue of the jobs.
 const PUTS_QUEUE: usize = 2;
-const CREATES_STREAM: usize = 3;
 
-fn trigger() -> Trigger {
-    let (name, queue) = (TRIGGER.to_owned(), WORK.to_owned());
-    Trigger { name, queue, kind: "made".to_owned(), ordered: true, priority: None }
+fn trigger(of: usize) -> Trigger {
+    let (queue, kind) = if of == 0 { (WORK, "made") } else { (BOX, "") };
+    Trigger {
+        name: TRIGGERS[of % 2].to_owned(),
+        queue: queue.to_owned(),
+        kind: kind.to_owned(),
+        ordered: true,
+        ..Trigger::default()
+    }
 }
 
 /// What has to be declared, once for all lives.
@@ -365,8 +395,12 @@ fn setup() -> Vec<Command> {
         alternate: None,
         arguments: Bytes::new(),
     };
-    let settings = MessageSettings { durable: true, ..MessageSettings::default() };
-    let queue = DeclareQueue { queue: LOG.to_owned(), settings, connection: None };
+    let queue = |queue: &str, stream: Option<&str>| {
+        let stream = stream.map(str::to_owned);
+        let settings = MessageSettings { durable: true, stream, ..MessageSettings::default() };
+        let declare = DeclareQueue { queue: queue.to_owned(), settings, connection: None };
+        Command::Messages(MessageCommand::DeclareQueue(Box::new(declare)))
+    };
     let bind = |destination: &str, to_stream: bool| {
         Command::Messages(MessageCommand::Bind(Box::new(BindingSpec {
             source: IN.to_owned(),
@@ -376,15 +410,25 @@ fn setup() -> Vec<Command> {
         })))
     };
     let settings = StreamSettings { file_bytes: 500, ..StreamSettings::default() };
-    let stream = STREAM.to_owned();
-    let create = StreamCommand::Create { stream: stream.clone(), partitions: PARTITIONS, settings };
-    let put = TriggerCommand::Put { stream, trigger: trigger(), from_end: false };
+    let create = |stream: &str| {
+        let (stream, settings) = (stream.to_owned(), settings.clone());
+        Command::Stream(StreamCommand::Create { stream, partitions: PARTITIONS, settings })
+    };
+    let put = |of| {
+        let (stream, trigger) = (STREAM.to_owned(), trigger(of));
+        let put = TriggerCommand::Put { stream, trigger, from_end: false };
+        Command::Stream(StreamCommand::Trigger(put))
+    };
     vec![
         Command::Messages(MessageCommand::DeclareExchange(Box::new(exchange))),
-        Command::Messages(MessageCommand::DeclareQueue(Box::new(queue))),
+        queue(LOG, None),
         Command::PutQueue { queue: WORK.to_owned(), settings: QueueSettings::DEFAULT },
-        Command::Stream(create),
-        Command::Stream(StreamCommand::Trigger(put)),
+        create(STREAM),
+        create(LIVES_STREAM),
+        put(0),
+        queue(BOX, None),
+        put(1),
+        queue(OWN, Some(STREAM)),
         bind(STREAM, true),
         bind(LOG, false),
     ]

@@ -20,6 +20,7 @@ pub(crate) mod relay;
 pub(crate) mod shadow;
 pub(crate) mod slas;
 pub(crate) mod tenants;
+pub(crate) mod told;
 pub(crate) mod transactions;
 pub(crate) mod uniques;
 pub(crate) mod versions;

@@ -14,7 +14,7 @@ fn trigger() -> Trigger {
         queue: "mail".to_owned(),
         kind: "Send".to_owned(),
         ordered: true,
-        priority: None,
+        ..Trigger::default()
     }
 }
 
@@ -44,7 +44,7 @@ fn fire(
         offset,
         key: Some(Bytes::from(format!("k{offset}"))),
         value: Some(Bytes::from_static(text.as_bytes())),
-        traceparent: None,
+        ..TriggerEvent::default()
     };
     let fire = FireTrigger {
         stream: "s".to_owned(),
@@ -145,4 +145,128 @@ fn how_far_a_trigger_has_come_is_not_deleted_while_it_is_there() {
     let delete = TriggerCommand::Delete { trigger: "t".to_owned() };
     bench.ask(StreamCommand::Trigger(delete)).unwrap();
     assert!(bench.ask(forget()).is_ok());
+}
+
+fn to_messages() -> Trigger {
+    Trigger { queue: "inbox".to_owned(), kind: String::new(), ..trigger() }
+}
+
+fn event(offset: u64, key: Option<&'static str>, value: Option<&'static str>) -> TriggerEvent {
+    let bytes = |text: &'static str| Bytes::from_static(text.as_bytes());
+    TriggerEvent {
+        offset,
+        key: key.map(bytes),
+        value: value.map(bytes),
+        headers: Vec::new(),
+        time: 4_000,
+    }
+}
+
+fn bring(
+    (bench, id): (&mut Bench, PartitionId),
+    (trigger, from): (&Trigger, u64),
+    events: Vec<TriggerEvent>,
+) -> Result<bool, Rejection> {
+    let fire = FireTrigger {
+        stream: "s".to_owned(),
+        trigger: trigger.name.clone(),
+        partition: 0,
+        id,
+        expected: Some(from),
+        next: events.last().map_or(from, |last| last.offset + 1),
+        events,
+    };
+    match bench.ask(StreamCommand::Trigger(TriggerCommand::Fire(fire)))? {
+        StreamAnswer::Fired(fired) => Ok(fired),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn said(messages: &[crate::Message]) -> Vec<(&str, &str, &str)> {
+    let text = |bytes| std::str::from_utf8(bytes).unwrap();
+    messages.iter().map(|it| (&*it.exchange, &*it.routing_key, text(&it.body))).collect()
+}
+
+#[test]
+fn events_become_messages_once_in_their_order() {
+    let (mut bench, first) = bench();
+    bench.declare("inbox", crate::MessageSettings::default());
+    bench.append_some(first, 4);
+    put(&mut bench, to_messages(), false).unwrap();
+    let header = |name: &str, value: &'static str| {
+        (name.to_owned(), Some(Bytes::from_static(value.as_bytes())))
+    };
+    let headers = vec![header("exchange", "orders"), header("customer", "7")];
+    let told = TriggerEvent { headers, ..event(1, Some("order.paid"), Some("2")) };
+    let events = || vec![event(0, None, Some("1")), told.clone(), event(2, Some("k"), None)];
+    let trigger = to_messages();
+    assert_eq!(bring((&mut bench, first), (&trigger, 0), events()), Ok(true));
+    assert_eq!(bring((&mut bench, first), (&trigger, 0), events()), Ok(false), "once");
+    bench.restart();
+    assert_eq!(bring((&mut bench, first), (&trigger, 0), events()), Ok(false), "ever");
+    let taken = bench.take("inbox");
+    let wanted = [("", "inbox", "1"), ("orders", "order.paid", "2"), ("", "k", "")];
+    assert_eq!(said(&taken), wanted);
+    assert_eq!(taken[1].header_text("customer").as_deref(), Some("7"));
+    assert_eq!(taken[1].header_text("x-stream-offset").as_deref(), Some("1"));
+    assert_eq!(taken[2].header_text("x-stream-tombstone").as_deref(), Some("true"));
+}
+
+#[test]
+fn events_wait_for_a_queue_that_refuses_more_and_push_the_first_out_of_others() {
+    let (mut bench, first) = bench();
+    let overflow = crate::Overflow::RejectPublish;
+    let full = crate::MessageSettings { max_length: Some(2), overflow, ..Default::default() };
+    bench.declare("inbox", full);
+    bench.append_some(first, 4);
+    put(&mut bench, to_messages(), false).unwrap();
+    let events = |range: std::ops::Range<u64>| range.map(|at| event(at, None, Some("x"))).collect();
+    let trigger = to_messages();
+    let refused = bring((&mut bench, first), (&trigger, 0), events(0..3));
+    assert!(matches!(refused, Err(Rejection::QueueFull { .. })), "{refused:?}");
+    assert_eq!(come(&mut bench), Some(0), "none of them is there");
+    assert_eq!(bring((&mut bench, first), (&trigger, 0), events(0..2)), Ok(true));
+    bench.declare("short", crate::MessageSettings { max_length: Some(2), ..Default::default() });
+    let short = Trigger { queue: "short".to_owned(), ..to_messages() };
+    put(&mut bench, short.clone(), false).unwrap();
+    assert_eq!(bring((&mut bench, first), (&short, 2), events(2..4)), Ok(true));
+    assert_eq!(bench.take("short").len(), 2);
+    bench.append_some(first, 3);
+    assert_eq!(bring((&mut bench, first), (&short, 4), events(4..7)), Ok(true));
+    assert_eq!(bench.take("short").len(), 2, "the first one went");
+    bench.restart();
+}
+
+#[test]
+fn a_replay_ends_with_the_last_event_that_was_there() {
+    let (mut bench, first) = bench();
+    bench.declare("inbox", crate::MessageSettings::default());
+    bench.append_some(first, 5);
+    let replay = |bench: &mut Bench, from| {
+        let (stream, trigger) = ("s".to_owned(), to_messages());
+        let command = TriggerCommand::Replay { stream, trigger, from };
+        match bench.ask(StreamCommand::Trigger(command))? {
+            StreamAnswer::Replaying(events) => Ok(events),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(replay(&mut bench, vec![u64::MAX, 0]), Ok(0), "nothing is there");
+    assert_eq!(come(&mut bench), None);
+    assert_eq!(replay(&mut bench, vec![2]), Ok(3));
+    let again = replay(&mut bench, vec![0]);
+    assert!(matches!(again, Err(Rejection::GroupInUse { .. })), "{again:?}");
+    let changed = put(&mut bench, to_messages(), true);
+    assert!(matches!(changed, Err(Rejection::GroupInUse { .. })), "{changed:?}");
+    bench.append_some(first, 2);
+    bench.restart();
+    let trigger = to_messages();
+    let events = |range: std::ops::Range<u64>| range.map(|at| event(at, None, Some("x"))).collect();
+    assert_eq!(bring((&mut bench, first), (&trigger, 2), events(2..4)), Ok(true));
+    assert_eq!(bring((&mut bench, first), (&trigger, 4), events(4..6)), Ok(false), "that is new");
+    assert_eq!(bring((&mut bench, first), (&trigger, 4), events(4..5)), Ok(true));
+    assert_eq!(come(&mut bench), None, "it has ended");
+    assert_eq!(bring((&mut bench, first), (&trigger, 5), events(5..6)), Ok(false));
+    assert_eq!(bench.take("inbox").len(), 3);
+    bench.restart();
+    assert_eq!(replay(&mut bench, vec![0]), Ok(7), "and may begin anew");
 }

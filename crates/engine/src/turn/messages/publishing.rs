@@ -8,6 +8,7 @@ use crate::ids::NamespaceId;
 use crate::keyed::{CommandKey, Render};
 use crate::message::{MessageAnswer, PublishMessage};
 use crate::moment::Moment;
+use crate::record::Record;
 use crate::rejection::Rejection;
 use crate::turn::Turn;
 
@@ -83,6 +84,20 @@ impl Turn {
                 return;
             }
         }
+    }
+
+    /// Records facts by which messages may enter queues; those that are too long by then drop what
+    /// they drop.
+    pub(in crate::turn) fn record_entering(
+        &mut self,
+        records: Vec<Record>,
+        moment: Moment,
+    ) -> Result<(), Rejection> {
+        let queues = super::settle::entered(&records);
+        self.try_record(records)?;
+        self.note_lengths(&queues);
+        self.enforce_lengths(moment);
+        Ok(())
     }
 
     /// Publishes a message. What that costs counts as entries.

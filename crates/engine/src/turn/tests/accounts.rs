@@ -194,7 +194,7 @@ fn triggers_are_in_the_trail() {
     };
     let put = |kind: &str| {
         let (name, queue, kind) = ("t".to_owned(), "mail".to_owned(), kind.to_owned());
-        let trigger = Trigger { name, queue, kind, ordered: true, priority: None };
+        let trigger = Trigger { name, queue, kind, ordered: true, ..Trigger::default() };
         TriggerCommand::Put { stream: "s".to_owned(), trigger, from_end: false }
     };
     for kind in ["Send", "Send", "Other"] {

@@ -48,7 +48,7 @@ fn log(call: &Call<'_>) -> Result<Arc<StreamLog>, Refusal> {
 }
 
 /// The stream that the path names.
-fn named(call: &Call<'_>) -> Result<Arc<StreamEntry>, Refusal> {
+pub(super) fn named(call: &Call<'_>) -> Result<Arc<StreamEntry>, Refusal> {
     check_path_name("stream", call.name)?;
     let found = log(call)?.stream(call.namespace, call.name);
     found.ok_or_else(|| Rejection::StreamUnknown { stream: call.name.to_owned() }.into())
@@ -69,6 +69,7 @@ fn settings_body(settings: &StreamSettings, partitions: usize) -> StreamBody {
         compaction_lag_max: settings.compaction_lag_ms_max.map(DurationText),
         tombstone_retention: Some(DurationText(settings.tombstone_ms)),
         file_age: Some(DurationText(settings.file_ms)),
+        ordering_header: settings.ordering_header.clone(),
     }
 }
 
@@ -97,6 +98,7 @@ fn settings_of(body: &StreamBody) -> StreamSettings {
         batch_bytes_max: body.batch_bytes_max.unwrap_or(default.batch_bytes_max),
         file_bytes: body.file_bytes.unwrap_or(default.file_bytes),
         triggers: Vec::new(),
+        ordering_header: body.ordering_header.clone(),
     }
 }
 
@@ -336,8 +338,16 @@ fn asked_partition(
 
 /// From which offset a partition is to be read.
 async fn begin(call: &Call<'_>, partition: &Arc<Partition>) -> Result<u64, Refusal> {
+    begin_at(call.query.text("from"), partition).await
+}
+
+/// The offset of a place in a partition: of its name, or of an instant.
+pub(super) async fn begin_at(
+    from: Option<&str>,
+    partition: &Arc<Partition>,
+) -> Result<u64, Refusal> {
     let (start, end) = partition.ends();
-    match call.query.text("from") {
+    match from {
         None | Some("earliest") => Ok(start),
         // Where a transaction is open, what it commits comes after that.
         Some("latest") => Ok(partition.stable_end()),

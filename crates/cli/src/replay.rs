@@ -1,0 +1,108 @@
+//! `longshore replay`: fills a queue again from a stream, as far as that is kept, and waits for it.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use longshore_server::api::{GroupRecord, ReplayBody, ReplayRecord, TriggerRecord};
+
+use crate::cli::Context;
+use crate::client::{Client, read, segment};
+use crate::failure::Kind;
+use crate::name;
+use crate::output::{self, Format, grouped, note};
+use crate::streams::stream_path;
+
+/// How often it is looked how far it has come.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  longshore replay orders --to orders.inbox\n  \
+    longshore replay orders --to mail --kind SendReceipt --from 2026-11-29T00:00:00Z")]
+pub(crate) struct ReplayArgs {
+    /// The stream
+    #[arg(value_parser = name::stream)]
+    stream: String,
+    /// The queue
+    #[arg(long, value_name = "QUEUE")]
+    to: String,
+    /// The kind of the jobs; without one the queue has messages
+    #[arg(long)]
+    kind: Option<String>,
+    /// Where to begin: earliest, or an instant [default: earliest]
+    #[arg(long, value_name = "WHERE", conflicts_with = "offset")]
+    from: Option<String>,
+    /// Only this partition
+    #[arg(long, short, value_name = "N")]
+    partition: Option<u32>,
+    /// Where to begin, in that partition
+    #[arg(long, value_name = "OFFSET", requires = "partition")]
+    offset: Option<u64>,
+    /// Let jobs of events with the same key run at the same time
+    #[arg(long)]
+    unordered: bool,
+    /// Do not wait until it is done
+    #[arg(long)]
+    no_wait: bool,
+}
+
+pub(crate) async fn replay(args: ReplayArgs, context: &Context) -> anyhow::Result<ExitCode> {
+    let client = context.client()?;
+    let body = ReplayBody {
+        queue: args.to.clone(),
+        kind: args.kind,
+        ordered: args.unordered.then_some(false),
+        priority: None,
+        from: args.from,
+        partition: args.partition,
+        offset: args.offset,
+    };
+    let body = client.post(&stream_path(&client, &args.stream, "/replay"), &body).await?;
+    let record: ReplayRecord = read(&body)?;
+    if let Some(trigger) = record.trigger.as_ref().filter(|_| !args.no_wait) {
+        wait(&client, trigger).await?;
+    }
+    if context.format == Format::Json {
+        output::json_text(&body)?;
+    } else if args.no_wait && record.trigger.is_some() {
+        note(&format!("{} events are on their way to {}", grouped(record.events), args.to));
+    } else {
+        note(&format!("{} events went to {}", grouped(record.events), args.to));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Waits until a replay has ended. One that stands still is told of, and waited for.
+async fn wait(client: &Client, trigger: &str) -> anyhow::Result<()> {
+    let path = client.path(&format!("/triggers/{}", segment(trigger)));
+    let (mut last, mut still) = (None, 0_u32);
+    loop {
+        let record: TriggerRecord = match client.get(&path).await {
+            Ok(body) => read(&body)?,
+            Err(failure) if failure.kind == Kind::NotFound => return Ok(()),
+            Err(failure) => return Err(failure.into()),
+        };
+        let group = client.get(&client.path(&format!("/groups/{}", segment(&record.group)))).await;
+        let left = match group {
+            Ok(body) => Some(left_of(&record, &read(&body)?)),
+            // It ended between the two.
+            Err(_) => None,
+        };
+        still = if left == last { still + 1 } else { 0 };
+        if still == 20 {
+            let left = grouped(left.unwrap_or(0));
+            note(&format!("{left} events wait: the queue may be full, or the server out of room"));
+        }
+        last = left;
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Offsets that a replay has before it.
+fn left_of(replay: &TriggerRecord, group: &GroupRecord) -> u64 {
+    let of = |(index, until): (u32, &u64)| {
+        let come = group.offsets.iter().find(|it| it.partition == index).map_or(0, |it| it.offset);
+        until.saturating_sub(come)
+    };
+    (0..).zip(&replay.until).map(of).sum()
+}

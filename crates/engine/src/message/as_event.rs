@@ -1,0 +1,320 @@
+//! Messages as events, and events as messages: which headers stand for what. One is the other's
+//! inverse, so that a queue which is filled again from a stream gets what was published. Values of
+//! headers that are no text, number or truth value do not go along.
+
+use bytes::Bytes;
+
+use super::properties::{Reader, headers_of, text_of};
+use super::{HeaderValue, Message};
+
+/// The header of an event that names the exchange of its message.
+const EXCHANGE: &str = "exchange";
+/// The header of an event that says the routing key, where the key of the event is another one.
+const ROUTING_KEY: &str = "routing-key";
+/// The header of an event that says how urgent its message is.
+const PRIORITY: &str = "priority";
+/// The header of an event, and the property of a message, that says when it was made.
+const TIMESTAMP: &str = "timestamp";
+/// What headers of a message begin with that say where its event stands.
+const OF_STREAM: &str = "x-stream";
+
+/// Bytes of a short string of AMQP.
+const SHORT_MAX: usize = 255;
+
+/// How a property stands in the content header of AMQP 0-9-1 (section 4.2.6.1).
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Shape {
+    Short,
+    Table,
+    Octet,
+    Instant,
+}
+
+/// Properties in the order of their flags, each with the name of its header of an event; those
+/// without a name do not go along.
+const PROPERTIES: [(u16, Shape, Option<&str>); 14] = [
+    (1 << 15, Shape::Short, Some("content-type")),
+    (1 << 14, Shape::Short, Some("content-encoding")),
+    (1 << 13, Shape::Table, None),
+    (1 << 12, Shape::Octet, None),
+    (1 << 11, Shape::Octet, None),
+    (1 << 10, Shape::Short, Some("correlation-id")),
+    (1 << 9, Shape::Short, Some("reply-to")),
+    (1 << 8, Shape::Short, None),
+    (1 << 7, Shape::Short, Some("message-id")),
+    (1 << 6, Shape::Instant, Some(TIMESTAMP)),
+    (1 << 5, Shape::Short, Some("type")),
+    (1 << 4, Shape::Short, Some("user-id")),
+    (1 << 3, Shape::Short, Some("app-id")),
+    (1 << 2, Shape::Short, None),
+];
+
+/// The flag of the headers.
+const HEADERS: u16 = 1 << 13;
+/// The flag of the delivery mode.
+const DELIVERY_MODE: u16 = 1 << 12;
+/// The flag of the priority.
+const PRIORITY_FLAG: u16 = 1 << 11;
+/// That a message outlives a restart, as its delivery mode says.
+const PERSISTENT: u8 = 2;
+
+/// Headers of an event, by name.
+pub type EventHeaders = Vec<(String, Option<Bytes>)>;
+
+/// The properties that have a header of an event, as far as they can be read.
+fn properties_of(properties: &Bytes) -> Vec<(&'static str, Bytes)> {
+    let mut found = Vec::new();
+    let mut reader = Reader { rest: properties.clone() };
+    let Some(flags) = reader.array().map(u16::from_be_bytes) else { return found };
+    for (_, shape, name) in PROPERTIES.into_iter().filter(|(flag, ..)| flags & flag != 0) {
+        let value = match shape {
+            Shape::Short => reader.short(),
+            Shape::Table => reader.long(),
+            Shape::Octet => reader.array::<1>().map(|_| Bytes::new()),
+            Shape::Instant => {
+                let seconds = reader.array().map(u64::from_be_bytes);
+                seconds.map(|seconds| seconds.to_string().into())
+            }
+        };
+        let Some(value) = value else { break };
+        found.extend(name.map(|name| (name, value)));
+    }
+    found
+}
+
+impl Message {
+    /// What a header of it says, as a text.
+    pub(crate) fn header_text(&self, wanted: &str) -> Option<String> {
+        let mut headers = headers_of(&self.properties).into_iter();
+        text_of(&headers.find(|(name, _)| name == wanted)?.1)
+    }
+
+    /// The headers of the event that it is. `keyed` where the key of that is not its routing key.
+    pub(crate) fn event_headers(&self, keyed: bool) -> EventHeaders {
+        let text = |text: &str| Some(Bytes::copy_from_slice(text.as_bytes()));
+        let mut told = vec![(EXCHANGE.to_owned(), text(&self.exchange))];
+        if keyed {
+            told.push((ROUTING_KEY.to_owned(), text(&self.routing_key)));
+        }
+        if self.priority > 0 {
+            told.push((PRIORITY.to_owned(), Some(self.priority.to_string().into())));
+        }
+        let properties = properties_of(&self.properties).into_iter();
+        told.extend(properties.map(|(name, value)| (name.to_owned(), Some(value))));
+        for (name, value) in headers_of(&self.properties) {
+            match value {
+                HeaderValue::Void => told.push((name, None)),
+                HeaderValue::Text { bytes } => told.push((name, Some(bytes))),
+                other => told.extend(text_of(&other).map(|text| (name, Some(text.into())))),
+            }
+        }
+        told
+    }
+}
+
+/// Where an event stands, and when it is from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EventOrigin<'a> {
+    pub(crate) stream: &'a str,
+    pub(crate) partition: u32,
+    pub(crate) offset: u64,
+    /// Milliseconds since 1970; none where that is negative.
+    pub(crate) time: i64,
+}
+
+/// What a message takes of the headers of an event.
+#[derive(Debug, Default)]
+pub(crate) struct OfEvent {
+    pub(crate) exchange: Option<String>,
+    pub(crate) routing_key: Option<String>,
+    pub(crate) priority: Option<u8>,
+    pub(crate) properties: Bytes,
+}
+
+/// What a message takes of an event. `tombstone` where that says that its key is gone.
+pub(crate) fn of_event(
+    headers: &[(String, Option<Bytes>)],
+    origin: EventOrigin<'_>,
+    tombstone: bool,
+) -> OfEvent {
+    let mut of = OfEvent::default();
+    let mut known: [Option<Bytes>; PROPERTIES.len()] = Default::default();
+    let mut table = Vec::new();
+    for (name, value) in headers.iter().filter(|(name, _)| !name.starts_with(OF_STREAM)) {
+        let text = value.as_deref().and_then(|value| std::str::from_utf8(value).ok());
+        let text = text.filter(|text| text.len() <= SHORT_MAX);
+        match (name.as_str(), text) {
+            (EXCHANGE, Some(text)) if of.exchange.is_none() => of.exchange = Some(text.to_owned()),
+            (ROUTING_KEY, Some(text)) if of.routing_key.is_none() => {
+                of.routing_key = Some(text.to_owned());
+            }
+            (PRIORITY, Some(text)) if of.priority.is_none() && text.parse::<u8>().is_ok() => {
+                of.priority = text.parse().ok();
+            }
+            (name, Some(text)) if place_of(name, text, &mut known) => {}
+            (name, _) => put_header(name, value.as_ref(), &mut table),
+        }
+    }
+    let seconds = u64::try_from(origin.time).ok().map(|time| time / 1000);
+    if let (Some(seconds), Some(slot)) = (seconds, known.get_mut(INSTANT_AT)) {
+        slot.get_or_insert_with(|| seconds.to_string().into());
+    }
+    put_header(OF_STREAM, Some(&Bytes::copy_from_slice(origin.stream.as_bytes())), &mut table);
+    let numbers = [("partition", u64::from(origin.partition)), ("offset", origin.offset)];
+    for (name, number) in numbers {
+        let name = format!("{OF_STREAM}-{name}");
+        put_name(&name, &mut table);
+        table.push(b'l');
+        table.extend_from_slice(&number.to_be_bytes());
+    }
+    if tombstone {
+        put_name(&format!("{OF_STREAM}-tombstone"), &mut table);
+        table.extend_from_slice(b"t\x01");
+    }
+    of.properties = content_header(&known, of.priority, &table);
+    of
+}
+
+/// Where the instant stands among the properties.
+const INSTANT_AT: usize = 9;
+
+/// Whether a header of an event is a property of its message, which it is from here on.
+fn place_of(name: &str, text: &str, known: &mut [Option<Bytes>]) -> bool {
+    let at = PROPERTIES.iter().position(|(_, _, told)| *told == Some(name));
+    let Some((at, slot)) = at.and_then(|at| known.get_mut(at).map(|slot| (at, slot))) else {
+        return false;
+    };
+    let fits = at != INSTANT_AT || text.parse::<u64>().is_ok();
+    if slot.is_some() || !fits {
+        return false;
+    }
+    *slot = Some(Bytes::copy_from_slice(text.as_bytes()));
+    true
+}
+
+fn put_name(name: &str, table: &mut Vec<u8>) {
+    table.push(name.len() as u8);
+    table.extend_from_slice(name.as_bytes());
+}
+
+/// A header of a message; one whose name is longer than such names are does not go along.
+fn put_header(name: &str, value: Option<&Bytes>, table: &mut Vec<u8>) {
+    if name.len() > SHORT_MAX {
+        return;
+    }
+    put_name(name, table);
+    match value {
+        None => table.push(b'V'),
+        Some(value) => {
+            table.push(b'S');
+            table.extend_from_slice(&(value.len() as u32).to_be_bytes());
+            table.extend_from_slice(value);
+        }
+    }
+}
+
+fn content_header(known: &[Option<Bytes>], priority: Option<u8>, table: &[u8]) -> Bytes {
+    let (mut flags, mut values) = (0_u16, Vec::new());
+    for ((flag, shape, _), value) in PROPERTIES.iter().zip(known) {
+        match (*flag, value) {
+            (HEADERS, _) => {
+                values.extend_from_slice(&(table.len() as u32).to_be_bytes());
+                values.extend_from_slice(table);
+            }
+            (DELIVERY_MODE, _) => values.push(PERSISTENT),
+            (PRIORITY_FLAG, _) if priority.is_some() => values.extend(priority),
+            (_, Some(value)) if *shape == Shape::Instant => {
+                let text = std::str::from_utf8(value).unwrap_or_default();
+                values.extend_from_slice(&text.parse::<u64>().unwrap_or(0).to_be_bytes());
+            }
+            (_, Some(value)) => {
+                values.push(value.len() as u8);
+                values.extend_from_slice(value);
+            }
+            _ => continue,
+        }
+        flags |= flag;
+    }
+    let mut header = flags.to_be_bytes().to_vec();
+    header.append(&mut values);
+    header.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origin() -> EventOrigin<'static> {
+        EventOrigin { stream: "s", partition: 2, offset: 17, time: 9_000 }
+    }
+
+    fn header(name: &str, value: &str) -> (String, Option<Bytes>) {
+        (name.to_owned(), Some(Bytes::copy_from_slice(value.as_bytes())))
+    }
+
+    #[test]
+    fn a_message_is_again_what_it_was_after_it_was_an_event() {
+        let told = vec![
+            header("exchange", "orders"),
+            header("routing-key", "order.paid"),
+            header("priority", "4"),
+            header("content-type", "application/json"),
+            header("correlation-id", "c"),
+            header("message-id", "m"),
+            header("timestamp", "7"),
+            header("type", "t"),
+            header("app-id", "a"),
+            ("none".to_owned(), None),
+            header("customer", "9"),
+        ];
+        let of = of_event(&told, origin(), false);
+        assert_eq!(of.exchange.as_deref(), Some("orders"));
+        let message = Message {
+            exchange: of.exchange.unwrap_or_default(),
+            routing_key: of.routing_key.unwrap_or_default(),
+            further_keys: Vec::new(),
+            priority: of.priority.unwrap_or(0),
+            persistent: true,
+            ttl_ms: None,
+            published_at: crate::ids::TimeMs(0),
+            properties: of.properties,
+            body: Bytes::new(),
+            deaths: Vec::new(),
+            hops: 0,
+        };
+        assert_eq!(message.header_text("customer").as_deref(), Some("9"));
+        let mut again = message.event_headers(true);
+        let place = again.split_off(told.len());
+        assert_eq!(again, told);
+        let place: Vec<_> = place.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(place, ["x-stream", "x-stream-partition", "x-stream-offset"]);
+        let twice = of_event(&message.event_headers(true), origin(), false);
+        assert_eq!(twice.properties, message.properties, "where it stood does not add up");
+    }
+
+    #[test]
+    fn what_is_no_property_is_a_header() {
+        let long = "x".repeat(300);
+        let told = vec![
+            header("timestamp", "yesterday"),
+            header("type", &long),
+            header("priority", "urgent"),
+            header(&long, "passed over"),
+        ];
+        let of = of_event(&told, origin(), true);
+        let found = headers_of(&of.properties);
+        let names: Vec<_> = found.iter().map(|(name, _)| name.as_str()).collect();
+        let place = ["x-stream", "x-stream-partition", "x-stream-offset", "x-stream-tombstone"];
+        assert_eq!(names, [&["timestamp", "type", "priority"][..], &place].concat());
+        assert_eq!(properties_of(&of.properties), [("timestamp", Bytes::from_static(b"9"))]);
+    }
+
+    #[test]
+    fn what_is_cut_has_the_properties_before() {
+        let of = of_event(&[header("content-type", "t/x"), header("type", "y")], origin(), false);
+        for length in 0..of.properties.len() {
+            let found = properties_of(&of.properties.slice(..length));
+            assert!(found.len() <= 2, "{length} bytes: {found:?}");
+        }
+    }
+}
