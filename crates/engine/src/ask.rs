@@ -239,6 +239,9 @@ asks! {
     GetAccount { name: String } = AccountCommand::Get;
     [()] Answer::Accounts(AccountAnswer::Deleted) => ();
     DeleteAccount { name: String, by: String } = AccountCommand::Delete;
+    [()] Answer::Accounts(AccountAnswer::Noted) => ();
+    NoteDeed { action: &'static str, object: String, after: Option<String>, by: String }
+        = AccountCommand::Note;
     [(Vec<Account>, bool)] Answer::Accounts(AccountAnswer::Accounts(page, more)) => (page, more);
     ListAccounts { after: Option<String>, limit: usize } = AccountCommand::List;
     [Vec<AuditEntry>] Answer::Accounts(AccountAnswer::Entries(it, _)) => it;
@@ -297,6 +300,8 @@ asks! {
     TrimPartition { partition: PartitionId, start: Option<u64> } = StreamCommand::Trim;
     [()] Answer::Stream(StreamAnswer::TriggerPut) => ();
     PutTrigger { stream: String, trigger: Trigger, from_end: bool } = TriggerCommand::Put;
+    [u64] Answer::Stream(StreamAnswer::Replaying(it)) => it;
+    ReplayStream { stream: String, trigger: Trigger, from: Vec<u64> } = TriggerCommand::Replay;
     [bool] Answer::Stream(StreamAnswer::TriggerDeleted(it)) => it;
     DeleteTrigger { trigger: String } = TriggerCommand::Delete;
     [bool] Answer::Stream(StreamAnswer::Fired(it)) => it;

@@ -2,7 +2,8 @@
 
 use hyper::StatusCode;
 use longshore_backup::Told;
-use longshore_engine::{AccountCommand, TimeMs};
+use longshore_engine::TimeMs;
+use longshore_engine::ask::NoteDeed;
 
 use super::ok;
 use crate::api::{
@@ -54,7 +55,7 @@ pub(super) async fn begin(call: Call<'_>) -> Result<Reply, Refusal> {
 /// Notes in the trail that somebody has a copy made, which is all that the store holds. The copy is
 /// made all the same where the shard of the trail has stopped: it may be what saves the rest.
 async fn note(call: &Call<'_>, begun: &Asked) {
-    let command = AccountCommand::Note {
+    let command = NoteDeed {
         action: "backup.begin",
         object: begun.id.to_string(),
         after: Some(format!("to {}", begun.to)),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hyper::StatusCode;
 use longshore_engine::Trigger;
-use longshore_engine::ask::{DeleteTrigger, PutTrigger};
+use longshore_engine::ask::{DeleteTrigger, PutTrigger, ReplayStream};
 use longshore_streams::StreamEntry;
 
 use super::streams::{begin_at, named};
@@ -99,14 +99,9 @@ pub(super) async fn replay(call: Call<'_>) -> Result<Reply, Refusal> {
         priority: body.priority,
         until: Vec::new(),
     };
-    let command = TriggerCommand::Replay { stream: call.name.to_owned(), trigger, from };
-    match ask_streams(&call, StreamCommand::Trigger(command)).await? {
-        StreamAnswer::Replaying(events) => {
-            let trigger = Some(name).filter(|_| events > 0);
-            Ok(Reply::of(StatusCode::ACCEPTED, &ReplayRecord { trigger, events }))
-        }
-        other => Err(odd(other)),
-    }
+    let events = ask(&call, ReplayStream { stream: call.name.to_owned(), trigger, from }).await?;
+    let trigger = Some(name).filter(|_| events > 0);
+    Ok(Reply::of(StatusCode::ACCEPTED, &ReplayRecord { trigger, events }))
 }
 
 pub(super) async fn put(call: Call<'_>) -> Result<Reply, Refusal> {
