@@ -26,12 +26,12 @@ pub(crate) struct Chosen {
     )]
     pub(crate) ids: Vec<JobIdText>,
     #[command(flatten)]
-    pub(crate) matching: Matching,
+    pub(crate) matching: Meant,
 }
 
 /// Which jobs: those that are as each option says.
 #[derive(Args, Debug)]
-pub(crate) struct Matching {
+pub(crate) struct Meant {
     /// All jobs that are as the options below say, instead of those named by their ids
     #[arg(long)]
     pub(crate) all_matching: bool,
@@ -93,7 +93,7 @@ pub(crate) struct MoveArgs {
     #[arg(long = "to", value_name = "QUEUE", requires = "all_matching", value_parser = name::queue)]
     to_queue: String,
     #[command(flatten)]
-    matching: Matching,
+    matching: Meant,
 }
 
 #[derive(Args, Debug)]
@@ -102,7 +102,7 @@ pub(crate) struct PriorityArgs {
     #[arg(requires = "all_matching", value_parser = clap::value_parser!(u8).range(0..=9))]
     priority: u8,
     #[command(flatten)]
-    matching: Matching,
+    matching: Meant,
 }
 
 /// What is done, with what it needs.
@@ -152,11 +152,11 @@ pub(crate) async fn set_priority(
 pub(crate) async fn change_matching(
     client: &Client,
     change: Change,
-    matching: Matching,
+    matching: Meant,
     format: Format,
 ) -> anyhow::Result<ExitCode> {
     let verb = change.verb();
-    let Matching { filter, limit, yes, dry_run, .. } = matching;
+    let Meant { filter, limit, yes, dry_run, .. } = matching;
     let Change { action, to_queue, priority, force } = change;
     let request =
         OperationRequest { action, filter: filter.body(), limit, to_queue, priority, force };

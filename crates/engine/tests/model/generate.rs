@@ -609,9 +609,9 @@ impl Generator {
             4 => JobAction::Remove,
             _ => JobAction::SetPriority { priority: random.below(3) as u8 },
         };
-        let state = random.maybe(50, |random| match random.percent(10) {
-            true => *random.pick(&JobState::ALL),
-            false => *random.pick(action.states()),
+        let state = random.maybe(50, |random| {
+            let any = random.percent(10);
+            *random.pick(if any { &JobState::ALL[..] } else { action.states() })
         });
         let filter = JobFilter {
             queue: random.maybe(40, |_| queue),

@@ -197,9 +197,9 @@ pub struct OperationRecord {
     /// Its id; left out for a dry run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// `purge_queue`, `retry_dead`, `purge_dead`, `delete_queue` or `move_messages`; or of one that a
-    /// filter says which jobs it is about, `retry_jobs`, `cancel_jobs`, `move_jobs`, `remove_jobs` or
-    /// `set_priority`.
+    /// `purge_queue`, `retry_dead`, `purge_dead`, `delete_queue` or `move_messages`; or of one that
+    /// a filter says which jobs it is about, `retry_jobs`, `cancel_jobs`, `move_jobs`,
+    /// `remove_jobs` or `set_priority`.
     pub operation: String,
     /// Only of this queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
