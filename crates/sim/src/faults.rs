@@ -230,7 +230,7 @@ fn moved(entries: &Entries, earlier: &Entries) -> Vec<(Vec<u8>, Vec<u8>)> {
     let new = entries.range(range()).filter(|(key, _)| !earlier.contains_key(*key));
     let new = new.filter_map(|(key, value)| {
         let before = gone.get(number_in(value)?)?;
-        Some((before.to_vec(), key.clone()))
+        Some(((*before).clone(), key.clone()))
     });
     new.collect()
 }

@@ -109,7 +109,10 @@ pub(crate) struct Known {
     is_settling: bool,
 }
 
-/// A queue, urgency, publisher, ordering key, and who gets them.
+/// A queue, urgency, ordering key, and who gets them.
+type Line = (&'static str, u8, Option<u64>, Option<ConsumerId>);
+
+/// The same with their publisher.
 type PublishersLine = (&'static str, u8, ConnectionId, Option<u64>, Option<ConsumerId>);
 
 /// What is known of all.
@@ -118,7 +121,7 @@ pub(crate) struct Account {
     pub(crate) messages: BTreeMap<Of, Known>,
     /// Where the last one stood that was delivered for the first time, by queue, urgency, ordering
     /// key and who got it.
-    last_places: BTreeMap<(&'static str, u8, Option<u64>, Option<ConsumerId>), Place>,
+    last_places: BTreeMap<Line, Place>,
     /// The last one of each publisher that was, likewise.
     last_numbers: BTreeMap<PublishersLine, u64>,
     publishers: BTreeMap<u64, (ConnectionId, u8)>,
