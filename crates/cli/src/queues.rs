@@ -314,7 +314,10 @@ fn show(body: &[u8], format: Format) -> anyhow::Result<ExitCode> {
         ("retrying", Some(grouped(queue.retrying))),
         (
             "blocked",
-            Some(format!("{} (behind one of their key, paused, or with a held tag)", grouped(queue.blocked))),
+            Some(format!(
+                "{} (behind one of their key, paused, or with a held tag)",
+                grouped(queue.blocked)
+            )),
         ),
         ("held", Some(format!("{} (a worker has not started them)", grouped(queue.held)))),
         ("running", Some(grouped(queue.running))),

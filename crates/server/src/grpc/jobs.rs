@@ -134,11 +134,6 @@ async fn enqueue_next(
     }
 }
 
-fn change(id: JobId, view: &JobView, effect: &str) -> v1::JobChange {
-    let state = view::state(view.state()).as_str().to_owned();
-    v1::JobChange { id: id_text(id), state, effect: effect.to_owned() }
-}
-
 fn list_filter(request: &v1::ListJobsRequest) -> Result<JobFilter, Refusal> {
     let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     let body = JobFilterBody {
@@ -243,9 +238,8 @@ impl Jobs for JobsFace {
         let instant = |at: Option<u64>| at.map(|at| at.to_string()).unwrap_or_default();
         let (before, since) = (instant(request.before_unix_ms), instant(request.since_unix_ms));
         let held = request.held.map(|held| held.to_string()).unwrap_or_default();
-        let of = [
-            queue, state, kind, tag, ordering_key, tenant, error, text, &before, &since, &held,
-        ];
+        let of =
+            [queue, state, kind, tag, ordering_key, tenant, error, text, &before, &since, &held];
         let of = of.map(|named| (!named.is_empty()).then_some(named.as_str()));
         let scope = cursor::scope("jobs", namespace, &of);
         let from = match request.cursor.as_str() {
