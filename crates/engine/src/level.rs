@@ -13,7 +13,8 @@
 /// | 4 | schedules, unique keys, limits, gates, holds, tenants, service levels, messages, streams |
 /// | 5 | transactions, policies, bindings to jobs, triggers, compaction, accounts, versions |
 /// | 6 | several limits of a job, limits in slices, moves and ordering keys of messages |
-pub const LEVEL: u8 = 6;
+/// | 7 | changes of all jobs that a filter means, withdrawn jobs, replays, lives of jobs |
+pub const LEVEL: u8 = 7;
 
 /// Says which levels are at odds, and what to do about it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
