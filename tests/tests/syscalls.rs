@@ -27,6 +27,8 @@ fn traced(data: &Path, call: &str, error: &str, from: u64) -> Result<Command> {
 /// Makes `call` fail at several moments, each on a store of its own.
 fn check_failing(call: &str, error: &str) -> Result<()> {
     let mut random = Random::new(7);
+    // Entries that are written in pieces have a body of some length.
+    let args_bytes = if call == "pwritev" { 20_000 } else { 200 };
     let mut failed_while_serving = 0;
     for round in 0..tier::pick(4, 60) {
         let folder = tempfile::tempdir()?;
@@ -49,7 +51,7 @@ fn check_failing(call: &str, error: &str) -> Result<()> {
                 continue;
             }
         };
-        let answers = enqueue_until_trouble(&server, 200);
+        let answers = enqueue_until_trouble(&server, args_bytes);
         if !answers.broke {
             bail!("round {round}: it goes on without a disk: {answers:?}\n{}", server.log_text());
         }
@@ -97,6 +99,11 @@ fn a_failed_sync_ends_the_process_and_loses_nothing() {
 #[test]
 fn a_failed_write_ends_the_process_and_loses_nothing() {
     check_failing("pwrite64", "EIO").unwrap();
+}
+
+#[test]
+fn a_failed_write_of_pieces_ends_the_process_and_loses_nothing() {
+    check_failing("pwritev", "EIO").unwrap();
 }
 
 #[test]

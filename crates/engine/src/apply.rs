@@ -196,9 +196,6 @@ impl State {
             Upkeep::SlaMinutesRemoved { namespace, name, minutes, more } => {
                 self.apply_sla_minutes_removed(namespace, name, &minutes, more);
             }
-            Upkeep::RunWaited { namespace, id, waited_ms } => {
-                self.apply_run_waited(namespace, id, waited_ms);
-            }
             Upkeep::LineMoved { namespace, id, under } => {
                 self.apply_line_moved(namespace, id, under);
             }

@@ -9,7 +9,7 @@ use super::strace::{Call, read};
 
 /// The calls that are recorded. What changes a file by another one shows when the files of the run
 /// are compared with what the model says of them.
-pub const CALLS: &str = "openat,write,pwrite64,lseek,ftruncate,fallocate,rename,renameat,renameat2,\
+pub const CALLS: &str = "openat,write,pwrite64,pwritev,lseek,ftruncate,fallocate,rename,renameat,renameat2,\
     unlink,unlinkat,mkdir,mkdirat,fsync,fdatasync";
 
 /// A change. Paths are relative to the folder that is watched, which itself is the empty path.
@@ -190,7 +190,8 @@ impl Watched<'_> {
         first: usize,
     ) -> Result<Option<Operation>> {
         let Some(file) = call.file()? else { return Ok(None) };
-        let bytes = || texts.into_iter().next().context("no bytes");
+        let mut texts = texts.into_iter();
+        let mut bytes = || texts.next().context("no bytes");
         if Path::new(&file) == self.history && call.name == "write" {
             return Ok(Some(Operation::Note { bytes: bytes()? }));
         }
@@ -202,6 +203,13 @@ impl Watched<'_> {
                 let [offset] = call.numbers()?;
                 let offset = (call.name == "pwrite64").then_some(offset);
                 Operation::Write { path, offset, bytes }
+            }
+            "pwritev" => {
+                let [offset] = call.numbers()?;
+                let mut all: Vec<u8> = texts.flatten().collect();
+                // A call that wrote a part of it is followed by one that writes the rest.
+                all.truncate(written.map_or(all.len(), |written| written as usize));
+                Operation::Write { path, offset: Some(offset), bytes: all }
             }
             "lseek" => match written {
                 Some(offset) => Operation::Seek { path, offset },

@@ -13,10 +13,8 @@ use by_session::LeasesBySession;
 pub(crate) use by_session::{AtWorker, HolderKey, holder_key};
 use vanished::Vanished;
 
-use crate::command::Settlement;
-use crate::ids::{JobId, MonoMs, NamespaceId, TimeMs, Token};
+use crate::ids::{JobId, MonoMs, NamespaceId, Token};
 use crate::job::{Job, Lease};
-use crate::record::{Record, Upkeep};
 use crate::state::{State, count, keys};
 use crate::wire::Wire;
 
@@ -43,10 +41,6 @@ pub(crate) struct LiveLease {
     /// Its worker said that the job runs, whatever became of their session since. Of what had a
     /// stream when the shard started: it may have said so.
     pub(crate) begun: bool,
-    /// Volatile: when it said so first, where it announced the start by itself.
-    pub(crate) announced_at: Option<TimeMs>,
-    /// So long after its grant, by a record of the entry that ends the run.
-    waited_ms: u64,
 }
 
 impl LiveLease {
@@ -165,8 +159,6 @@ impl State {
             paused: self.is_paused(ns, id),
             at_worker: AtWorker::Apart,
             begun: false,
-            announced_at: None,
-            waited_ms: 0,
         };
         live.expires = live.end(live.expires);
         self.leases.insert(ns, id, live);
@@ -180,37 +172,9 @@ impl State {
         self.leases.by_session.forget(ns, queue, &live);
         let counts = &mut self.queues.change(queue).counts;
         count::take(&mut counts.running, 1, "running jobs");
-        let LiveLease { lease, job, waited_ms, .. } = live;
-        self.run_ends(ns, &job, lease.started_at.plus(waited_ms));
+        let LiveLease { lease, job, .. } = live;
+        self.run_ends(ns, &job, lease.started_at);
         Some((job, lease))
-    }
-
-    pub(crate) fn apply_run_waited(&mut self, ns: NamespaceId, id: JobId, waited_ms: u64) {
-        if let Some(live) = self.leases.get_mut(ns, id) {
-            live.waited_ms = waited_ms;
-        }
-    }
-
-    /// The worker that was given a job before it had a place for it announces that it runs now.
-    pub(crate) fn note_announced(&mut self, ns: NamespaceId, id: JobId) {
-        let now = self.now();
-        if let Some(live) = self.leases.get_mut(ns, id) {
-            live.announced_at.get_or_insert(now);
-        }
-    }
-
-    /// The record that a run which is settled has waited at its worker, where it announced its
-    /// start. When that was is known to this life of the shard alone.
-    pub(crate) fn decide_run_waited(
-        &self,
-        ns: NamespaceId,
-        settlement: &Settlement,
-    ) -> Option<Record> {
-        let Settlement { id, token, .. } = *settlement;
-        let live = self.leases.get(ns, id).filter(|live| live.lease.token == token)?;
-        let waited_ms = live.announced_at?.since(live.lease.started_at);
-        let fact = Upkeep::RunWaited { namespace: ns, id, waited_ms };
-        (waited_ms > 0).then(|| Record::Upkeep { fact: Box::new(fact) })
     }
 
     /// Changes what is kept of a lease.

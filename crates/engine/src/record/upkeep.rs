@@ -59,16 +59,6 @@ wire_enum! {
             /// Which of its keys, in the order in which the job names them.
             under: u32,
         },
-        /// A run that ends with this entry had waited at its worker before that began it: the
-        /// time does not count as run.
-        6 => RunWaited {
-            /// Its namespace.
-            namespace: NamespaceId,
-            /// Its job.
-            id: JobId,
-            /// For so long after its grant.
-            waited_ms: u64,
-        },
         /// A waiting job went to another queue, or has another priority.
         223 => JobMoved {
             /// Its namespace.

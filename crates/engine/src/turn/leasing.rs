@@ -279,16 +279,10 @@ impl Turn {
         let mut settled = Vec::with_capacity(settlements.len());
         for (index, settlement) in settlements.iter().enumerate() {
             let decided = self.state.decide_settlement(ns, settlement, moment, index as u64);
-            let waited = self.state.decide_run_waited(ns, settlement);
             settled.push(decided.and_then(|decided| {
-                match (decided.end, waited) {
-                    (Some(end), None) => self.try_record([end])?,
-                    (Some(end), Some(waited)) => self.try_record([waited, end])?,
-                    (None, waited) => {
-                        self.try_record(
-                            waited.into_iter().chain(decided.together).collect::<Vec<_>>(),
-                        )?;
-                    }
+                match decided.end {
+                    Some(end) => self.try_record([end])?,
+                    None => self.try_record(decided.together)?,
                 }
                 Ok(decided.kind)
             }));

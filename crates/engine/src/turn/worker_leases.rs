@@ -62,7 +62,6 @@ impl Turn {
             let live = live.map(|live| self.state.instruct(ns, live));
             if live.is_ok() {
                 self.state.note_started(ns, *id);
-                self.state.note_announced(ns, *id);
             }
             answers.push(live);
         }

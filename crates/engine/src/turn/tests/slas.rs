@@ -441,29 +441,3 @@ fn what_levels_are_told_of_shares_what_may_be_looked_at() {
     let (late, at_risk) = told(4);
     assert!((1..20).contains(&late) && at_risk >= late, "others are told, too: {late}, {at_risk}");
 }
-
-/// What a worker was given ahead counted as run while it waited there.
-#[test]
-fn a_run_counts_from_the_start_that_its_worker_announces() {
-    let mut shard = Shard::with_jobs(3);
-    put(&mut shard, "mail", of_queue("q", started(20_000)));
-    let jobs = shard.stream(3);
-    shard.advance(5_000);
-    shard.beat(&[]);
-    shard.start_job(&jobs[0]).unwrap();
-    shard.advance(1_000);
-    // Said twice, as after a connection that broke: the first time counts.
-    shard.start_job(&jobs[0]).unwrap();
-    shard.settle(&jobs[0], ack()).unwrap();
-    let ran = |shard: &mut Shard| {
-        let window = &view(shard, "mail").windows[0];
-        (window.runs, window.run_ms)
-    };
-    assert_eq!(ran(&mut shard), (1, 1_000));
-    let mut shard = shard.restart();
-    assert_eq!(ran(&mut shard), (1, 1_000), "it is recorded");
-    // Of one that nobody announced, or not to this life, all counts since its grant.
-    shard.settle(&jobs[1], ack()).unwrap();
-    let (runs, run_ms) = ran(&mut shard);
-    assert!(runs == 2 && run_ms >= 6_000, "{run_ms}");
-}
