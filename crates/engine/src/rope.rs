@@ -89,7 +89,7 @@ impl Rope {
 
     /// What was copied, which is all of one that refers to nothing.
     pub(crate) fn as_flat(&self) -> &[u8] {
-        debug_assert!(self.parts.is_empty(), "it refers to something");
+        assert!(self.parts.is_empty(), "it refers to something");
         &self.flat
     }
 
@@ -106,9 +106,8 @@ impl Rope {
 
     /// Writes over bytes that were copied there.
     pub fn write_over<const N: usize>(&mut self, at: usize, bytes: [u8; N]) {
-        if let Some(old) = self.flat.get_mut(at..at + N) {
-            old.copy_from_slice(&bytes);
-        }
+        let old = self.flat.get_mut(at..at + N).expect("they were copied there");
+        old.copy_from_slice(&bytes);
     }
 
     /// Empties it and keeps its memory.

@@ -27,7 +27,8 @@ const LEASES: u8 = 2;
 /// is left of any of its keys.
 const COUNTING: u8 = 3;
 
-/// Leases that are counted at once where a limit is new.
+/// Leases that are counted at once where a limit is new. It belongs to the level on disk: a replay
+/// counts as many before the first slice that was recorded.
 const COUNTED_AT_ONCE: usize = if cfg!(test) { 8 } else { 1000 };
 
 /// Where a round goes on: in which part, and after which key of it; while leases are counted, after

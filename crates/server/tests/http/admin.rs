@@ -147,7 +147,7 @@ async fn all_jobs_that_match_are_counted_and_changed() {
     let refused = client.post("/v1/operations", &running).await.refused(400, "value_refused");
     assert_eq!(refused["allowed"], "retrying, dead");
     client.post("/v1/operations?dry_run=true", &running).await.refused(400, "value_refused");
-    client.post("/v1/operations", "{\"action\":\"cancel\"}").await.refused(400, "value_refused");
+    client.post("/v1/operations", "{\"action\":\"cancel\"}").await.refused(400, "field_missing");
     server.stop().await;
 }
 

@@ -34,6 +34,12 @@ pub(super) const LISTED_JOBS: &[Parameter] = &[
         ParameterKind::Text,
         "Only what was enqueued (what has ended: ended) at this instant or later.",
     ),
+    parameter(
+        "held",
+        ParameterKind::Flag,
+        "True: only jobs that a worker with a stream has and has not started, as far as is known. \
+         False: only others.",
+    ),
     CURSOR,
     LIMIT,
 ];
