@@ -89,10 +89,10 @@ pub use message::{
     Binding, BindingSpec, BindingView, ConsumeMessages, DELIVERY_LIMIT_DEFAULT, Death,
     DeclareExchange, DeclareQueue, Declared, Destination, Exchange, ExchangeKind, ExchangeView,
     HeaderValue, Holding, JobBinding, LeaseMessages, Matching, Message, MessageAnswer,
-    MessageCommand, MessageDelivery, MessageEnd, MessageFilter, MessageMove, MessagePage,
-    MessageQueueView, MessageSettings, MessageSettlement, MessageTag, MessageTransaction,
-    MessageVerdict, MoveTo, NewEntry, Overflow, PeekedMessage, Policy, PolicyTarget,
-    PublishMessage, Published, ShareCredit,
+    MessageCommand, MessageCredit, MessageDelivery, MessageEnd, MessageFilter, MessageMove,
+    MessagePage, MessageQueueView, MessageSettings, MessageSettlement, MessageTag,
+    MessageTransaction, MessageVerdict, MoveTo, NewEntry, Overflow, PeekedMessage, Policy,
+    PolicyTarget, PublishMessage, Published, ShareCredit,
 };
 pub use moment::Clock;
 pub use operation::{Operation, OperationKind, OperationState};

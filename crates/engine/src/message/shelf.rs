@@ -13,6 +13,7 @@ use crate::ids::{BodyId, ConnectionId, MonoMs, Place, TimeMs, Token};
 use crate::job::Body;
 use crate::map::Reader;
 use crate::query::body_of;
+use crate::state::count;
 use crate::wire::wire_struct;
 
 wire_struct! {
@@ -187,6 +188,18 @@ impl Shelf {
         weight
     }
 
+    /// Up to where a lane was read and handed out, or set aside; `None` for all of it.
+    pub(super) fn read_up_to(&self, urgency: u8) -> Option<Place> {
+        let lane = self.lanes.get(&urgency)?;
+        let before = |(first, _): &(Place, Arc<Stored>)| Place(first.0.saturating_sub(1));
+        Some(lane.young.front().map_or(lane.read, before))
+    }
+
+    /// Whether a message is with somebody, or came back.
+    pub(super) fn knows(&self, slot: Slot) -> bool {
+        self.unsettled.contains_key(&slot) || self.returned.contains(&slot)
+    }
+
     /// Where the next message is.
     pub(crate) fn next(&self) -> Option<Next> {
         let back = self.returned.first().copied();
@@ -233,7 +246,7 @@ impl Shelf {
         let lane = self.lanes.get_mut(&urgency)?;
         let (place, stored) = lane.young.pop_front()?;
         let weight = weight(&stored);
-        lane.bytes -= weight;
+        count::take(&mut lane.bytes, weight, "bytes of new messages of a lane");
         lane.read = lane.read.max(place);
         if lane.young.is_empty() && !lane.more {
             self.lanes.remove(&urgency);
@@ -304,7 +317,7 @@ impl Shelf {
 
     fn let_go(&mut self, slot: Slot) -> Option<Held> {
         let held = self.unsettled.remove(&slot)?;
-        self.held_bytes -= held.body.bytes;
+        count::take(&mut self.held_bytes, held.body.bytes, "bytes that consumers have");
         Some(held)
     }
 
@@ -335,7 +348,7 @@ impl Shelf {
             && let Some((_, stored)) = lane.young.remove(at)
         {
             bytes = weight(&stored);
-            lane.bytes -= bytes;
+            count::take(&mut lane.bytes, bytes, "bytes of new messages of a lane");
         }
         if lane.young.is_empty() && !lane.more {
             self.lanes.remove(&slot.0);

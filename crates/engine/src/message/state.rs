@@ -14,7 +14,7 @@ use super::shelf::{
 };
 use super::{Binding, Destination, Exchange, MessageTag, Policy, Slot};
 use crate::ids::{ExchangeId, MonoMs, NamespaceId, Place, QueueId, StreamId, TimeMs};
-use crate::state::{Frontier, State, keys};
+use crate::state::{Frontier, State, count, keys};
 use crate::wire::Wire;
 
 /// Messages that are read of a lane at a time, and bytes of them after which no more are.
@@ -35,6 +35,10 @@ pub(crate) struct Messages {
     unfinished: BTreeSet<QueueId>,
     /// Volatile: messages that this turn has met and handed to nobody.
     passed: usize,
+    /// Messages that stand aside behind their ordering keys, of all queues.
+    pub(super) aside: usize,
+    /// Volatile: queues of which nothing more is looked at while these are too many.
+    pub(super) without_room: BTreeSet<QueueId>,
     /// When messages go back that were taken for a time.
     pub(super) lease_ends: BTreeSet<(MonoMs, MessageTag)>,
     /// Bytes of messages in memory.
@@ -64,6 +68,8 @@ impl Default for Messages {
             fresh: BTreeSet::new(),
             unfinished: BTreeSet::new(),
             passed: 0,
+            aside: 0,
+            without_room: BTreeSet::new(),
             lease_ends: BTreeSet::new(),
             young_bytes: 0,
             floor: Place(0),
@@ -210,7 +216,9 @@ impl Messages {
     /// Forgets all of a queue.
     pub(crate) fn drop_shelf(&mut self, queue: QueueId) {
         let Some(shelf) = self.shelves.remove(&queue) else { return };
-        self.young_bytes -= shelf.young_bytes();
+        self.count_aside(shelf.keys.aside_len(), 0);
+        self.without_room.remove(&queue);
+        count::take(&mut self.young_bytes, shelf.young_bytes(), "bytes of new messages");
         for (slot, held) in &shelf.unsettled {
             self.forget_end(MessageTag::of(queue, *slot), held);
         }
@@ -230,7 +238,7 @@ impl Messages {
 
     /// A message is with nobody any more and stands where it stood. Who had it.
     pub(crate) fn give_back(&mut self, tag: MessageTag) -> Option<Held> {
-        let held = self.shelf(tag.queue).give_back(tag.slot());
+        let held = self.with_shelf(tag.queue, |shelf| shelf.give_back(tag.slot()));
         if let Some(held) = &held {
             self.forget_end(tag, held);
         }
@@ -245,9 +253,19 @@ impl State {
         self.queues.get(queue).map_or(0, |queue| queue.counts.messages.saturating_sub(held))
     }
 
+    /// How many messages this turn may still meet and hand to nobody: one at least.
+    pub(super) fn looks_left(&self) -> usize {
+        self.limits.slice_items_max.saturating_sub(self.messages.passed).max(1)
+    }
+
     /// A message of a queue was met and is handed to nobody. Whether this turn looks at more.
     pub(crate) fn pass(&mut self, queue: QueueId) -> bool {
-        self.messages.passed += 1;
+        self.pass_many(queue, 1)
+    }
+
+    /// The same of several.
+    pub(super) fn pass_many(&mut self, queue: QueueId, messages: usize) -> bool {
+        self.messages.passed += messages;
         let goes_on = self.messages.passed < self.limits.slice_items_max;
         if !goes_on {
             self.messages.unfinished.insert(queue);
@@ -264,6 +282,10 @@ impl State {
         queue: QueueId,
     ) -> Option<(MessageTag, Arc<Stored>, bool)> {
         loop {
+            if !self.look_for_passed(ns, queue) {
+                return None;
+            }
+            self.messages.look_for_room(queue);
             let shelf = self.messages.shelves.get_mut(&queue)?;
             let (slot, stored, again) = match shelf.next()? {
                 Next::Returned(slot) => {
@@ -274,7 +296,7 @@ impl State {
                 }
                 Next::Young(urgency) => {
                     let (slot, stored, bytes) = shelf.take_young(urgency)?;
-                    self.messages.young_bytes -= bytes;
+                    count::take(&mut self.messages.young_bytes, bytes, "bytes of new messages");
                     (slot, stored, false)
                 }
                 Next::Unread(urgency) => {
@@ -305,14 +327,17 @@ impl State {
     ) -> Option<(MessageTag, BodyRef)> {
         loop {
             let shelf = self.messages.shelves.get(&queue)?;
-            let slot = match shelf.first_waiting()? {
-                Next::Returned(slot) => slot,
-                Next::Young(urgency) => shelf.first_young(urgency)?,
-                Next::Unread(urgency) => {
+            let passed = self.first_passed(ns, queue).map(|(slot, _)| slot);
+            let slot = match shelf.first_waiting() {
+                Some(Next::Unread(urgency)) if passed.is_none_or(|slot| slot.0 > urgency) => {
                     self.read_lane(ns, queue, urgency);
                     continue;
                 }
+                Some(Next::Returned(slot)) => Some(slot),
+                Some(Next::Young(urgency)) => shelf.first_young(urgency),
+                Some(Next::Unread(_)) | None => None,
             };
+            let slot = slot.into_iter().chain(passed).min()?;
             let tag = MessageTag::of(queue, slot);
             let stored: Stored = self.value(&keys::message(ns, tag))?;
             return Some((tag, stored.body_ref()));
@@ -367,12 +392,11 @@ impl State {
 
     /// Somebody takes from a queue, or nobody does any more.
     pub(crate) fn set_consumed(&mut self, queue: QueueId, consumed: bool) {
-        let shelf = self.messages.shelf(queue);
         if consumed {
-            shelf.consumed = true;
+            self.messages.shelf(queue).consumed = true;
         } else {
-            let bytes = shelf.forget_young();
-            self.messages.young_bytes -= bytes;
+            let bytes = self.messages.with_shelf(queue, Shelf::forget_young);
+            count::take(&mut self.messages.young_bytes, bytes, "bytes of new messages");
             self.messages.tidy(queue);
         }
     }

@@ -3,7 +3,7 @@
 use longshore_engine::query;
 use longshore_engine::{
     Answer, BindingSpec, Command, DeclareExchange, DeclareQueue, LeaseMessages, Matching,
-    MessageAnswer, MessageCommand, MessageSettlement, Published, Reader, Rejection,
+    MessageAnswer, MessageCommand, MessagePage, MessageSettlement, Published, Reader, Rejection,
 };
 
 use super::moving::filter_of_query;
@@ -199,10 +199,29 @@ pub(super) async fn peek(call: Call<'_>) -> Result<Reply, Refusal> {
         query::peek_messages(reader, (&namespace, &queue), &filter, after.as_ref(), bounds)
     };
     let page = call.app.node.read(call.namespace, look).await??;
-    let messages = page.messages.iter().map(content::peeked).collect();
+    let blocked = blocked_of(&call, &page).await;
+    let told = page.messages.iter().zip(blocked);
+    let messages = told.map(|(peeked, blocked)| content::peeked(peeked, blocked)).collect();
     let next = page.next.map(|key| cursor::encode(&key, scope));
     let examined = is_filtered.then_some(page.examined);
     Ok(ok(&MessageList { messages, examined, next }).not_cached())
+}
+
+/// Which messages of a page wait behind others of their ordering keys: a snapshot does not know who
+/// has what, so the shard is asked. On a full disk it answers nothing, and messages are told all
+/// the same.
+async fn blocked_of(call: &Call<'_>, page: &MessagePage) -> Vec<bool> {
+    let none = vec![false; page.messages.len()];
+    if page.messages.iter().all(|it| it.ordering_key.is_none()) {
+        return none;
+    }
+    let messages = page.messages.iter().map(|it| (it.tag.urgency, it.tag.place)).collect();
+    let queue = call.name.to_owned();
+    let command = Command::Messages(MessageCommand::Blocked { queue, messages });
+    match call.app.node.call(call.namespace, command).await {
+        Ok(Answer::Messages(MessageAnswer::Blocked(blocked))) => blocked,
+        _ => none,
+    }
 }
 
 pub(super) async fn purge(call: Call<'_>) -> Result<Reply, Refusal> {
