@@ -1,6 +1,7 @@
 //! What memory knows of holds, and who stands aside for one. A job that stands aside has a key of
 //! its own, and one in the index of its tag.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Hold, LostRun};
@@ -8,20 +9,15 @@ use crate::answer::BlockedBy;
 use crate::ids::{JobId, NamespaceId};
 use crate::job::{Job, Lease};
 use crate::map::Reader;
-use crate::state::{State, keys};
+use crate::state::{State, count, keys};
 use crate::wire::Wire;
-
-/// A hold and the leases with its tag.
-#[derive(Debug)]
-struct LiveHold {
-    hold: Hold,
-    running: u64,
-}
 
 /// What memory holds of holds.
 #[derive(Debug, Default)]
 pub(crate) struct Holds {
-    standing: BTreeMap<NamespaceId, BTreeMap<String, LiveHold>>,
+    standing: BTreeMap<NamespaceId, BTreeMap<String, Hold>>,
+    /// Live leases with each tag, held or not: whoever holds one looks at none.
+    running: BTreeMap<(NamespaceId, String), u64>,
     /// Tags that are held no longer and for which jobs stand aside still.
     letting_go: BTreeSet<(NamespaceId, String)>,
     /// Volatile: holds, by their epochs, with which nothing runs since they were last told.
@@ -30,11 +26,11 @@ pub(crate) struct Holds {
 
 impl Holds {
     pub(super) fn of(&self, ns: NamespaceId, tag: &str) -> Option<&Hold> {
-        self.standing.get(&ns)?.get(tag).map(|live| &live.hold)
+        self.standing.get(&ns)?.get(tag)
     }
 
     pub(super) fn running(&self, ns: NamespaceId, tag: &str) -> u64 {
-        self.standing.get(&ns).and_then(|all| all.get(tag)).map_or(0, |live| live.running)
+        self.running.get(&(ns, tag.to_owned())).copied().unwrap_or_default()
     }
 
     /// How many holds a namespace has.
@@ -73,16 +69,22 @@ impl Holds {
 
     /// A lease of a job with these tags is there, or has ended.
     pub(crate) fn count_lease(&mut self, ns: NamespaceId, tags: &[String], begins: bool) {
-        let Some(held) = self.standing.get_mut(&ns) else { return };
         for tag in tags.iter().collect::<BTreeSet<_>>() {
-            let Some(live) = held.get_mut(tag) else { continue };
+            let running = self.running.entry((ns, tag.clone()));
             if begins {
-                live.running += 1;
+                *running.or_default() += 1;
                 continue;
             }
-            live.running = live.running.checked_sub(1).expect("a lease is given back once");
-            if live.running == 0 {
-                self.quiet.push((ns, tag.clone(), live.hold.epoch));
+            let Entry::Occupied(mut running) = running else {
+                panic!("a lease with the tag {tag} ends that was not counted")
+            };
+            count::take(running.get_mut(), 1, "leases with a tag");
+            if *running.get() == 0 {
+                running.remove();
+                if let Some(hold) = self.of(ns, tag) {
+                    let epoch = hold.epoch;
+                    self.quiet.push((ns, tag.clone(), epoch));
+                }
             }
         }
     }
@@ -141,22 +143,18 @@ impl State {
         self.put(&keys::hold(ns, tag), &hold);
         // Who stands aside still stands aside for this one.
         self.holds.letting_go.remove(&(ns, tag.to_owned()));
-        let leases = self.leases.of(ns);
-        let running = leases.filter(|(_, live)| live.job.options.tags.iter().any(|it| it == tag));
-        let running = running.count() as u64;
-        let live = LiveHold { hold, running };
-        self.holds.standing.entry(ns).or_default().insert(tag.to_owned(), live);
+        self.holds.standing.entry(ns).or_default().insert(tag.to_owned(), hold);
         self.tell_all_runs(ns);
     }
 
     pub(crate) fn apply_hold_deleted(&mut self, ns: NamespaceId, tag: &str) {
         let all = self.holds.standing.entry(ns).or_default();
-        let live = all.remove(tag).expect("the record names a hold that stands");
+        let hold = all.remove(tag).expect("the record names a hold that stands");
         if all.is_empty() {
             self.holds.standing.remove(&ns);
         }
         // Who waits for it to be quiet learns that it is gone.
-        self.holds.quiet.push((ns, tag.to_owned(), live.hold.epoch));
+        self.holds.quiet.push((ns, tag.to_owned(), hold.epoch));
         self.remove(&keys::hold(ns, tag));
         let prefix = keys::lost_runs(ns, tag);
         let mut lost = Vec::new();
@@ -223,8 +221,7 @@ impl State {
             let Some((ns, (tag, _))) = ns.zip(keys::text_at(&key, 5)) else {
                 panic!("key {key:02x?} in the state is no hold's")
             };
-            let live = LiveHold { hold, running: 0 };
-            self.holds.standing.entry(ns).or_default().insert(tag, live);
+            self.holds.standing.entry(ns).or_default().insert(tag, hold);
         }
         // One step for each tag for which jobs stand aside, however many they are.
         let mut from = vec![keys::HELD_BACK];

@@ -16,9 +16,13 @@ use crate::state::State;
 pub(crate) struct Offer {
     pub(crate) jobs: Vec<JobId>,
     /// Heads, entries and parts of trees that were looked at.
-    #[cfg_attr(not(test), expect(dead_code, reason = "tests count what an offer costs"))]
     pub(crate) looked: usize,
+    /// There may be more: it looked at enough.
+    pub(crate) cut: bool,
 }
+
+/// Lanes that one offer passes over.
+const PASSED_MAX: usize = 1024;
 
 /// What may come next.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -36,6 +40,8 @@ struct Merge<'a> {
     now: TimeMs,
     open: BinaryHeap<Reverse<(Rank, Source)>>,
     looked: usize,
+    /// Lanes of kinds that stand apart.
+    passed: usize,
 }
 
 impl State {
@@ -55,7 +61,8 @@ impl State {
         let kinds: Option<Vec<KindId>> =
             kinds.map(|kinds| kinds.iter().filter(open).copied().collect());
         let kinds = kinds.as_deref();
-        let mut merge = Merge { state: self, ns, now, open: BinaryHeap::new(), looked: 0 };
+        let mut merge =
+            Merge { state: self, ns, now, open: BinaryHeap::new(), looked: 0, passed: 0 };
         let mut open = Vec::new();
         let heads = self.lanes.heads();
         let found = &mut |part| open.push(Reverse((heads.best(part), Source::Lanes(part))));
@@ -71,7 +78,7 @@ impl State {
                 break;
             }
         }
-        Offer { jobs, looked: merge.looked }
+        Offer { jobs, looked: merge.looked, cut: merge.passed >= PASSED_MAX }
     }
 
     /// It is `now`: puts up to `most` heads of lanes forward whose time has come.
@@ -157,7 +164,11 @@ impl Merge<'_> {
                 }
                 Source::Lanes(Part::One(id)) => {
                     let lane = self.state.lanes.heads().lane(id);
-                    if self.state.limiting.holds_kind(lane.kind) {
+                    if self.state.lanes.passes(lane, id) {
+                        self.passed += 1;
+                        if self.passed >= PASSED_MAX {
+                            return None;
+                        }
                         continue;
                     }
                     let (slot, job) = self.state.lanes.head(lane)?;

@@ -4,14 +4,18 @@
 //! stays in the tree. The first entries stand apart by whether their time has come: those that
 //! could be handed out in [`Heads`], the others by their time.
 
+mod apart;
+
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
+use self::apart::Apart;
 use super::heads::{Heads, NONE, NodeId, Part};
 use crate::command::QueuePattern;
 use crate::ids::{JobId, KindId, NamespaceId, Place, QueueId, TimeMs};
+use crate::state::count;
 
 /// How much memory the lanes take.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +35,9 @@ impl Default for Room {
 /// Entries that are read on of a lane at first and at most; four times as many every time.
 const READ_ON_MIN: u16 = 4;
 const READ_ON_MAX: u16 = 256;
+
+/// Lanes of a queue that are looked at where it is told of.
+const LANES_TOLD_MAX: usize = 1024;
 
 /// Lanes that are gone and may still count as warm, beside as many as there are lanes.
 const WARM_GONE_MAX: usize = 64;
@@ -186,13 +193,15 @@ pub(crate) struct Lanes {
     by_id: BTreeMap<LaneId, Lane>,
     queues: BTreeMap<QueueId, QueueLanes>,
     heads: Heads,
-    /// The roots of the trees of namespaces, without reserved and shut kinds, and of kinds: one of
-    /// each for every set of gates that entries name. Of queues that are shut they hold nothing.
+    /// The roots of the trees of namespaces, without reserved and shut kinds and those that stand
+    /// apart, and of kinds: one of each for every set of gates that entries name. Of queues that are shut they hold nothing.
     in_namespace: BTreeMap<(NamespaceId, u16), NodeId>,
     of_kind: BTreeMap<(KindId, u16), NodeId>,
     /// Sets of gates of which one is closed: their trees are passed over as wholes.
     shut_sets: BTreeSet<(NamespaceId, u16)>,
     shut_kinds: BTreeSet<KindId>,
+    /// Kinds of which limits hold back, or did.
+    apart: Apart,
     /// Heads whose time has not come.
     future: BTreeSet<(TimeMs, LaneId)>,
     /// Heads up to this instant are due.
@@ -425,7 +434,7 @@ impl Lanes {
             self.sweep_warm();
         }
         if let Some(queue) = self.queues.get_mut(&id.queue) {
-            queue.lanes -= 1;
+            count::take(&mut queue.lanes, 1, "lanes of a queue");
             if queue.lanes == 0 {
                 self.queues.remove(&id.queue);
             }
@@ -479,7 +488,7 @@ impl Lanes {
         let lane = self.by_id.get_mut(&id).expect("the lane had a head");
         lane.due = false;
         let queue = self.queues.get_mut(&id.queue).expect("a queue has lanes");
-        queue.due -= 1;
+        count::take(&mut queue.due, 1, "lanes that are due");
         if !queue.shut {
             self.close(id);
         }
@@ -514,12 +523,22 @@ impl Lanes {
 
     /// Puts a lane into the tree of its namespace, unless only who asks for its kind gets any.
     fn open_to_all(&mut self, id: LaneId) {
+        let Some(lane) = self.by_id.get(&id) else { return };
+        if lane.reserved || self.shut_kinds.contains(&id.kind) {
+            return;
+        }
+        if !self.apart.enter(id) {
+            self.stand_in_namespace(id);
+        }
+    }
+
+    /// Puts a lane into the tree of its namespace, where it does not stand there.
+    fn stand_in_namespace(&mut self, id: LaneId) {
         let (Some(lane), Some(queue)) = (self.by_id.get_mut(&id), self.queues.get(&id.queue))
         else {
             return;
         };
-        let Some((head, _)) = lane.head() else { return };
-        if !lane.reserved && !self.shut_kinds.contains(&id.kind) {
+        if let (NONE, Some((head, _))) = (lane.nodes[0], lane.head()) {
             let of = (queue.namespace, id.part.set());
             let all = self.in_namespace.entry(of).or_insert(NONE);
             let of = (&queue.name, id, lane.deadline_ms);
@@ -528,6 +547,7 @@ impl Lanes {
     }
 
     fn close_to_all(&mut self, id: LaneId) {
+        self.apart.leave(id);
         let (Some(lane), Some(queue)) = (self.by_id.get_mut(&id), self.queues.get(&id.queue))
         else {
             return;
@@ -570,9 +590,11 @@ impl Lanes {
         }
     }
 
-    /// Whether no gate over its entries or its kind keeps a lane from handing out.
+    /// Whether no gate over its entries, and no gate and no limit over its kind, keeps a lane from
+    /// handing out.
     pub(crate) fn hands_out(&self, ns: NamespaceId, id: LaneId) -> bool {
-        !self.shut_sets.contains(&(ns, id.part.set())) && !self.shut_kinds.contains(&id.kind)
+        let shut = self.shut_kinds.contains(&id.kind) || self.is_held_kind(id.kind);
+        !shut && !self.shut_sets.contains(&(ns, id.part.set()))
     }
 
     /// Turns the switch of a queue: no entry moves, its lanes go out of the trees or into them.
@@ -601,6 +623,7 @@ impl Lanes {
         }
         self.now = now;
         self.make_room();
+        self.bring_back();
         for _ in 0..most {
             let Some((at, id)) = self.future.first().copied() else { return };
             if at > now {
@@ -662,11 +685,6 @@ impl Lanes {
         self.lanes_of(queue).take(most).map(|(id, _)| *id).collect()
     }
 
-    /// Whether entries of the lane may be handed out as far as gates go, those over its kind too.
-    pub(crate) fn is_open(&self, ns: NamespaceId, id: LaneId) -> bool {
-        !self.shut_sets.contains(&(ns, id.part.set())) && !self.shut_kinds.contains(&id.kind)
-    }
-
     /// The next `most` lanes after one.
     pub(crate) fn ids_after(&self, after: Option<LaneId>, most: usize) -> Vec<LaneId> {
         let from = after.map_or(Unbounded, Excluded);
@@ -696,16 +714,22 @@ impl Lanes {
     }
 
     /// When the longest waiting entry of the queue became available that has no tenant: those with
-    /// one do not stand in the order of their times.
+    /// one do not stand in the order of their times. Of very many lanes only some are asked.
     pub(crate) fn oldest(&self, queue: QueueId) -> Option<TimeMs> {
-        let ordered = self.lanes_of(queue).filter(|(id, _)| !id.part.is_tenanted());
+        let asked = self.lanes_of(queue).take(LANES_TOLD_MAX);
+        let ordered = asked.filter(|(id, _)| !id.part.is_tenanted());
         let heads = ordered.filter_map(|(_, lane)| lane.head());
         heads.map(|((at, _), _)| at).min()
     }
 
-    /// The kinds that wait in the queue, of its first `lanes_max` lanes.
-    pub(crate) fn kinds(&self, queue: QueueId, lanes_max: usize) -> BTreeSet<KindId> {
-        self.lanes_of(queue).take(lanes_max).map(|(id, _)| id.kind).collect()
+    /// How many lanes are looked at where a queue is told of.
+    pub(crate) fn told_of(&self, queue: QueueId) -> usize {
+        self.queues.get(&queue).map_or(0, |queue| queue.lanes.min(LANES_TOLD_MAX))
+    }
+
+    /// The kinds that wait in the queue. Of very many lanes only some are asked.
+    pub(crate) fn kinds(&self, queue: QueueId) -> BTreeSet<KindId> {
+        self.lanes_of(queue).take(LANES_TOLD_MAX).map(|(id, _)| id.kind).collect()
     }
 
     /// The trees, and calls `found` with those parts of them in which all lanes of the queues that
@@ -723,7 +747,9 @@ impl Lanes {
         match kinds {
             None => {
                 let roots = self.in_namespace.range((ns, 0)..=(ns, u16::MAX));
-                roots.filter(|((_, set), _)| open(*set)).map(|(_, root)| parts(root)).sum()
+                let roots = roots.filter(|((_, set), _)| open(*set));
+                let looked: usize = roots.map(|(_, root)| parts(root)).sum();
+                looked + self.meant_apart(ns, pattern, found)
             }
             Some(kinds) => {
                 let kinds = kinds.iter().filter(|kind| !self.shut_kinds.contains(kind));
