@@ -472,9 +472,6 @@ pub struct BlockedBy {
     /// in this version; 0: without one.
     #[prost(uint32, tag = "71")]
     pub version: u32,
-    /// This tenant, the job's own, has had its turn in the queue: other tenants come first.
-    #[prost(string, tag = "72")]
-    pub tenant: ::prost::alloc::string::String,
 }
 /// Generated client implementations.
 pub mod jobs_client {

@@ -81,7 +81,6 @@ fn blocked_by(by: &BlockedByRecord) -> v1::BlockedBy {
         gate: by.gate.clone().unwrap_or_default(),
         reason: by.reason.clone().unwrap_or_default(),
         hold: by.hold.clone().unwrap_or_default(),
-        tenant: by.tenant.clone().unwrap_or_default(),
         no_worker_for: by.no_worker_for.clone().unwrap_or_default(),
         version: by.version.unwrap_or_default(),
     }
