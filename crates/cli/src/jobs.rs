@@ -283,8 +283,9 @@ pub(crate) fn state(job: &JobRecord<'_>) -> String {
     let limit = if by(|by| by.limit.is_some()) { ", limited" } else { "" };
     let gate = if by(|by| by.gate.is_some()) { ", gate closed" } else { "" };
     let hold = if by(|by| by.hold.is_some()) { ", tag held" } else { "" };
+    let turn = if by(|by| by.tenant.is_some()) { ", after other tenants" } else { "" };
     let nobody = if by(|by| by.no_worker_for.is_some()) { ", no worker for it" } else { "" };
-    format!("{}{reason}{held}{behind}{paused}{queue}{limit}{gate}{hold}{nobody}", job.state)
+    format!("{}{reason}{held}{behind}{paused}{queue}{limit}{gate}{hold}{turn}{nobody}", job.state)
 }
 
 /// What keeps a job from being handed out, in words.
@@ -309,6 +310,9 @@ fn in_words(by: &BlockedByRecord) -> String {
     if let Some(tag) = &by.hold {
         let why = by.reason.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
         return format!("the hold of tag {tag}{why}");
+    }
+    if let Some(tenant) = &by.tenant {
+        return format!("other tenants, whose turn it is after {tenant}'s");
     }
     if let Some(kind) = &by.no_worker_for {
         return match by.version {

@@ -428,6 +428,12 @@ fn said(message: &MessageRecord) -> &str {
     message.body.as_deref().or(message.body_base64.as_deref()).unwrap_or_default()
 }
 
+/// The ordering key of which another message comes first.
+fn behind_key(message: &MessageRecord) -> &str {
+    let mut by = message.blocked_by.iter();
+    by.find_map(|by| by.ordering_key.as_deref()).unwrap_or_default()
+}
+
 pub(crate) async fn consume(args: ConsumeArgs, context: &Context) -> anyhow::Result<ExitCode> {
     let client = context.client()?;
     let (max, wait) = (Some(args.max), args.wait);
@@ -461,7 +467,7 @@ pub(crate) async fn consume(args: ConsumeArgs, context: &Context) -> anyhow::Res
 
 pub(crate) async fn peek(args: PeekArgs, context: &Context) -> anyhow::Result<ExitCode> {
     let client = context.client()?;
-    let mut table = Table::new(&["id", "exchange", "key", "published", "body"]);
+    let mut table = Table::new(&["id", "exchange", "key", "published", "blocked by", "body"]);
     let mut all = MessageList { messages: Vec::new(), examined: None, next: None };
     let mut left = args.limit.max(1);
     loop {
@@ -478,6 +484,7 @@ pub(crate) async fn peek(args: PeekArgs, context: &Context) -> anyhow::Result<Ex
                 message.exchange.clone(),
                 message.routing_key.clone(),
                 message.published_at.to_string(),
+                behind_key(message).to_owned(),
                 said(message).chars().take(60).collect(),
             ]);
         }

@@ -256,6 +256,11 @@ pub enum BlockedBy {
         /// The hold's epoch.
         epoch: u64,
     },
+    /// Its tenant has had its turn in the queue: what other tenants have there comes first.
+    TenantTurn {
+        /// The tenant.
+        tenant: String,
+    },
     /// No worker asks for this version of its kind in its queue, or did lately.
     NoWorker {
         /// The kind.

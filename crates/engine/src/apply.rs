@@ -310,6 +310,7 @@ impl State {
         for kind in self.kinds.remove_of(ns) {
             self.remove(&keys::kind(kind));
             self.limiting.forget_kind(kind);
+            self.lanes.hold_kind(ns, kind, false);
         }
     }
 }

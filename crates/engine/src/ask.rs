@@ -13,7 +13,7 @@ use crate::command::{
 };
 use crate::gate::{GateAnswer, GateChange, GateCommand, GateView};
 use crate::hold::{HoldAnswer, HoldCommand, HoldView};
-use crate::ids::{ConnectionId, JobId, OperationId, PartitionId, Token};
+use crate::ids::{ConnectionId, JobId, OperationId, PartitionId, Place, Token};
 use crate::job::EndKind;
 use crate::kind::{KindAnswer, KindCommand, KindDetail, KindInQueue, KindSettings, KindView};
 use crate::limit::{LimitSettings, LimitView};
@@ -284,6 +284,8 @@ asks! {
     ReturnMessages(Vec<(Holding, Token)>) = MessageCommand::ReturnLeased;
     ExtendMessages { messages: Vec<(Holding, Token)>, lease_ms: Option<u64> } =
         MessageCommand::ExtendLeased;
+    [Vec<bool>] Answer::Messages(MessageAnswer::Blocked(it)) => it;
+    BlockedMessages { queue: String, messages: Vec<(u8, Place)> } = MessageCommand::Blocked;
     [(Vec<Published>, Vec<Enqueued>)]
     Answer::Messages(MessageAnswer::Transacted(came, jobs)) => (came, jobs);
     MessageTransaction;

@@ -77,17 +77,17 @@ fn queue(reader: &dyn Reader, ns: NamespaceId, name: &str) -> Option<QueueId> {
 
 /// Which queues are paused, asked once for each.
 #[derive(Default)]
-struct Pauses(BTreeMap<String, bool>);
+struct Pauses(BTreeMap<String, Option<(QueueId, bool)>>);
 
 impl Pauses {
-    fn of(&mut self, reader: &dyn Reader, ns: NamespaceId, name: &str) -> bool {
-        if let Some(paused) = self.0.get(name) {
-            return *paused;
+    fn of(&mut self, reader: &dyn Reader, ns: NamespaceId, name: &str) -> Option<(QueueId, bool)> {
+        if let Some(known) = self.0.get(name) {
+            return *known;
         }
         let found = queue(reader, ns, name).and_then(|id| value(reader, &keys::queue(id)));
-        let paused = found.is_some_and(|queue: Queue| queue.settings.paused);
-        self.0.insert(name.to_owned(), paused);
-        paused
+        let of = found.map(|queue: Queue| (queue.id, queue.settings.paused));
+        self.0.insert(name.to_owned(), of);
+        of
     }
 }
 

@@ -34,6 +34,7 @@ use asks::LastAsks;
 use consumers::{Consumers, Taker};
 use demand::Demand;
 use idle_queues::IdleQueues;
+use leasing::Walk;
 use messages::{Losses, MessageTakers};
 pub use recovery::{Recovery, ReplayFault};
 use slices::Slices;
@@ -116,6 +117,13 @@ pub struct Turn {
     session_round: Option<Bound<SessionKey>>,
     /// Queues that a turn did not come to the end of; the next tick goes on.
     deferred: BTreeSet<QueueId>,
+    /// Queues that were not offered to all who wait for them; the next tick goes on.
+    walks: BTreeMap<QueueId, Walk>,
+    /// Namespaces that were deleted, and in which some wait or have streams still.
+    leaving: BTreeSet<crate::ids::NamespaceId>,
+    /// What was looked at to find jobs and who takes them, since the start.
+    #[cfg(test)]
+    looked: usize,
     /// Since when nothing is taken in.
     shortage_since: Option<MonoMs>,
     /// Whether the disk has room for grants.
@@ -157,6 +165,10 @@ impl Turn {
             demand: Demand::default(),
             asks: LastAsks::default(),
             deferred: BTreeSet::new(),
+            walks: BTreeMap::new(),
+            leaving: BTreeSet::new(),
+            #[cfg(test)]
+            looked: 0,
             shortage_since: None,
             grants: true,
             stopping: false,
@@ -324,19 +336,13 @@ impl Turn {
         self.effects.drain(..ready).map(|(_, effect)| effect).collect()
     }
 
-    /// From here on nobody gets a lease or waits for anything: all who do are answered, some now
-    /// and the rest as the shard ticks.
+    /// From here on nobody gets a lease or waits for anything: all who do are answered, and all
+    /// streams closed, some now and the rest as the shard ticks.
     pub fn begin_stop(&mut self, clock: Clock) {
         let moment = self.begin(clock);
         self.stopping = true;
         self.answer_overdue(moment);
-        for consumer in self.consumers.streams_in(None) {
-            self.close(consumer, CloseReason::Stopping);
-        }
-        for consumer in self.takers.all_in(None) {
-            self.takers.remove(consumer);
-            self.close(consumer, CloseReason::Stopping);
-        }
+        self.send_some_away(moment);
         self.finish();
     }
 

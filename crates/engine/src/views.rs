@@ -62,7 +62,8 @@ impl State {
         let paused = self.is_paused(ns, id);
         let waits = lease.is_none() && job.phase.is_unfinished();
         let queue = waits.then(|| self.queues.named(ns, &job.queue)).flatten();
-        let blocked_by = queue.map(|queue| blockers_of(self, ns, &job, queue.settings.paused));
+        let blocked_by =
+            queue.map(|queue| blockers_of(self, ns, &job, Some((queue.id, queue.settings.paused))));
         let blocked_by = blocked_by.unwrap_or_default();
         Some(JobView { job, lease, checkpoint, paused, blocked_by, now })
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use longshore_engine::{ConsumerId, MessageTag};
+use longshore_engine::{ConsumerId, MessageCredit, MessageTag};
 
 use super::content::Arriving;
 use super::publishing::Outgoing;
@@ -75,8 +75,16 @@ pub(super) struct Consumer {
     pub(super) unsettled: u64,
     /// Messages that the engine may deliver.
     pub(super) credit: u64,
-    /// Bytes of a message, about.
-    pub(super) message_bytes: u64,
+    /// Bytes of them; below zero where the last one was larger than what was left.
+    pub(super) bytes: i64,
+}
+
+impl Consumer {
+    /// The engine may deliver so much more.
+    pub(super) fn count_given(&mut self, more: MessageCredit) {
+        self.credit += more.messages;
+        self.bytes = self.bytes.saturating_add_unsigned(more.bytes);
+    }
 }
 
 /// A message that its client has not settled.

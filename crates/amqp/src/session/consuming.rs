@@ -1,8 +1,8 @@
 //! Consumers, what they may have, and what they get.
 
 use longshore_engine::{
-    CloseReason, ConsumeMessages, ConsumerId, DeclareQueue, MessageCommand, MessageDelivery,
-    MessageSettings,
+    CloseReason, ConsumeMessages, ConsumerId, DeclareQueue, MessageCommand, MessageCredit,
+    MessageDelivery, MessageSettings,
 };
 
 use super::asking::{Pending, Then};
@@ -19,12 +19,9 @@ use crate::deliver::properties_of;
 use crate::failure::{Code, Failure, queue_in};
 
 /// Bytes of messages that the engine may deliver to a consumer ahead of what is written.
-const WINDOW_BYTES: u64 = 1 << 20;
+const WINDOW_BYTES: i64 = 1 << 20;
 /// The same in messages.
 const WINDOW_MESSAGES_MAX: u64 = 512;
-/// What is taken for the size of messages before some are seen: few are let come at first, as they
-/// may be of 16 MiB each.
-const MESSAGE_BYTES_ASSUMED: u64 = 64 << 10;
 /// Nobody is given more while so much waits to be written.
 const OUTPUT_BYTES_MAX: usize = 1 << 20;
 /// Consumers of connections have numbers from here on, so that they are nobody else's.
@@ -148,15 +145,16 @@ impl Session {
             timeout_ms: wish.timeout_ms,
             unsettled: 0,
             credit: 0,
-            message_bytes: MESSAGE_BYTES_ASSUMED,
+            bytes: 0,
         };
         channel.consumers.insert(tag.clone(), consumer);
         self.consumers.insert(id, (number, tag.clone()));
         // Where it shares a credit, it has none before it does.
         let shares = self.channels.get(&number).is_some_and(|channel| channel.share.is_some());
-        let credit = if shares && !wish.auto_ack { 0 } else { self.room_of(number, id) };
+        let waits = shares && !wish.auto_ack;
+        let credit = if waits { MessageCredit::default() } else { self.room_of(number, id) };
         if let Some(consumer) = self.consumer(number, id) {
-            consumer.credit = credit;
+            consumer.count_given(credit);
         }
         let consume = ConsumeMessages {
             consumer: id,
@@ -247,40 +245,40 @@ impl Session {
     }
 
     /// How much more a consumer may be given now.
-    fn room_of(&self, number: u16, id: ConsumerId) -> u64 {
-        let Some((_, tag)) = self.consumers.get(&id) else { return 0 };
-        let Some(channel) = self.channels.get(&number) else { return 0 };
-        let Some(consumer) = channel.consumers.get(tag) else { return 0 };
-        let window = (WINDOW_BYTES / consumer.message_bytes.max(1)).clamp(1, WINDOW_MESSAGES_MAX);
-        let mut room = window.saturating_sub(consumer.credit);
-        if consumer.auto_ack {
-            return room;
+    fn room_of(&self, number: u16, id: ConsumerId) -> MessageCredit {
+        let consumer = self.consumers.get(&id).zip(self.channels.get(&number));
+        let consumer = consumer.and_then(|((_, tag), channel)| channel.consumers.get(tag));
+        let Some(consumer) = consumer else { return MessageCredit::default() };
+        let mut messages = WINDOW_MESSAGES_MAX.saturating_sub(consumer.credit);
+        if !consumer.auto_ack && consumer.prefetch > 0 {
+            let has = consumer.unsettled + consumer.credit;
+            messages = messages.min(u64::from(consumer.prefetch).saturating_sub(has));
         }
-        let has = consumer.unsettled + consumer.credit;
-        if consumer.prefetch > 0 {
-            room = room.min(u64::from(consumer.prefetch).saturating_sub(has));
-        }
-        room
+        let bytes = WINDOW_BYTES.saturating_sub(consumer.bytes);
+        MessageCredit { messages, bytes: u64::try_from(bytes).unwrap_or(0) }
     }
 
     /// Gives a consumer what it may have more.
     pub(super) fn replenish(&mut self, id: ConsumerId) {
         let Some(&(number, _)) = self.consumers.get(&id) else { return };
-        let room = self.room_of(number, id);
-        if room == 0 {
+        let mut room = self.room_of(number, id);
+        let Some(consumer) = self.consumer(number, id) else { return };
+        // Without a bound, it is given much now and then.
+        let is_bounded = !consumer.auto_ack && consumer.prefetch > 0;
+        if !is_bounded && consumer.credit > room.messages {
+            room.messages = 0;
+        }
+        let lacks_bytes = consumer.credit > 0 && consumer.bytes <= WINDOW_BYTES / 2;
+        if room.messages == 0 && !lacks_bytes {
             return;
         }
         if self.out.len() > OUTPUT_BYTES_MAX {
             self.starving.insert(id);
             return;
         }
-        let Some(consumer) = self.consumer(number, id) else { return };
-        // Without a bound, it is given much now and then.
-        let is_bounded = !consumer.auto_ack && consumer.prefetch > 0;
-        if !is_bounded && consumer.credit > room {
-            return;
+        if let Some(consumer) = self.consumer(number, id) {
+            consumer.count_given(room);
         }
-        consumer.credit += room;
         self.give_credit(id, room);
     }
 
@@ -302,9 +300,8 @@ impl Session {
     fn deliver_one(&mut self, number: u16, tag: &Short, delivery: &MessageDelivery) {
         let Some(channel) = self.channels.get_mut(&number) else { return };
         let Some(consumer) = channel.consumers.get_mut(tag) else { return };
-        let bytes = delivery.message.body.len() as u64 + 256;
-        consumer.message_bytes = (7 * consumer.message_bytes + bytes) / 8;
         consumer.credit = consumer.credit.saturating_sub(1);
+        consumer.bytes = consumer.bytes.saturating_sub_unsigned(delivery.message.credit_bytes());
         channel.delivered += 1;
         if !consumer.auto_ack {
             consumer.unsettled += 1;

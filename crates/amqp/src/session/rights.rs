@@ -117,6 +117,7 @@ fn wanted(command: &MessageCommand) -> Vec<Wanted<'_>> {
         | MessageCommand::Publish(_)
         | MessageCommand::Transact(_)
         // No method asks for these.
+        | MessageCommand::Blocked { .. }
         | MessageCommand::ListExchanges { .. }
         | MessageCommand::ListBindings { .. }
         | MessageCommand::ListPolicies

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use longshore_engine::{ConsumerId, MessageCommand, MessageTag, MessageVerdict};
+use longshore_engine::{ConsumerId, MessageCommand, MessageCredit, MessageTag, MessageVerdict};
 
 use super::Session;
 use super::asking::Pending;
@@ -17,7 +17,7 @@ const BATCH_MAX: usize = 256;
 #[derive(Debug, Default)]
 pub(super) struct Settling {
     settlements: Vec<(MessageTag, MessageVerdict)>,
-    credit: BTreeMap<ConsumerId, u64>,
+    credit: BTreeMap<ConsumerId, MessageCredit>,
 }
 
 impl Session {
@@ -136,8 +136,10 @@ impl Session {
     }
 
     /// A consumer may have more.
-    pub(super) fn give_credit(&mut self, consumer: ConsumerId, count: u64) {
-        *self.settling.credit.entry(consumer).or_default() += count;
+    pub(super) fn give_credit(&mut self, consumer: ConsumerId, more: MessageCredit) {
+        let credit = self.settling.credit.entry(consumer).or_default();
+        credit.messages += more.messages;
+        credit.bytes = credit.bytes.saturating_add(more.bytes);
     }
 
     /// Hands over what was settled.

@@ -1,7 +1,7 @@
 //! What all consumers of a channel may have together (`basic.qos` with `global`): a credit that
 //! they share with the engine.
 
-use longshore_engine::{ConsumerId, MessageCommand, ShareCredit};
+use longshore_engine::{ConsumerId, MessageCommand, MessageCredit, ShareCredit};
 
 use super::asking::{Pending, Then};
 use super::channel::Channel;
@@ -128,7 +128,7 @@ impl Session {
         if more > 0 {
             share.credit += more;
             let id = share.id;
-            self.give_credit(id, more);
+            self.give_credit(id, MessageCredit::of(more));
         }
     }
 

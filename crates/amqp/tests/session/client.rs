@@ -205,5 +205,5 @@ pub(crate) fn consume(
     let MessageCommand::Consume(consume) = command else { panic!("{command:?}") };
     client.answer(number, MessageAnswer::Consuming);
     assert!(matches!(client.method(channel), Method::BasicConsumeOk(_)));
-    (consume.consumer, consume.credit)
+    (consume.consumer, consume.credit.messages)
 }

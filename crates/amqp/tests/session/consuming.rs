@@ -20,7 +20,7 @@ fn settled(client: &mut Client) -> (Vec<(u64, MessageVerdict)>, u64) {
         MessageCommand::Settle { settlements, credit, .. } => {
             let settled =
                 settlements.iter().map(|(tag, verdict)| (tag.place.0, *verdict)).collect();
-            (settled, credit.iter().map(|(_, count)| count).sum())
+            (settled, credit.iter().map(|(_, more)| more.messages).sum())
         }
         other => panic!("{other:?}"),
     }
@@ -73,7 +73,9 @@ fn shares(client: &mut Client) -> (ConsumerId, Vec<ConsumerId>, u64, u64) {
 
 fn credit(client: &mut Client) -> Vec<(ConsumerId, u64)> {
     match client.command().1 {
-        MessageCommand::AddCredit(credit) | MessageCommand::Settle { credit, .. } => credit,
+        MessageCommand::AddCredit(credit) | MessageCommand::Settle { credit, .. } => {
+            credit.into_iter().map(|(consumer, more)| (consumer, more.messages)).collect()
+        }
         other => panic!("{other:?}"),
     }
 }
@@ -119,7 +121,7 @@ fn who_takes_without_acks_is_given_more_as_it_takes() {
         client.session.deliver(consumer, vec![delivery(place, b"m")]);
         while let Some(Ask::Call { command, .. }) = client.session.next_ask() {
             let MessageCommand::AddCredit(credit) = command else { panic!("{command:?}") };
-            more += credit.iter().map(|(_, count)| count).sum::<u64>();
+            more += credit.iter().map(|(_, given)| given.messages).sum::<u64>();
         }
     }
     assert!(more >= credit / 2, "{more} of {credit}");
@@ -134,13 +136,17 @@ fn who_does_not_read_is_given_nothing_more() {
     let mut client = Client::open(1);
     let (consumer, credit) = consume(&mut client, 1, "c", true);
     let body = vec![0; 100_000];
-    let (mut left, mut place) = (credit, 0);
-    while left > 0 {
-        client.session.deliver(consumer, vec![delivery(place, &body)]);
+    let (mut left, mut place, mut bytes) = (credit, 0, 1 << 20);
+    // As the engine does it: while there is something left of both.
+    while left > 0 && bytes > 0 {
+        let one = delivery(place, &body);
+        bytes -= one.message.credit_bytes() as i64;
+        client.session.deliver(consumer, vec![one]);
         (left, place) = (left - 1, place + 1);
         while let Some(Ask::Call { command, .. }) = client.session.next_ask() {
             let MessageCommand::AddCredit(credit) = command else { panic!("{command:?}") };
-            left += credit.iter().map(|(_, count)| count).sum::<u64>();
+            left += credit.iter().map(|(_, more)| more.messages).sum::<u64>();
+            bytes += credit.iter().map(|(_, more)| more.bytes as i64).sum::<i64>();
         }
         assert!(place < 64, "it is given more and more");
     }

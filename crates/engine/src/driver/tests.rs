@@ -406,7 +406,7 @@ fn consume(consumer: u64) -> Command {
         auto_ack: false,
         exclusive: false,
         priority: 0,
-        credit: 1,
+        credit: crate::message::MessageCredit::of(1),
     })))
 }
 

@@ -231,7 +231,7 @@ impl State {
             }
             for kind in &gate.kinds {
                 for id in self.kinds.all_of(ns, kind) {
-                    self.lanes.shut_kind(id, self.gating.holds_kind(ns, kind));
+                    self.switch_kind((ns, kind), id);
                 }
             }
         }
@@ -249,9 +249,13 @@ impl State {
 
     /// A version of a kind has a number from now on.
     pub(crate) fn shut_new_kind(&mut self, (ns, name): (NamespaceId, &str), id: KindId) {
-        if self.gating.holds_kind(ns, name) {
-            self.lanes.shut_kind(id, true);
-        }
+        self.switch_kind((ns, name), id);
+    }
+
+    /// Turns the switch over the lanes of a kind to what gates and limits say.
+    pub(crate) fn switch_kind(&mut self, (ns, name): (NamespaceId, &str), id: KindId) {
+        let held = self.gating.holds_kind(ns, name) || self.limiting.holds_kind(id);
+        self.lanes.hold_kind(ns, id, held);
     }
 
     /// The namespace is gone, and its gates with it.

@@ -1,6 +1,7 @@
 //! What memory knows of holds, and who stands aside for one. A job that stands aside has a key of
 //! its own, and one in the index of its tag.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Hold, LostRun};
@@ -8,58 +9,33 @@ use crate::answer::BlockedBy;
 use crate::ids::{JobId, NamespaceId};
 use crate::job::{Job, Lease};
 use crate::map::Reader;
-use crate::state::{State, keys};
+use crate::state::{State, count, keys};
 use crate::wire::Wire;
-
-/// A hold and the leases with its tag.
-#[derive(Debug)]
-struct LiveHold {
-    hold: Hold,
-    running: u64,
-    /// Where leases are yet to be counted, the last job of which they are.
-    counting: Option<JobId>,
-}
-
-/// Leases that are counted at a time.
-const COUNTED_PER_TURN: usize = if cfg!(test) { 8 } else { 1000 };
 
 /// What memory holds of holds.
 #[derive(Debug, Default)]
 pub(crate) struct Holds {
-    standing: BTreeMap<NamespaceId, BTreeMap<String, LiveHold>>,
+    standing: BTreeMap<NamespaceId, BTreeMap<String, Hold>>,
+    /// Live leases with each tag, held or not: whoever holds one looks at none.
+    running: BTreeMap<(NamespaceId, String), u64>,
     /// Tags that are held no longer and for which jobs stand aside still.
     letting_go: BTreeSet<(NamespaceId, String)>,
     /// Volatile: holds, by their epochs, with which nothing runs since they were last told.
     quiet: Vec<(NamespaceId, String, u64)>,
-    /// Volatile: holds of which leases are yet to be counted.
-    counting: BTreeSet<(NamespaceId, String)>,
 }
 
 impl Holds {
     pub(super) fn of(&self, ns: NamespaceId, tag: &str) -> Option<&Hold> {
-        self.standing.get(&ns)?.get(tag).map(|live| &live.hold)
+        self.standing.get(&ns)?.get(tag)
     }
 
     pub(super) fn running(&self, ns: NamespaceId, tag: &str) -> u64 {
-        self.standing.get(&ns).and_then(|all| all.get(tag)).map_or(0, |live| live.running)
-    }
-
-    /// Whether nothing runs with the tag, as far as is known.
-    pub(super) fn is_quiet(&self, ns: NamespaceId, tag: &str) -> bool {
-        let live = self.standing.get(&ns).and_then(|all| all.get(tag));
-        live.is_none_or(|live| live.running == 0 && live.counting.is_none())
+        self.running.get(&(ns, tag.to_owned())).copied().unwrap_or_default()
     }
 
     /// How many holds a namespace has.
     pub(super) fn count(&self, ns: NamespaceId) -> usize {
         self.standing.get(&ns).map_or(0, BTreeMap::len)
-    }
-
-    fn note_counting(&mut self, ns: NamespaceId, tag: &str, counting: Option<JobId>) {
-        match counting {
-            Some(_) => self.counting.insert((ns, tag.to_owned())),
-            None => self.counting.remove(&(ns, tag.to_owned())),
-        };
     }
 
     /// Those with which nothing runs since they were last taken.
@@ -86,26 +62,29 @@ impl Holds {
         self.letting_go.first()
     }
 
-    /// Whether jobs are to be let go, or leases to be counted.
+    /// Whether jobs are to be let go.
     pub(crate) fn goes_on(&self) -> bool {
-        !self.letting_go.is_empty() || !self.counting.is_empty()
+        !self.letting_go.is_empty()
     }
 
-    /// A lease of a job is there, or has ended.
-    pub(crate) fn count_lease(&mut self, ns: NamespaceId, job: &Job, begins: bool) {
-        let Some(held) = self.standing.get_mut(&ns) else { return };
-        for tag in job.options.tags.iter().collect::<BTreeSet<_>>() {
-            let Some(live) = held.get_mut(tag) else { continue };
-            if live.counting.is_some_and(|last| job.id > last) {
-                continue;
-            }
+    /// A lease of a job with these tags is there, or has ended.
+    pub(crate) fn count_lease(&mut self, ns: NamespaceId, tags: &[String], begins: bool) {
+        for tag in tags.iter().collect::<BTreeSet<_>>() {
+            let running = self.running.entry((ns, tag.clone()));
             if begins {
-                live.running += 1;
+                *running.or_default() += 1;
                 continue;
             }
-            live.running = live.running.checked_sub(1).expect("a lease is given back once");
-            if live.running == 0 && live.counting.is_none() {
-                self.quiet.push((ns, tag.clone(), live.hold.epoch));
+            let Entry::Occupied(mut running) = running else {
+                panic!("a lease with the tag {tag} ends that was not counted")
+            };
+            count::take(running.get_mut(), 1, "leases with a tag");
+            if *running.get() == 0 {
+                running.remove();
+                if let Some(hold) = self.of(ns, tag) {
+                    let epoch = hold.epoch;
+                    self.quiet.push((ns, tag.clone(), epoch));
+                }
             }
         }
     }
@@ -164,50 +143,18 @@ impl State {
         self.put(&keys::hold(ns, tag), &hold);
         // Who stands aside still stands aside for this one.
         self.holds.letting_go.remove(&(ns, tag.to_owned()));
-        let (running, counting) = self.count_held(ns, tag, None);
-        let live = LiveHold { hold, running, counting };
-        self.holds.note_counting(ns, tag, counting);
-        self.holds.standing.entry(ns).or_default().insert(tag.to_owned(), live);
+        self.holds.standing.entry(ns).or_default().insert(tag.to_owned(), hold);
         self.tell_all_runs(ns);
-    }
-
-    /// Leases with a tag among the next ones after a job; and the last that was looked at, where
-    /// more follow.
-    fn count_held(&self, ns: NamespaceId, tag: &str, after: Option<JobId>) -> (u64, Option<JobId>) {
-        let mut leases = self.leases.after(ns, after);
-        let (mut running, mut last) = (0, None);
-        for (id, live) in leases.by_ref().take(COUNTED_PER_TURN) {
-            running += u64::from(live.job.options.tags.iter().any(|it| it == tag));
-            last = Some(id);
-        }
-        (running, leases.next().and(last))
-    }
-
-    /// Counts some of the leases of a hold that is new.
-    pub(crate) fn advance_holds(&mut self) {
-        let Some((ns, tag)) = self.holds.counting.first().cloned() else { return };
-        let live = self.holds.standing.get(&ns).and_then(|all| all.get(&tag));
-        let Some(after) = live.map(|live| live.counting) else { return };
-        let (more, counting) = self.count_held(ns, &tag, after);
-        self.holds.note_counting(ns, &tag, counting);
-        let live = self.holds.standing.get_mut(&ns).and_then(|all| all.get_mut(&tag));
-        let Some(live) = live else { return };
-        live.running += more;
-        live.counting = counting;
-        if counting.is_none() && live.running == 0 {
-            self.holds.quiet.push((ns, tag, live.hold.epoch));
-        }
     }
 
     pub(crate) fn apply_hold_deleted(&mut self, ns: NamespaceId, tag: &str) {
         let all = self.holds.standing.entry(ns).or_default();
-        let live = all.remove(tag).expect("the record names a hold that stands");
+        let hold = all.remove(tag).expect("the record names a hold that stands");
         if all.is_empty() {
             self.holds.standing.remove(&ns);
         }
-        self.holds.note_counting(ns, tag, None);
         // Who waits for it to be quiet learns that it is gone.
-        self.holds.quiet.push((ns, tag.to_owned(), live.hold.epoch));
+        self.holds.quiet.push((ns, tag.to_owned(), hold.epoch));
         self.remove(&keys::hold(ns, tag));
         let prefix = keys::lost_runs(ns, tag);
         let mut lost = Vec::new();
@@ -274,8 +221,7 @@ impl State {
             let Some((ns, (tag, _))) = ns.zip(keys::text_at(&key, 5)) else {
                 panic!("key {key:02x?} in the state is no hold's")
             };
-            let live = LiveHold { hold, running: 0, counting: None };
-            self.holds.standing.entry(ns).or_default().insert(tag, live);
+            self.holds.standing.entry(ns).or_default().insert(tag, hold);
         }
         // One step for each tag for which jobs stand aside, however many they are.
         let mut from = vec![keys::HELD_BACK];

@@ -50,7 +50,7 @@ impl State {
     /// The epoch of a hold with which something runs still.
     pub(crate) fn unquiet_hold(&self, ns: NamespaceId, tag: &str) -> Option<u64> {
         let hold = self.holds.of(ns, tag)?;
-        (!self.holds.is_quiet(ns, tag)).then_some(hold.epoch)
+        (self.holds.running(ns, tag) > 0).then_some(hold.epoch)
     }
 
     /// A hold, and where `runs` says so, its runs.
@@ -61,9 +61,7 @@ impl State {
         runs: bool,
     ) -> Result<HoldView, Rejection> {
         let hold = self.check_held(ns, tag)?.clone();
-        // While leases are counted there may be one.
-        let least = u64::from(!self.holds.is_quiet(ns, tag));
-        let running = self.holds.running(ns, tag).max(least);
+        let running = self.holds.running(ns, tag);
         let mut view = HoldView {
             tag: tag.to_owned(),
             hold,

@@ -24,6 +24,8 @@ pub(crate) struct LeaseStep {
     pub(crate) deliveries: Vec<Delivery>,
     /// Jobs that it looked at.
     pub(crate) examined: usize,
+    /// What it looked at to find them: names of kinds, heads and parts of trees.
+    pub(crate) looked: usize,
     /// Bytes of the args that it hands over.
     pub(crate) bytes: usize,
     /// How many of the jobs have a tenant.
@@ -46,13 +48,20 @@ impl State {
         moment: Moment,
     ) -> LeaseStep {
         let kinds = request.kinds.as_ref().map(|names| self.kinds_due(ns, names));
+        let mut looked = request.kinds.as_ref().map_or(0, Vec::len);
         for pattern in &request.queues {
-            let Offer { jobs, .. } = self.offer(ns, pattern, kinds.as_deref(), (moment.at, want));
+            let offer = self.offer(ns, pattern, kinds.as_deref(), (moment.at, want));
+            let Offer { jobs, looked: more, cut } = offer;
+            looked += 1 + more;
             if !jobs.is_empty() {
-                return self.grant(ns, request, jobs, bytes_max, moment);
+                let step = self.grant(ns, request, jobs, bytes_max, moment);
+                return LeaseStep { looked, ..step };
+            }
+            if cut {
+                return LeaseStep { looked, ..LeaseStep::default() };
             }
         }
-        LeaseStep { exhausted: true, ..LeaseStep::default() }
+        LeaseStep { looked, exhausted: true, ..LeaseStep::default() }
     }
 
     fn grant(
@@ -229,14 +238,14 @@ impl State {
         if let Some(kind) = self.kind_of(ns, job) {
             self.kinds.count_running(kind, true);
         }
-        self.holds.count_lease(ns, job, true);
+        self.holds.count_lease(ns, &job.options.tags, true);
     }
 
     /// Its run, which began then, has ended, however it did.
     pub(crate) fn run_ends(&mut self, ns: NamespaceId, job: &Job, started_at: TimeMs) {
         self.give_back_slots(ns, job);
         self.note_sla(ns, job, SlaEvent::Ran(self.now().since(started_at)));
-        self.holds.count_lease(ns, job, false);
+        self.holds.count_lease(ns, &job.options.tags, false);
         if let Some(kind) = self.kind_of(ns, job) {
             self.kinds.count_running(kind, false);
         }

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use super::{AnswerNote, BESIDE_BYTES, KeptAnswer};
 use crate::ids::TimeMs;
 use crate::record::Record;
-use crate::state::{State, keys};
+use crate::state::{State, count, keys};
 use crate::wire::Wire;
 
 /// How many there are of somebody's, and their bytes.
@@ -36,8 +36,8 @@ impl KeptAnswers {
     fn remove(&mut self, note: &AnswerNote) {
         let of_owner = self.of_owners.get_mut(&note.owner).expect("counted when it was kept");
         for sum in [&mut self.all, &mut *of_owner] {
-            sum.answers -= 1;
-            sum.bytes -= note.bytes;
+            count::take(&mut sum.answers, 1, "kept answers");
+            count::take(&mut sum.bytes, note.bytes, "bytes of kept answers");
         }
         if of_owner.answers == 0 {
             self.of_owners.remove(&note.owner);

@@ -3,7 +3,7 @@
 //! a round over them, a slice at a time.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound::{Excluded, Included, Unbounded};
+use std::ops::Bound::{Excluded, Unbounded};
 use std::ops::ControlFlow;
 
 use super::budget::LimitBudget;
@@ -284,7 +284,7 @@ impl State {
                 SPENT => self.kept_of(ns, name, (keys::LIMIT_SPENT, after), room, &mut found),
                 _ => {
                     let of = self.limiting.leases_after(ns, name, after.as_deref());
-                    found.extend(of.take(room).map(|of| of.key.clone()));
+                    found.extend(of.take(room).map(|of| of.key));
                 }
             }
             if found.len() >= most {
@@ -438,12 +438,7 @@ impl super::Limiting {
         ns: NamespaceId,
         name: &str,
         after: Option<&str>,
-    ) -> impl Iterator<Item = &LimitKey> {
-        let from = match after {
-            Some(after) => Excluded(LimitKey::new(ns, name, after)),
-            None => Included(LimitKey::new(ns, name, "")),
-        };
-        let leases = self.leases.range((from, Unbounded)).map(|(of, _)| of);
-        leases.take_while(move |of| of.ns == ns && of.name == name)
+    ) -> impl Iterator<Item = LimitKey> {
+        self.leases.keys_after(ns, name, after).map(move |key| LimitKey::new(ns, name, key))
     }
 }

@@ -6,6 +6,7 @@
 mod budget;
 mod change;
 mod decide;
+mod leases;
 mod line;
 mod several;
 mod told;

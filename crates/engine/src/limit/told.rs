@@ -89,11 +89,10 @@ impl State {
                 told.push(LimitKeyView { key: of.key, running, waiting: count as u64 });
             }
         }
-        let running = self.limiting.running.get(&(ns, name.to_owned()));
         LimitView {
             name: name.to_owned(),
             settings: settings.clone(),
-            running: running.copied().unwrap_or_default(),
+            running: self.limiting.leases.running(ns, name),
             spent: spent.len() as u64,
             waiting: waiting as u64,
             keys: told,

@@ -7,6 +7,7 @@ use std::ops::ControlFlow;
 
 use super::budget::LimitBudget;
 use super::change::Changes;
+use super::leases::LimitLeases;
 use super::{LimitKey, LimitRefill, LimitRule, LimitScope, LimitSettings};
 use crate::command::QueuePattern;
 use crate::ids::{KindId, NamespaceId, QueueId, TimeMs};
@@ -22,10 +23,8 @@ const FRESH_MAX: usize = 4096;
 #[derive(Debug)]
 pub(crate) struct Limiting {
     pub(super) settings: BTreeMap<NamespaceId, BTreeMap<String, LimitSettings>>,
-    /// Live leases of each key, of limits that count those.
-    pub(super) leases: BTreeMap<LimitKey, u64>,
-    /// The same for each limit, over all of its keys.
-    pub(super) running: BTreeMap<(NamespaceId, String), u64>,
+    /// Live leases, of limits that count those.
+    pub(super) leases: LimitLeases,
     /// How many limits hold back each of these.
     namespaces: BTreeMap<NamespaceId, u32>,
     queues: BTreeMap<(NamespaceId, String), u32>,
@@ -41,8 +40,7 @@ impl Default for Limiting {
     fn default() -> Self {
         Self {
             settings: BTreeMap::new(),
-            leases: BTreeMap::new(),
-            running: BTreeMap::new(),
+            leases: LimitLeases::default(),
             namespaces: BTreeMap::new(),
             queues: BTreeMap::new(),
             kinds: BTreeMap::new(),
@@ -101,42 +99,33 @@ impl Limiting {
         self.kinds.contains_key(&kind)
     }
 
-    /// One more lease of a key.
-    pub(super) fn count(&mut self, of: LimitKey) {
-        *self.running.entry((of.ns, of.name.clone())).or_default() += 1;
-        *self.leases.entry(of).or_default() += 1;
-    }
-
-    fn give_back(&mut self, of: &LimitKey) {
-        let Some(count) = self.leases.get_mut(of) else { return };
-        *count = count.checked_sub(1).expect("a slot is given back once");
-        if *count == 0 {
-            self.leases.remove(of);
-        }
-        self.take_from_running(of, 1);
-    }
-
-    /// The leases of a limit count no longer.
-    pub(super) fn forget_leases(&mut self, ns: NamespaceId, name: &str) {
-        let gone: Vec<LimitKey> = self.leases_after(ns, name, None).cloned().collect();
-        for of in gone {
-            let count = self.leases.remove(&of).unwrap_or_default();
-            self.take_from_running(&of, count);
-        }
-    }
-
     /// A version of a kind is gone with its namespace.
     pub(crate) fn forget_kind(&mut self, kind: KindId) {
         self.kinds.remove(&kind);
     }
 
-    fn take_from_running(&mut self, of: &LimitKey, count: u64) {
-        let limit = (of.ns, of.name.clone());
-        let Some(running) = self.running.get_mut(&limit) else { return };
-        *running = running.checked_sub(count).expect("all keys have what each has");
-        if *running == 0 {
-            self.running.remove(&limit);
-        }
+    /// One more lease of a key.
+    pub(super) fn count(&mut self, of: LimitKey) {
+        self.leases.add(of);
+    }
+
+    fn give_back(&mut self, of: &LimitKey) {
+        self.leases.take(of);
+    }
+
+    /// The leases of a limit count no longer.
+    pub(super) fn forget_leases(&mut self, ns: NamespaceId, name: &str) {
+        self.leases.forget(ns, name);
+    }
+
+    /// Whether memory of limits that are gone is to be given back.
+    pub(crate) fn has_gone(&self) -> bool {
+        self.leases.has_gone()
+    }
+
+    /// Gives back some of it.
+    pub(crate) fn drop_some(&mut self) {
+        self.leases.drop_some();
     }
 
     /// The limits of a namespace, in the order of their names.
@@ -151,7 +140,7 @@ impl Limiting {
     /// Whether no limit counts a lease.
     #[cfg(test)]
     pub(crate) fn counts_nothing(&self) -> bool {
-        self.leases.is_empty() && self.running.is_empty()
+        self.leases.is_empty()
     }
 
     /// The limits that count a job, and under which key each does.
@@ -307,6 +296,7 @@ impl State {
         let other = self.kinds.all_of(ns, name).first().copied();
         if let Some(spent) = other.and_then(|other| self.limiting.kinds.get(&other).copied()) {
             self.limiting.kinds.insert(id, spent);
+            self.switch_kind((ns, name), id);
         }
     }
 
@@ -343,6 +333,7 @@ impl State {
             LimitScope::Kind { .. } => {
                 for kind in self.kinds.all_of(of.ns, &of.key) {
                     turn(&mut self.limiting.kinds, kind, spent);
+                    self.switch_kind((of.ns, &of.key), kind);
                 }
             }
             LimitScope::Queue { .. } => {
@@ -354,15 +345,6 @@ impl State {
                 }
             }
         }
-    }
-
-    /// Whether a queue hands out nothing: it is paused, or a limit or a gate holds it back.
-    pub(crate) fn is_shut(&self, id: QueueId, paused: bool) -> bool {
-        let held = |queue: &crate::queue::Queue| {
-            let (ns, name) = (queue.namespace, &queue.name);
-            self.limiting.holds_queue(ns, name) || self.gating.holds_queue(ns, name)
-        };
-        paused || self.queues.get(id).is_some_and(held)
     }
 
     /// The record of budgets that come back at `now`, a slice of them.

@@ -44,6 +44,8 @@ pub enum MessageAnswer {
     /// To `Settle`, `SettleLeased`, `ExtendLeased`, `AddCredit`: what became of each, in order. A
     /// message that is not with whoever settles it is refused as `MessageUnknown`.
     Settled(Vec<Result<(), Rejection>>),
+    /// To `Blocked`: whether it is so, of each in order.
+    Blocked(Vec<bool>),
     /// To `GetOne`: the message, if there was one, and how many wait then.
     Got(Option<Box<MessageDelivery>>, u64),
     /// To `CloseConnection`.

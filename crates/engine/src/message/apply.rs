@@ -177,10 +177,10 @@ impl State {
         for slot in entries {
             let tag = MessageTag::of(queue, *slot);
             self.remove(&keys::message(ns, tag));
-            let Some(shelf) = self.messages.shelves.get_mut(&queue) else { continue };
+            let Some(shelf) = self.messages.shelves.get(&queue) else { continue };
             let has_returns = shelf.has_returns;
-            let (held, young) = shelf.remove(*slot);
-            self.messages.young_bytes -= young;
+            let (held, young) = self.messages.with_shelf(queue, |shelf| shelf.remove(*slot));
+            count::take(&mut self.messages.young_bytes, young, "bytes of new messages");
             if let Some(held) = held {
                 self.messages.forget_end(tag, &held);
                 if held.is_leased() {
@@ -200,9 +200,7 @@ impl State {
             _ => counts.dropped_total += number,
         }
         // What stood behind a full aside is looked at again.
-        let goes_on = |shelf: &Shelf| {
-            shelf.keys.first_freed().is_some() || (was_full && !shelf.keys.is_full())
-        };
+        let goes_on = |shelf: &Shelf| shelf.keys.has_next() || (was_full && !shelf.keys.is_full());
         if self.messages.shelves.get(&queue).is_some_and(goes_on) {
             self.messages.fresh.insert(queue);
         }

@@ -92,8 +92,8 @@ pub enum MessageCommand {
         /// Its messages; those that it does not have are passed over.
         messages: Vec<MessageTag>,
     },
-    /// Consumers take so many messages more, each. Those that are no more are passed over.
-    AddCredit(Vec<(ConsumerId, u64)>),
+    /// Consumers take so much more, each. Those that are no more are passed over.
+    AddCredit(Vec<(ConsumerId, MessageCredit)>),
     /// Settle messages that a connection got, each on its own, then give credit as with
     /// [`MessageCommand::AddCredit`]. Answered by `MessageAnswer::Settled`.
     Settle {
@@ -102,7 +102,15 @@ pub enum MessageCommand {
         /// Which, and how.
         settlements: Vec<(MessageTag, MessageVerdict)>,
         /// Credit.
-        credit: Vec<(ConsumerId, u64)>,
+        credit: Vec<(ConsumerId, MessageCredit)>,
+    },
+    /// Whether messages of a queue wait behind others of their ordering keys. Those that are gone
+    /// or with somebody do not. Answered by `MessageAnswer::Blocked`.
+    Blocked {
+        /// The queue.
+        queue: String,
+        /// Which: 255 - priority, and the order of entry.
+        messages: Vec<(u8, crate::ids::Place)>,
     },
     /// Take the next message of a queue, if there is one. Answered by `MessageAnswer::Got`.
     GetOne {
@@ -290,6 +298,25 @@ pub struct PublishMessage {
     pub body: Bytes,
 }
 
+/// How much a consumer of messages takes, or takes more. It is handed a message while there is
+/// something left of both; the last one may be larger than what is left in bytes.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct MessageCredit {
+    /// So many messages.
+    pub messages: u64,
+    /// So many bytes of them, as [`Message::credit_bytes`](super::Message::credit_bytes) counts
+    /// them. Nothing is counted of a consumer that once had `u64::MAX`. What consumers share has
+    /// no bound in bytes.
+    pub bytes: u64,
+}
+
+impl MessageCredit {
+    /// So many messages, whatever their bytes.
+    pub fn of(messages: u64) -> Self {
+        Self { messages, bytes: u64::MAX }
+    }
+}
+
 /// One that takes messages as they come.
 #[derive(Clone, Debug)]
 pub struct ConsumeMessages {
@@ -305,8 +332,8 @@ pub struct ConsumeMessages {
     pub exclusive: bool,
     /// Those with a higher one are served first, as long as they have credit.
     pub priority: i32,
-    /// How many messages it takes to begin with.
-    pub credit: u64,
+    /// How much it takes to begin with.
+    pub credit: MessageCredit,
 }
 
 /// How a message is settled.

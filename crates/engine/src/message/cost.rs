@@ -19,12 +19,13 @@ impl MessageCommand {
                 1 + it.publishes.len() + settled + it.enqueues.len()
             }
             Self::AddCredit(credit) => credit.len(),
+            Self::Blocked { messages, .. } => messages.len(),
             Self::ShareCredit(share) => 1 + share.consumers.len(),
             Self::Untaken { messages, .. } => 1 + messages.len(),
             Self::SettleLeased(settlements) => settlements.len(),
             Self::ExtendLeased { messages, .. } | Self::ReturnLeased(messages) => messages.len(),
             Self::Lease(lease) => lease.max.min(1000),
-            Self::Consume(consume) => NAME + consume.credit.min(1000) as usize,
+            Self::Consume(consume) => NAME + consume.credit.messages.min(1000) as usize,
             Self::GetOne { .. } | Self::Cancel { .. } => 1,
             Self::DeclareQueue(_)
             | Self::GetQueue { .. }

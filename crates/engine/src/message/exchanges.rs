@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::router::Router;
 use super::{Binding, Exchange, ExchangeKind};
 use crate::ids::{ExchangeId, NamespaceId};
-use crate::state::Tally;
+use crate::state::{Tally, count};
 
 /// Those that always exist, with their numbers.
 const ALWAYS: [(&str, ExchangeId, ExchangeKind); 5] = [
@@ -77,7 +77,7 @@ impl Exchanges {
             }
         }
         if let Some(router) = self.routers.remove(&(ns, id)) {
-            self.bindings -= router.weight();
+            count::take(&mut self.bindings, router.weight(), "bindings");
             self.bindings_of.take_many(ns, router.weight());
         }
     }
@@ -163,7 +163,7 @@ impl Exchanges {
         let before = router.weight();
         router.remove(binding);
         let less = before - router.weight();
-        self.bindings -= less;
+        count::take(&mut self.bindings, less, "bindings");
         self.bindings_of.take_many(ns, less);
     }
 }

@@ -19,6 +19,7 @@ mod into_jobs;
 mod json;
 mod moving;
 mod ordering;
+mod passed;
 mod pattern;
 pub(crate) mod peek;
 mod policy;
@@ -45,8 +46,8 @@ pub use answer::{
 pub use as_event::EventHeaders;
 pub use command::{
     BindingSpec, ConsumeMessages, DeclareExchange, DeclareQueue, Holding, JobBinding,
-    LeaseMessages, MessageCommand, MessageSettlement, MessageTransaction, MessageVerdict,
-    PublishMessage, ShareCredit,
+    LeaseMessages, MessageCommand, MessageCredit, MessageSettlement, MessageTransaction,
+    MessageVerdict, PublishMessage, ShareCredit,
 };
 pub use exchange::{Binding, Destination, Exchange, ExchangeKind, HeaderValue, Matching};
 pub use filter::MessageFilter;
@@ -103,6 +104,17 @@ wire_struct! {
         pub deaths: Vec<Death> = 5,
         /// How many ends of jobs it follows from, each of which was told and became a job.
         pub hops: u8 = 60,
+    }
+}
+
+/// Beside its body and properties, what a message takes of a credit in bytes: about what a face
+/// writes with it.
+const CREDIT_BYTES: u64 = 256;
+
+impl Message {
+    /// What it takes of a consumer's credit in bytes.
+    pub fn credit_bytes(&self) -> u64 {
+        CREDIT_BYTES + (self.body.len() + self.properties.len()) as u64
     }
 }
 

@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 
 use bytes::Bytes;
 
+use super::ordering::key_of;
 use super::shelf::Stored;
 use super::state::{lane_at, place_at, stored_of};
 use super::{Message, MessageFilter, MessageTag};
@@ -32,6 +33,9 @@ pub struct PeekedMessage {
     pub returns: u32,
     /// Somebody took it for a time.
     pub leased: bool,
+    /// Its ordering key, where its queue has those. Whether another message of the key comes first
+    /// the shard alone knows: [`MessageCommand::Blocked`](super::MessageCommand::Blocked) asks it.
+    pub ordering_key: Option<String>,
 }
 
 /// A page of messages, in the order in which they are handed out.
@@ -80,11 +84,14 @@ pub(crate) fn peek_messages(
         found.push((MessageTag { queue, urgency, place: place_at(key) }, stored));
         ControlFlow::Continue(())
     });
+    let settings = queue.settings.messages.as_deref();
+    let header = settings.and_then(|settings| settings.ordering_header.as_deref());
     let told = found.into_iter().map(|(tag, stored)| {
         let returns = reader.get(&keys::returns(ns, tag));
         let stored = stored.with_body(reader);
         PeekedMessage {
             tag,
+            ordering_key: header.and_then(|header| key_of(&stored.message, header)),
             message: stored.message,
             returns: returns.and_then(|value| u32::from_bytes(&value).ok()).unwrap_or(0),
             leased: reader.get(&keys::message_lease(ns, tag)).is_some(),

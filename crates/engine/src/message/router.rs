@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::ring::{Ring, weight_of};
 use super::topics::Topics;
 use super::{Binding, Destination, ExchangeKind, HeaderValue, Matching};
+use crate::state::count;
 
 /// Destinations, each with how many bindings lead there.
 #[derive(Debug, Default)]
@@ -126,8 +127,9 @@ impl Router {
     }
 
     pub(crate) fn remove(&mut self, binding: &Binding) {
-        self.count -= 1;
-        self.weight -= weight(&self.table, binding);
+        count::take(&mut self.count, 1, "bindings of an exchange");
+        let less = weight(&self.table, binding);
+        count::take(&mut self.weight, less, "weights of bindings of an exchange");
         let (key, to) = (binding.routing_key.as_str(), binding.destination);
         match &mut self.table {
             Table::Direct(keys) => {

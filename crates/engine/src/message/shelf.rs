@@ -14,6 +14,7 @@ use crate::ids::{BodyId, ConnectionId, MonoMs, Place, TimeMs, Token};
 use crate::job::Body;
 use crate::map::Reader;
 use crate::query::body_of;
+use crate::state::count;
 use crate::wire::wire_struct;
 
 wire_struct! {
@@ -214,12 +215,26 @@ impl Shelf {
                 (place, false) => Standing::Unread((*urgency, place)),
             })
         });
-        Standing::first(held.into_iter().chain(known).chain(in_lanes.take(1)))
+        let passed = self.keys.first_passed(from).map(Standing::Unread);
+        let held = held.into_iter().chain(passed);
+        Standing::first(held.chain(known).chain(in_lanes.take(1)))
     }
 
     /// Before which slot nothing stands.
     pub(super) fn first_slot(&self) -> Option<Slot> {
         self.standing_from((0, Place(0))).map(Standing::slot)
+    }
+
+    /// Up to where a lane was read and handed out, or set aside; `None` for all of it.
+    pub(super) fn read_up_to(&self, urgency: u8) -> Option<Place> {
+        let lane = self.lanes.get(&urgency)?;
+        let before = |(first, _): &(Place, Arc<Stored>)| Place(first.0.saturating_sub(1));
+        Some(lane.young.front().map_or(lane.read, before))
+    }
+
+    /// Whether a message is with somebody, or came back.
+    pub(super) fn knows(&self, slot: Slot) -> bool {
+        self.unsettled.contains_key(&slot) || self.returned.contains(&slot)
     }
 
     /// Where the next message is.
@@ -268,7 +283,7 @@ impl Shelf {
         let lane = self.lanes.get_mut(&urgency)?;
         let (place, stored) = lane.young.pop_front()?;
         let weight = weight(&stored);
-        lane.bytes -= weight;
+        count::take(&mut lane.bytes, weight, "bytes of new messages of a lane");
         lane.read = lane.read.max(place);
         if lane.young.is_empty() && !lane.more {
             self.lanes.remove(&urgency);
@@ -339,7 +354,7 @@ impl Shelf {
 
     fn let_go(&mut self, slot: Slot) -> Option<Held> {
         let held = self.unsettled.remove(&slot)?;
-        self.held_bytes -= held.body.bytes;
+        count::take(&mut self.held_bytes, held.body.bytes, "bytes that consumers have");
         Some(held)
     }
 
@@ -370,7 +385,7 @@ impl Shelf {
             && let Some((_, stored)) = lane.young.remove(at)
         {
             bytes = weight(&stored);
-            lane.bytes -= bytes;
+            count::take(&mut lane.bytes, bytes, "bytes of new messages of a lane");
         }
         if lane.young.is_empty() && !lane.more {
             self.lanes.remove(&slot.0);

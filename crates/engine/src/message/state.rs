@@ -14,7 +14,7 @@ use super::shelf::{
 };
 use super::{Binding, Destination, Exchange, MessageTag, Policy, Slot};
 use crate::ids::{ExchangeId, MonoMs, NamespaceId, Place, QueueId, StreamId, TimeMs};
-use crate::state::{Frontier, State, keys};
+use crate::state::{Frontier, State, count, keys};
 use crate::wire::Wire;
 
 /// Messages that are read of a lane at a time, and bytes of them after which no more are.
@@ -38,6 +38,10 @@ pub(crate) struct Messages {
     unfinished: BTreeSet<QueueId>,
     /// Volatile: messages that this turn has met and handed to nobody.
     passed: usize,
+    /// Messages that stand aside behind their ordering keys, of all queues.
+    pub(super) aside: usize,
+    /// Volatile: queues of which nothing more is looked at while these are too many.
+    pub(super) without_room: BTreeSet<QueueId>,
     /// When messages go back that were taken for a time.
     pub(super) lease_ends: BTreeSet<(MonoMs, MessageTag)>,
     /// Bytes of messages in memory.
@@ -68,6 +72,8 @@ impl Default for Messages {
             fresh: BTreeSet::new(),
             unfinished: BTreeSet::new(),
             passed: 0,
+            aside: 0,
+            without_room: BTreeSet::new(),
             lease_ends: BTreeSet::new(),
             young_bytes: 0,
             floor: Place(0),
@@ -218,7 +224,9 @@ impl Messages {
             let key = keys::message(ns, MessageTag::of(queue, first));
             self.emptied.insert(keys::of_queue(keys::MESSAGE, ns, queue), key);
         }
-        self.young_bytes -= shelf.young_bytes();
+        self.count_aside(shelf.keys.aside_len(), 0);
+        self.without_room.remove(&queue);
+        count::take(&mut self.young_bytes, shelf.young_bytes(), "bytes of new messages");
         for (slot, held) in &shelf.unsettled {
             self.forget_end(MessageTag::of(queue, *slot), held);
         }
@@ -238,7 +246,7 @@ impl Messages {
 
     /// A message is with nobody any more and stands where it stood. Who had it.
     pub(crate) fn give_back(&mut self, tag: MessageTag) -> Option<Held> {
-        let held = self.shelf(tag.queue).give_back(tag.slot());
+        let held = self.with_shelf(tag.queue, |shelf| shelf.give_back(tag.slot()));
         if let Some(held) = &held {
             self.forget_end(tag, held);
         }
@@ -253,13 +261,19 @@ impl State {
         self.queues.get(queue).map_or(0, |queue| queue.counts.messages.saturating_sub(held))
     }
 
-    /// A message of a queue was met and is handed to nobody. Whether this turn looks at more.
-    pub(crate) fn pass(&mut self, queue: QueueId) -> bool {
-        self.pass_some(queue, 1)
+    /// How many messages this turn may still meet and hand to nobody: one at least.
+    pub(super) fn looks_left(&self) -> usize {
+        self.limits.slice_items_max.saturating_sub(self.messages.passed).max(1)
     }
 
-    fn pass_some(&mut self, queue: QueueId, passed: usize) -> bool {
-        self.messages.passed += passed;
+    /// A message of a queue was met and is handed to nobody. Whether this turn looks at more.
+    pub(crate) fn pass(&mut self, queue: QueueId) -> bool {
+        self.pass_many(queue, 1)
+    }
+
+    /// The same of several.
+    pub(super) fn pass_many(&mut self, queue: QueueId, messages: usize) -> bool {
+        self.messages.passed += messages;
         let goes_on = self.messages.passed < self.limits.slice_items_max;
         if !goes_on {
             self.messages.unfinished.insert(queue);
@@ -276,6 +290,10 @@ impl State {
         queue: QueueId,
     ) -> Option<(MessageTag, Arc<Stored>, bool)> {
         loop {
+            if !self.look_for_passed(ns, queue) {
+                return None;
+            }
+            self.messages.look_for_room(queue);
             let shelf = self.messages.shelves.get_mut(&queue)?;
             let (slot, stored, again) = match shelf.next()? {
                 Next::Returned(slot) => {
@@ -286,7 +304,7 @@ impl State {
                 }
                 Next::Young(urgency) => {
                     let (slot, stored, bytes) = shelf.take_young(urgency)?;
-                    self.messages.young_bytes -= bytes;
+                    count::take(&mut self.messages.young_bytes, bytes, "bytes of new messages");
                     (slot, stored, false)
                 }
                 Next::Unread(urgency) => {
@@ -320,16 +338,19 @@ impl State {
     ) -> Option<(MessageTag, BodyRef)> {
         loop {
             let shelf = self.messages.shelves.get(&queue)?;
-            let slot = match shelf.first_waiting()? {
-                Next::Returned(slot) => slot,
-                Next::Young(urgency) => shelf.first_young(urgency)?,
-                Next::Unread(urgency) => {
+            let passed = self.first_passed(ns, queue).map(|(slot, _)| slot);
+            let slot = match shelf.first_waiting() {
+                Some(Next::Unread(urgency)) if passed.is_none_or(|slot| slot.0 > urgency) => {
                     if !self.read_lane(ns, queue, urgency) {
                         return None;
                     }
                     continue;
                 }
+                Some(Next::Returned(slot)) => Some(slot),
+                Some(Next::Young(urgency)) => shelf.first_young(urgency),
+                Some(Next::Unread(_)) | None => None,
             };
+            let slot = slot.into_iter().chain(passed).min()?;
             let tag = MessageTag::of(queue, slot);
             let stored: Stored = self.value(&keys::message(ns, tag))?;
             return Some((tag, stored.body_ref()));
@@ -352,7 +373,7 @@ impl State {
     fn read_lane(&mut self, ns: NamespaceId, queue: QueueId, urgency: u8) -> bool {
         let Some(shelf) = self.messages.shelves.get(&queue) else { return false };
         let Some(lane) = shelf.lane(urgency) else { return false };
-        let left = self.limits.slice_items_max.saturating_sub(self.messages.passed).max(1);
+        let left = self.looks_left();
         let mut passed = 0;
         let from = keys::after(&keys::message(ns, MessageTag { queue, urgency, place: lane.read }));
         let to = keys::after_prefix(&keys::message_lane(ns, queue, urgency));
@@ -382,7 +403,7 @@ impl State {
         if let Some(shelf) = self.messages.shelves.get_mut(&queue) {
             self.messages.young_bytes += shelf.refill(urgency, (entries, read), more);
         }
-        self.pass_some(queue, passed) || found
+        self.pass_many(queue, passed) || found
     }
 
     /// Bytes that messages of a queue may still take in memory.
@@ -392,12 +413,11 @@ impl State {
 
     /// Somebody takes from a queue, or nobody does any more.
     pub(crate) fn set_consumed(&mut self, queue: QueueId, consumed: bool) {
-        let shelf = self.messages.shelf(queue);
         if consumed {
-            shelf.consumed = true;
+            self.messages.shelf(queue).consumed = true;
         } else {
-            let bytes = shelf.forget_young();
-            self.messages.young_bytes -= bytes;
+            let bytes = self.messages.with_shelf(queue, Shelf::forget_young);
+            count::take(&mut self.messages.young_bytes, bytes, "bytes of new messages");
             self.messages.tidy(queue);
         }
     }

@@ -22,7 +22,7 @@ pub(super) enum Standing {
     Held(Slot),
     /// A message that stands in the tree.
     Known(Slot),
-    /// What follows from there on in its lane was not read.
+    /// What follows from there on in its lane was not read, or was passed behind its key.
     Unread(Slot),
 }
 

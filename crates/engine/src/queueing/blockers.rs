@@ -19,20 +19,24 @@ use crate::limit::limits_told;
 use crate::map::Reader;
 use crate::queueing::{job_pause, ordering_key};
 use crate::state::{State, count, keys};
+use crate::tenant::turn_told;
 
-/// What keeps a job that waits from being handed out, its time apart.
+/// What keeps a job that waits from being handed out, its time apart. Of its queue, the number and
+/// whether it is paused.
 pub(crate) fn blockers_of(
     reader: &dyn Reader,
     ns: NamespaceId,
     job: &Job,
-    queue_paused: bool,
+    queue: Option<(QueueId, bool)>,
 ) -> Vec<BlockedBy> {
-    let queue = queue_paused.then_some(BlockedBy::QueuePause);
+    let turn = queue.and_then(|(queue, _)| turn_told(reader, ns, queue, job));
+    let queue = queue.filter(|(_, paused)| *paused).map(|_| BlockedBy::QueuePause);
     let keys = [ordering_key::told(reader, ns, job), job_pause::told(reader, ns, job)];
     let limits = limits_told(reader, ns, job);
     let gates = gates_told(reader, ns, job);
     let holds = holds_told(reader, ns, job);
-    keys.into_iter().flatten().chain(queue).chain(limits).chain(gates).chain(holds).collect()
+    let keys = keys.into_iter().flatten().chain(queue);
+    keys.chain(limits).chain(gates).chain(holds).chain(turn).collect()
 }
 
 impl State {

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 
 use super::heads::{Part, Rank, rank};
-use super::lanes::{LaneId, Next, PASSED_MAX, Slot};
+use super::lanes::{LaneId, Next, Slot};
 use crate::command::QueuePattern;
 use crate::ids::{JobId, KindId, NamespaceId, QueueId, TimeMs};
 use crate::kind::KindRange;
@@ -16,9 +16,13 @@ use crate::state::State;
 pub(crate) struct Offer {
     pub(crate) jobs: Vec<JobId>,
     /// Heads, entries and parts of trees that were looked at.
-    #[cfg_attr(not(test), expect(dead_code, reason = "tests count what an offer costs"))]
     pub(crate) looked: usize,
+    /// There may be more: it looked at enough, and the next one does not meet that again.
+    pub(crate) cut: bool,
 }
+
+/// Lanes that one offer passes over.
+const PASSED_MAX: usize = if cfg!(test) { 64 } else { 1024 };
 
 /// What may come next.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -36,7 +40,7 @@ struct Merge<'a> {
     now: TimeMs,
     open: BinaryHeap<Reverse<(Rank, Source)>>,
     looked: usize,
-    /// Lanes that are out and were not taken out of their tree yet.
+    /// Lanes of shut queues, and of kinds that stand apart.
     passed: usize,
 }
 
@@ -53,10 +57,6 @@ impl State {
         if self.limiting.holds_namespace(ns) {
             return Offer::default();
         }
-        let open = |kind: &&KindId| !self.limiting.holds_kind(**kind);
-        let kinds: Option<Vec<KindId>> =
-            kinds.map(|kinds| kinds.iter().filter(open).copied().collect());
-        let kinds = kinds.as_deref();
         let open = BinaryHeap::new();
         let mut merge = Merge { state: self, ns, now, open, looked: 0, passed: 0 };
         let mut open = Vec::new();
@@ -74,7 +74,11 @@ impl State {
                 break;
             }
         }
-        Offer { jobs, looked: merge.looked }
+        let cut = merge.passed >= PASSED_MAX;
+        if cut {
+            self.lanes.note_cut_short(ns);
+        }
+        Offer { jobs, looked: merge.looked, cut: cut && self.lanes.has_met() }
     }
 
     /// It is `now`: puts up to `most` heads of lanes forward whose time has come.
@@ -163,13 +167,9 @@ impl Merge<'_> {
                 }
                 Source::Lanes(Part::One(id)) => {
                     let lane = self.state.lanes.heads().lane(id);
-                    if self.state.limiting.holds_kind(lane.kind) {
-                        continue;
-                    }
-                    if self.state.lanes.is_out(lane) {
+                    if self.state.lanes.passes(lane, id) {
                         self.passed += 1;
-                        if self.passed > PASSED_MAX {
-                            self.state.lanes.note_cut_short(self.ns);
+                        if self.passed >= PASSED_MAX {
                             return None;
                         }
                         continue;

@@ -58,6 +58,13 @@ impl State {
         LaneId { queue, urgency, part, kind }
     }
 
+    /// Whether a queue hands out nothing: it is paused, or a limit or a gate holds it back.
+    pub(crate) fn is_shut(&self, id: QueueId, paused: bool) -> bool {
+        let held =
+            |queue: &Queue| is_held((&self.limiting, &self.gating), queue.namespace, &queue.name);
+        paused || self.queues.get(id).is_some_and(held)
+    }
+
     /// Files a waiting job in its lane.
     pub(crate) fn file_in_lane(&mut self, ns: NamespaceId, queue: QueueId, job: &Job) {
         let lane = self.lane_of(ns, queue, job);
@@ -245,6 +252,11 @@ impl State {
     }
 }
 
+/// Whether a limit or a gate over a whole queue holds it back.
+fn is_held((limiting, gating): (&Limiting, &Gating), ns: NamespaceId, queue: &str) -> bool {
+    limiting.holds_queue(ns, queue) || gating.holds_queue(ns, queue)
+}
+
 /// What the lanes have to know of a lane's queue and kind.
 fn site<'a>(
     queues: &'a Queues,
@@ -253,8 +265,7 @@ fn site<'a>(
     (namespace, lane): (NamespaceId, LaneId),
 ) -> Site<'a> {
     let (queue, paused) = queues.site(lane.queue).expect("a queue outlives its jobs");
-    let held = limiting.holds_queue(namespace, queue) || gating.holds_queue(namespace, queue);
-    let shut = paused || held;
+    let shut = paused || is_held((limiting, gating), namespace, queue);
     let reserved = kinds.reserved().contains(&lane.kind);
     let kind = kinds.name(lane.kind).unwrap_or_default();
     let deadline_ms = slas.deadline_ms(namespace, queue, kind);

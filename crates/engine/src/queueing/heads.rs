@@ -121,39 +121,6 @@ impl Heads {
         })
     }
 
-    /// The first `most` lanes of a tree after one, in its order, with the names of their queues.
-    pub(super) fn lanes_after(
-        &self,
-        root: NodeId,
-        after: Option<(&str, LaneId)>,
-        most: usize,
-    ) -> Vec<(Arc<str>, LaneId)> {
-        let is_after = |node: &Node| {
-            after.is_none_or(|(name, lane)| {
-                let same = node.lane.queue == lane.queue;
-                let by_name = if same { Ordering::Equal } else { (*node.name).cmp(name) };
-                by_name.then(node.lane.cmp(&lane)) == Ordering::Greater
-            })
-        };
-        let (mut found, mut open, mut at) = (Vec::new(), Vec::new(), root);
-        while found.len() < most {
-            while at != NONE {
-                let node = self.node(at);
-                at = if is_after(node) {
-                    open.push(at);
-                    node.left
-                } else {
-                    node.right
-                };
-            }
-            let Some(next) = open.pop() else { break };
-            let node = self.node(next);
-            found.push((Arc::clone(&node.name), node.lane));
-            at = node.right;
-        }
-        found
-    }
-
     /// Adds a lane to a tree.
     pub(super) fn insert(
         &mut self,

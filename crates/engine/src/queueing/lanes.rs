@@ -4,6 +4,7 @@
 //! stays in the tree. The first entries stand apart by whether their time has come: those that
 //! could be handed out in [`Heads`], the others by their time.
 
+mod apart;
 mod switches;
 
 use std::cell::{Cell, RefCell};
@@ -11,12 +12,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
-pub(super) use switches::PASSED_MAX;
-use switches::Rounds;
-
+use self::apart::Apart;
+use self::switches::Rounds;
 use super::heads::{Heads, NONE, NodeId, Part};
 use crate::command::QueuePattern;
 use crate::ids::{JobId, KindId, NamespaceId, Place, QueueId, TimeMs};
+use crate::state::count;
 
 /// How much memory the lanes take.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +37,9 @@ impl Default for Room {
 /// Entries that are read on of a lane at first and at most; four times as many every time.
 const READ_ON_MIN: u16 = 4;
 const READ_ON_MAX: u16 = 256;
+
+/// Lanes of a queue that are looked at where it is told of.
+const LANES_TOLD_MAX: usize = 1024;
 
 /// Lanes that are gone and may still count as warm, beside as many as there are lanes.
 const WARM_GONE_MAX: usize = 64;
@@ -191,15 +195,17 @@ pub(crate) struct Lanes {
     by_id: BTreeMap<LaneId, Lane>,
     queues: BTreeMap<QueueId, QueueLanes>,
     heads: Heads,
-    /// The roots of the trees of namespaces, without reserved and shut kinds, and of kinds: one of
-    /// each for every set of gates that entries name. Of queues that are shut they hold nothing.
+    /// The roots of the trees of namespaces, without reserved kinds and those that stand apart, and
+    /// of kinds: one of each for every set of gates that entries name. Lanes of queues that were
+    /// shut leave them some at a time, as [`Rounds`] come to them.
     in_namespace: BTreeMap<(NamespaceId, u16), NodeId>,
     of_kind: BTreeMap<(KindId, u16), NodeId>,
     /// Sets of gates of which one is closed: their trees are passed over as wholes.
     shut_sets: BTreeSet<(NamespaceId, u16)>,
-    shut_kinds: BTreeSet<KindId>,
-    /// Switches of queues and kinds that lanes are yet to follow.
+    /// Switches of queues that lanes are yet to follow.
     rounds: Rounds,
+    /// Kinds that gates or limits hold back, or did.
+    apart: Apart,
     /// Heads whose time has not come.
     future: BTreeSet<(TimeMs, LaneId)>,
     /// Heads up to this instant are due.
@@ -432,7 +438,7 @@ impl Lanes {
             self.sweep_warm();
         }
         if let Some(queue) = self.queues.get_mut(&id.queue) {
-            queue.lanes -= 1;
+            count::take(&mut queue.lanes, 1, "lanes of a queue");
             if queue.lanes == 0 {
                 self.queues.remove(&id.queue);
             }
@@ -484,7 +490,7 @@ impl Lanes {
         let lane = self.by_id.get_mut(&id).expect("the lane had a head");
         lane.due = false;
         let queue = self.queues.get_mut(&id.queue).expect("a queue has lanes");
-        queue.due -= 1;
+        count::take(&mut queue.due, 1, "lanes that are due");
         self.settle(id);
     }
 
@@ -497,9 +503,10 @@ impl Lanes {
         }
     }
 
-    /// Whether no gate over its entries or its kind keeps a lane from handing out.
+    /// Whether no gate over its entries, and no gate and no limit over its kind, keeps a lane from
+    /// handing out.
     pub(crate) fn hands_out(&self, ns: NamespaceId, id: LaneId) -> bool {
-        !self.shut_sets.contains(&(ns, id.part.set())) && !self.shut_kinds.contains(&id.kind)
+        !self.is_held_kind(id.kind) && !self.shut_sets.contains(&(ns, id.part.set()))
     }
 
     /// It is `now`: up to `most` heads whose time has come are put forward, the first ones first.
@@ -511,6 +518,7 @@ impl Lanes {
         self.now = now;
         self.make_room();
         self.follow_some(most == usize::MAX, &mut came);
+        self.bring_back();
         for _ in 0..most {
             let Some((at, id)) = self.future.first().copied() else { return };
             if at > now {
@@ -568,11 +576,6 @@ impl Lanes {
         self.lanes_of(queue).take(most).map(|(id, _)| *id).collect()
     }
 
-    /// Whether entries of the lane may be handed out as far as gates go, those over its kind too.
-    pub(crate) fn is_open(&self, ns: NamespaceId, id: LaneId) -> bool {
-        !self.shut_sets.contains(&(ns, id.part.set())) && !self.shut_kinds.contains(&id.kind)
-    }
-
     /// The next `most` lanes after one.
     pub(crate) fn ids_after(&self, after: Option<LaneId>, most: usize) -> Vec<LaneId> {
         let from = after.map_or(Unbounded, Excluded);
@@ -602,16 +605,22 @@ impl Lanes {
     }
 
     /// When the longest waiting entry of the queue became available that has no tenant: those with
-    /// one do not stand in the order of their times.
+    /// one do not stand in the order of their times. Of very many lanes only some are asked.
     pub(crate) fn oldest(&self, queue: QueueId) -> Option<TimeMs> {
-        let ordered = self.lanes_of(queue).filter(|(id, _)| !id.part.is_tenanted());
+        let asked = self.lanes_of(queue).take(LANES_TOLD_MAX);
+        let ordered = asked.filter(|(id, _)| !id.part.is_tenanted());
         let heads = ordered.filter_map(|(_, lane)| lane.head());
         heads.map(|((at, _), _)| at).min()
     }
 
-    /// The kinds that wait in the queue, of its first `lanes_max` lanes.
-    pub(crate) fn kinds(&self, queue: QueueId, lanes_max: usize) -> BTreeSet<KindId> {
-        self.lanes_of(queue).take(lanes_max).map(|(id, _)| id.kind).collect()
+    /// How many lanes are looked at where a queue is told of.
+    pub(crate) fn told_of(&self, queue: QueueId) -> usize {
+        self.queues.get(&queue).map_or(0, |queue| queue.lanes.min(LANES_TOLD_MAX))
+    }
+
+    /// The kinds that wait in the queue. Of very many lanes only some are asked.
+    pub(crate) fn kinds(&self, queue: QueueId) -> BTreeSet<KindId> {
+        self.lanes_of(queue).take(LANES_TOLD_MAX).map(|(id, _)| id.kind).collect()
     }
 
     /// The trees, and calls `found` with those parts of them in which all lanes of the queues that
@@ -629,10 +638,12 @@ impl Lanes {
         match kinds {
             None => {
                 let roots = self.in_namespace.range((ns, 0)..=(ns, u16::MAX));
-                roots.filter(|((_, set), _)| open(*set)).map(|(_, root)| parts(root)).sum()
+                let roots = roots.filter(|((_, set), _)| open(*set));
+                let looked: usize = roots.map(|(_, root)| parts(root)).sum();
+                looked + self.meant_apart(ns, pattern, found)
             }
             Some(kinds) => {
-                let kinds = kinds.iter().filter(|kind| !self.shut_kinds.contains(kind));
+                let kinds = kinds.iter().filter(|kind| !self.is_held_kind(**kind));
                 let roots =
                     kinds.flat_map(|kind| self.of_kind.range((*kind, 0)..=(*kind, u16::MAX)));
                 roots.filter(|((_, set), _)| open(*set)).map(|(_, root)| parts(root)).sum()
@@ -643,7 +654,7 @@ impl Lanes {
     /// Whether an entry of the kind could be handed out, in any queue.
     pub(super) fn is_kind_due(&self, kind: KindId) -> bool {
         let mut trees = self.of_kind.range((kind, 0)..=(kind, u16::MAX));
-        !self.shut_kinds.contains(&kind) && trees.next().is_some()
+        !self.is_held_kind(kind) && trees.next().is_some()
     }
 
     pub(super) fn heads(&self) -> &Heads {

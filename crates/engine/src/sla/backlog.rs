@@ -24,8 +24,7 @@ impl State {
         if self.limiting.holds_namespace(ns) {
             return 0;
         }
-        let is_open =
-            |lane: &LaneId| self.lanes.is_open(ns, *lane) && !self.limiting.holds_kind(lane.kind);
+        let is_open = |lane: &LaneId| self.lanes.hands_out(ns, *lane);
         if let SlaTarget::Queue { name } = target {
             let Some(queue) = self.queues.named(ns, name) else { return 0 };
             if self.is_shut(queue.id, queue.settings.paused) {

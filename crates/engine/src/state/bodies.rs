@@ -64,7 +64,7 @@ impl State {
             return self.set_holders(*id, holders - 1);
         }
         let key = keys::body(*id);
-        debug_assert!(self.get(&key).is_some(), "body {id} is let go by more than hold it");
+        assert!(self.get(&key).is_some(), "body {id} is let go by more than hold it");
         self.remove(&key);
     }
 

@@ -1,10 +1,34 @@
 //! Counters that `apply` maintains. One that would fall below nothing is a bug: what it counts left
 //! twice, or never entered. It stops the shard by the counter's name.
 
+/// What counts.
+pub(crate) trait Count: Copy + std::fmt::Display {
+    /// Less by so much, where there is so much.
+    fn less(self, by: Self) -> Option<Self>;
+}
+
+impl Count for u32 {
+    fn less(self, by: Self) -> Option<Self> {
+        self.checked_sub(by)
+    }
+}
+
+impl Count for u64 {
+    fn less(self, by: Self) -> Option<Self> {
+        self.checked_sub(by)
+    }
+}
+
+impl Count for usize {
+    fn less(self, by: Self) -> Option<Self> {
+        self.checked_sub(by)
+    }
+}
+
 /// Takes `by` off a counter.
 #[track_caller]
-pub(crate) fn take(count: &mut u64, by: u64, name: &str) {
-    match count.checked_sub(by) {
+pub(crate) fn take<C: Count>(count: &mut C, by: C, name: &str) {
+    match count.less(by) {
         Some(left) => *count = left,
         None => panic!("the count of {name} is {count}, and {by} are taken off it"),
     }
@@ -25,7 +49,7 @@ mod tests {
 
     #[test]
     fn a_count_reaches_nothing_and_not_less() {
-        let mut count = 3;
+        let mut count = 3_u64;
         shift(&mut count, -1, "jobs");
         take(&mut count, 2, "jobs");
         assert_eq!(count, 0);
@@ -34,6 +58,6 @@ mod tests {
     #[test]
     #[should_panic(expected = "the count of jobs that run is 1, and 2 are taken off it")]
     fn a_count_below_nothing_names_its_counter() {
-        take(&mut 1, 2, "jobs that run");
+        take(&mut 1_u64, 2, "jobs that run");
     }
 }

@@ -23,7 +23,7 @@ pub use command::{
 
 use super::CommittedOffset;
 use crate::ids::{MonoMs, NamespaceId, PartitionId, StreamId, TimeMs};
-use crate::state::{State, keys};
+use crate::state::{State, count, keys};
 use crate::wire::wire_struct;
 
 /// The last epoch that a producer gets; one more is for whoever ends its transaction in its place.
@@ -140,7 +140,7 @@ impl Transactions {
         if let std::collections::btree_map::Entry::Occupied(mut entry) =
             self.pending.entry((ns, key))
         {
-            *entry.get_mut() -= 1;
+            count::take(entry.get_mut(), 1, "pending offsets of a partition");
             if *entry.get() == 0 {
                 entry.remove();
             }

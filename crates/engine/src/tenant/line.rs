@@ -4,10 +4,13 @@ use std::ops::ControlFlow;
 
 use super::TenantTurn;
 use super::weight::weight_of;
+use crate::answer::BlockedBy;
 use crate::ids::{JobId, KindId, NamespaceId, QueueId, TimeMs, Token};
 use crate::job::Job;
+use crate::map::Reader;
 use crate::queueing::{LaneId, PartId, Slot};
 use crate::state::{State, count, keys};
+use crate::wire::Wire;
 
 /// Lines of a tenant that move at the end of its turn. It has one per kind and set of gates; those
 /// beyond keep their places, and their tenant more than its share.
@@ -15,6 +18,20 @@ const LINES_MOVED_MAX: usize = 64;
 
 /// The own slot of a line's first job, and the one at which it stands in the lane.
 type Head = (Slot, Slot);
+
+/// That the tenant of a job has had its turn, and other tenants come before it by that.
+pub(crate) fn turn_told(
+    reader: &dyn Reader,
+    ns: NamespaceId,
+    queue: QueueId,
+    job: &Job,
+) -> Option<BlockedBy> {
+    let tenant = job.turns_of()?;
+    let turn = reader.get(&keys::tenant(ns, (queue, job.urgency()), tenant))?;
+    let turn = TenantTurn::from_bytes(&turn).expect("turns were encoded by this engine");
+    let own = (job.available_at, job.place);
+    (turn.stands(own) != own).then(|| BlockedBy::TenantTurn { tenant: tenant.to_owned() })
+}
 
 impl State {
     /// What may be handed out next, where no limit has a say: of a tenant's jobs the first.

@@ -7,6 +7,7 @@
 mod line;
 mod weight;
 
+pub(crate) use line::turn_told;
 pub(crate) use weight::check_weights;
 
 use crate::ids::TimeMs;

@@ -2,6 +2,7 @@
 //! has a credit, and stands in line while it has any. Volatile: gone with the connection or the
 //! process. What is handed out to whom is decided elsewhere.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -115,13 +116,19 @@ pub(super) struct Consumers {
     line: BTreeMap<Ticket, Taker>,
     /// Those of them that ask for a queue by its name, and those that ask for some by a prefix.
     exact: BTreeMap<(NamespaceId, String), BTreeSet<Ticket>>,
-    prefix: BTreeMap<NamespaceId, BTreeSet<Ticket>>,
+    prefix: BTreeMap<(NamespaceId, String), BTreeSet<Ticket>>,
+    /// How many of these prefixes are so long: a queue's name is looked for by its beginnings of
+    /// these lengths.
+    lengths: BTreeMap<(NamespaceId, usize), usize>,
     /// The request and the stream of each session.
     requests: BTreeMap<SessionKey, ReplyTo>,
     streams: BTreeMap<SessionKey, ConsumerId>,
     /// How many streams each namespace has.
     streams_of: Tally,
     stream_count: usize,
+    /// Sets of those in line that were looked into.
+    #[cfg(test)]
+    pub(super) looks: std::cell::Cell<usize>,
 }
 
 impl Consumers {
@@ -192,12 +199,11 @@ impl Consumers {
         self.streams.get(session).copied()
     }
 
-    /// The streams of a namespace, or all.
-    pub(super) fn streams_in(&self, ns: Option<NamespaceId>) -> Vec<ConsumerId> {
-        let of = |((of, ..), id): (&SessionKey, &ConsumerId)| {
-            ns.is_none_or(|ns| ns == *of).then_some(*id)
-        };
-        self.streams.iter().filter_map(of).collect()
+    /// A stream of a namespace, or of any.
+    pub(super) fn first_stream(&self, ns: Option<NamespaceId>) -> Option<ConsumerId> {
+        let from = (ns.unwrap_or_default(), String::new(), String::new());
+        let (session, id) = self.streams.range(from..).next()?;
+        ns.is_none_or(|ns| session.0 == ns).then_some(*id)
     }
 
     /// Gives a stream more credit. Whether it comes to stand in line by that.
@@ -236,8 +242,12 @@ impl Consumers {
                 QueuePattern::Exactly(name) => {
                     self.exact.entry((consumer.ns, name.clone())).or_default().insert(ticket);
                 }
-                QueuePattern::Prefix(_) => {
-                    self.prefix.entry(consumer.ns).or_default().insert(ticket);
+                QueuePattern::Prefix(prefix) => {
+                    let of = (consumer.ns, prefix.clone());
+                    if !self.prefix.contains_key(&of) {
+                        *self.lengths.entry((consumer.ns, prefix.len())).or_default() += 1;
+                    }
+                    self.prefix.entry(of).or_default().insert(ticket);
                 }
             }
         }
@@ -253,7 +263,17 @@ impl Consumers {
                 QueuePattern::Exactly(name) => {
                     drop_from(&mut self.exact, &(consumer.ns, name.clone()), ticket);
                 }
-                QueuePattern::Prefix(_) => drop_from(&mut self.prefix, &consumer.ns, ticket),
+                QueuePattern::Prefix(prefix) => {
+                    if drop_from(&mut self.prefix, &(consumer.ns, prefix.clone()), ticket)
+                        && let Entry::Occupied(mut of) =
+                            self.lengths.entry((consumer.ns, prefix.len()))
+                    {
+                        *of.get_mut() -= 1;
+                        if *of.get() == 0 {
+                            of.remove();
+                        }
+                    }
+                }
             }
         }
     }
@@ -271,26 +291,29 @@ impl Consumers {
         after: Option<Ticket>,
     ) -> Option<Ticket> {
         let from = after.map_or(0, |ticket| ticket + 1);
-        let exact = self.exact.get(&(ns, queue.to_owned()));
-        let exact = exact.and_then(|tickets| tickets.range(from..).next().copied());
-        let asks = |ticket: &&Ticket| {
-            let consumer = self.line.get(ticket).and_then(|taker| self.all.get(taker));
-            consumer.is_some_and(|it| it.request.queues.iter().any(|asked| asked.matches(queue)))
+        let first = |of: Option<&BTreeSet<Ticket>>| {
+            #[cfg(test)]
+            self.looks.set(self.looks.get() + 1);
+            of?.range(from..).next().copied()
         };
-        let prefix = self.prefix.get(&ns);
-        let prefix = prefix.and_then(|tickets| tickets.range(from..).find(asks).copied());
-        [exact, prefix].into_iter().flatten().min()
+        let exact = first(self.exact.get(&(ns, queue.to_owned())));
+        let lengths = self.lengths.range((ns, 0)..=(ns, queue.len()));
+        let beginnings = lengths.filter_map(|((_, length), _)| queue.get(..*length));
+        let prefixes =
+            beginnings.filter_map(|prefix| first(self.prefix.get(&(ns, prefix.to_owned()))));
+        exact.into_iter().chain(prefixes).min()
     }
 }
 
-/// Takes a ticket out of a set, and the set away once it is empty.
-fn drop_from<K: Ord>(sets: &mut BTreeMap<K, BTreeSet<Ticket>>, key: &K, ticket: Ticket) {
-    if let Some(set) = sets.get_mut(key) {
-        set.remove(&ticket);
-        if set.is_empty() {
-            sets.remove(key);
-        }
+/// Takes a ticket out of a set, and the set away once it is empty: whether it is gone by that.
+fn drop_from<K: Ord>(sets: &mut BTreeMap<K, BTreeSet<Ticket>>, key: &K, ticket: Ticket) -> bool {
+    let Some(set) = sets.get_mut(key) else { return false };
+    set.remove(&ticket);
+    let gone = set.is_empty();
+    if gone {
+        sets.remove(key);
     }
+    gone
 }
 
 #[cfg(test)]

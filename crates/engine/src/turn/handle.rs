@@ -5,7 +5,6 @@ use super::waiters::Target;
 use crate::answer::{Answer, Instruction, QueueView};
 use crate::bounds::check_name;
 use crate::command::{CheckpointJob, Command, Extension, ReplyTo, Request};
-use crate::effect::CloseReason;
 use crate::gate::GateCommand;
 use crate::hold::HoldCommand;
 use crate::ids::{JobId, NamespaceId, TimeMs};
@@ -31,10 +30,7 @@ const NAMESPACES_PER_PAGE_MAX: usize = 1000;
 /// Queues in one answer at most.
 const QUEUES_PER_PAGE_MAX: usize = 200;
 
-/// Lanes of a queue that are looked at for kinds that nobody asks for, and such kinds told.
-const LANES_TOLD_MAX: usize = 1024;
-
-/// Comparisons of kinds with what workers ask for, and seconds that jobs became due in and no
+/// Comparisons of kinds with what workers ask for, lanes of queues, and seconds that jobs became due in and no
 /// record has settled, in one answer at most: about a millisecond.
 pub(super) const LOOKS_MAX: usize = 20_000;
 pub(super) const KINDS_TOLD_MAX: usize = 100;
@@ -487,7 +483,9 @@ impl Turn {
     pub(super) fn queue_view(&self, queue: &Queue, now: TimeMs, looks: &mut usize) -> QueueView {
         let (ns, name) = (queue.namespace, queue.name.as_str());
         *looks = looks.saturating_sub(self.state.seconds_to_settle(queue, now));
-        let kinds = self.state.lanes.kinds(queue.id, LANES_TOLD_MAX);
+        // Once for their kinds, and once for the oldest entry.
+        *looks = looks.saturating_sub(2 * self.state.lanes.told_of(queue.id));
+        let kinds = self.state.lanes.kinds(queue.id);
         let reserved = self.state.kinds.reserved();
         let named = |id| {
             let kind = self.state.kinds.get(id)?;
@@ -574,14 +572,8 @@ impl Turn {
         }
         self.record(Record::NamespaceDeleted { id });
         // They would wait for what nobody can enqueue there: the name, used anew, is another one.
-        if self.waiters.len_of(id) > 0 {
-            for (reply_to, target) in self.waiters.in_namespace(id) {
-                self.answer_present(reply_to, target, moment);
-            }
-        }
-        for consumer in self.consumers.streams_in(Some(id)) {
-            self.close(consumer, CloseReason::NamespaceDeleted);
-        }
+        self.leaving.insert(id);
+        self.send_some_away(moment);
         Ok(Answer::NamespaceDeleted)
     }
 

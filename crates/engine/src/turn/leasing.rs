@@ -23,22 +23,35 @@ use crate::state::SessionKey;
 const TURN_JOBS_MAX: usize = 2000;
 const TURN_BYTES_MAX: usize = 16 << 20;
 
+/// What one of them looks at to find these jobs: names of kinds, heads and parts of trees.
+const TURN_LOOKS_MAX: usize = 16 << 10;
+
 /// What is left of a turn.
 #[derive(Debug)]
 pub(super) struct Budget {
     jobs: usize,
     bytes: usize,
+    looks: usize,
 }
 
 impl Budget {
     /// What a turn begins with.
     fn full() -> Self {
-        Self { jobs: TURN_JOBS_MAX, bytes: TURN_BYTES_MAX }
+        Self { jobs: TURN_JOBS_MAX, bytes: TURN_BYTES_MAX, looks: TURN_LOOKS_MAX }
     }
 
     fn is_used_up(&self) -> bool {
-        self.jobs == 0 || self.bytes == 0
+        self.jobs == 0 || self.bytes == 0 || self.looks == 0
     }
+}
+
+/// Those who wait for a queue, of whom some were not asked yet whether they take what it has.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Walk {
+    /// Up to here they were.
+    after: Option<Ticket>,
+    /// Something came meanwhile that all of them are to be asked about.
+    again: bool,
 }
 
 /// Jobs that one delivery has at most.
@@ -345,6 +358,8 @@ impl Turn {
             let step = self.state.decide_lease_step(ns, request, want, most, moment);
             budget.jobs = budget.jobs.saturating_sub(step.examined);
             budget.bytes = budget.bytes.saturating_sub(step.bytes);
+            self.look(budget, step.looked);
+            self.state.lanes.put_met_apart();
             bytes = bytes.saturating_add(step.bytes);
             self.record_all(step.records);
             budget.jobs = budget.jobs.saturating_sub(self.state.take_lines_moved());
@@ -360,6 +375,16 @@ impl Turn {
             }
         }
         Granted { jobs, bytes }
+    }
+
+    /// So much was looked at.
+    #[cfg_attr(not(test), expect(clippy::unused_self, reason = "tests count what a turn costs"))]
+    fn look(&mut self, budget: &mut Budget, looked: usize) {
+        budget.looks = budget.looks.saturating_sub(looked);
+        #[cfg(test)]
+        {
+            self.looked += looked;
+        }
     }
 
     /// Has the queues of a request looked at again with the next tick.
@@ -384,35 +409,83 @@ impl Turn {
         while self.state.has_fresh() {
             let fresh = self.state.take_fresh();
             if !self.may_grant() || !self.consumers.any_in_line() {
-                return;
+                return self.walks.clear();
             }
             // Who is next at each queue: thousands may wait, and a few of them get something.
             let mut next = BTreeSet::new();
             for id in fresh {
-                next.extend(self.next_waiter(id, None).map(|ticket| (ticket, id)));
+                match self.walks.get_mut(&id) {
+                    Some(walk) => walk.again = true,
+                    None => next.extend(self.next_waiter(id, None).map(|ticket| (ticket, id))),
+                }
             }
-            let mut offered = None;
-            while let Some((ticket, id)) = next.pop_first() {
-                if !self.state.lanes.any_due(id) {
-                    continue;
-                }
-                if offered != Some(ticket) {
-                    if budget.is_used_up() {
-                        self.deferred.extend(next.iter().map(|(_, id)| *id).chain([id]));
-                        return;
-                    }
-                    if let Some(taker) = self.consumers.taker_of(ticket) {
-                        self.serve(taker, &mut budget, moment);
-                    }
-                    offered = Some(ticket);
-                }
-                next.extend(self.next_waiter(id, offered).map(|ticket| (ticket, id)));
-                if self.state.has_fresh() {
-                    // What came forward may be for somebody who waits longer.
-                    self.state.note_fresh(next.iter().map(|(_, id)| *id));
+            self.offer_to(next, &mut budget, moment);
+        }
+    }
+
+    /// Goes on where turns before did not come to the end of those who wait for a queue.
+    pub(super) fn go_on_with_walks(&mut self, moment: Moment) {
+        if !self.may_grant() || !self.consumers.any_in_line() {
+            return self.walks.clear();
+        }
+        let mut next = BTreeSet::new();
+        for (id, walk) in std::mem::take(&mut self.walks) {
+            let ticket = self.next_waiter(id, walk.after);
+            if let Some(ticket) = ticket {
+                next.insert((ticket, id));
+                self.walks.insert(id, walk);
+            } else if walk.again {
+                self.state.note_fresh([id]);
+            }
+        }
+        self.offer_to(next, &mut Budget::full(), moment);
+    }
+
+    /// Offers queues to those who wait for them, in the order in which they stand in line.
+    fn offer_to(
+        &mut self,
+        mut next: BTreeSet<(Ticket, QueueId)>,
+        budget: &mut Budget,
+        moment: Moment,
+    ) {
+        let mut offered = None;
+        while let Some((ticket, id)) = next.pop_first() {
+            if !self.state.lanes.any_due(id) {
+                self.walks.remove(&id);
+                continue;
+            }
+            if offered != Some(ticket) {
+                if budget.is_used_up() {
+                    next.insert((ticket, id));
                     break;
                 }
+                if let Some(taker) = self.consumers.taker_of(ticket) {
+                    self.serve(taker, budget, moment);
+                }
+                offered = Some(ticket);
             }
+            self.look(budget, 1);
+            match self.next_waiter(id, offered) {
+                Some(ticket) => {
+                    next.insert((ticket, id));
+                }
+                None if self.walks.remove(&id).is_some_and(|walk| walk.again) => {
+                    self.state.note_fresh([id]);
+                }
+                None => {}
+            }
+            if self.state.has_fresh() && !budget.is_used_up() {
+                // What came forward may be for somebody who waits longer.
+                let begun = next.iter().filter(|(_, id)| !self.walks.contains_key(id));
+                self.state.note_fresh(begun.map(|(_, id)| *id));
+                next.retain(|(_, id)| self.walks.contains_key(id));
+                break;
+            }
+        }
+        // What was not come to is for the next tick.
+        for (ticket, id) in next {
+            let walk = self.walks.entry(id).or_insert(Walk { after: None, again: false });
+            walk.after = ticket.checked_sub(1);
         }
     }
 

@@ -29,6 +29,7 @@ mod sessions;
 mod several;
 mod slas;
 mod snoozes;
+mod spent;
 mod stats;
 mod tenants;
 mod uniques;

@@ -7,6 +7,7 @@ use super::Turn;
 use super::consumers::Taker;
 use super::waiters::Target;
 use crate::answer::Answer;
+use crate::effect::CloseReason;
 use crate::ids::{MonoMs, TimeMs};
 use crate::moment::{Clock, Moment};
 use crate::record::Record;
@@ -42,7 +43,6 @@ impl Turn {
         // The next life goes on with it: a stop does not wait for millions of jobs or keys.
         if !self.stopping {
             self.record_all(Vec::from_iter(self.state.decide_let_go()));
-            self.state.advance_holds();
             self.record_all(Vec::from_iter(self.state.decide_limit_round()));
             self.record_all(Vec::from_iter(self.state.decide_minutes_removed()));
             self.go_on_with_operation(moment);
@@ -56,9 +56,12 @@ impl Turn {
         self.look_at_slas(moment);
         self.state.note_fresh(std::mem::take(&mut self.deferred));
         self.tick_messages(moment);
+        self.go_on_with_walks(moment);
         self.dispatch(moment);
         self.dispatch_messages(moment);
         self.answer_overdue(moment);
+        self.send_some_away(moment);
+        self.state.limiting.drop_some();
         self.forget_sessions(moment);
         self.forget_idle_queues(moment);
         let forgotten = self.state.look_at_producers(moment.at);
@@ -112,6 +115,36 @@ impl Turn {
         for _ in 0..self.state.limits.slice_items_max {
             let Some((reply_to, target)) = self.waiters.overdue(until) else { break };
             self.answer_present(reply_to, target, moment);
+        }
+    }
+
+    /// Whether somebody waits or has a stream.
+    fn anybody_is_there(&self) -> bool {
+        self.waiters.len() > 0 || self.consumers.stream_count() > 0 || self.takers.first().is_some()
+    }
+
+    /// Answers and closes some of those who wait or have streams where a namespace was deleted, or
+    /// the shard stops.
+    pub(super) fn send_some_away(&mut self, moment: Moment) {
+        for _ in 0..self.state.limits.slice_items_max {
+            if let Some(ns) = self.leaving.first().copied() {
+                if let Some((reply_to, target)) = self.waiters.first_in(ns) {
+                    self.answer_present(reply_to, target, moment);
+                } else if let Some(consumer) = self.consumers.first_stream(Some(ns)) {
+                    self.close(consumer, CloseReason::NamespaceDeleted);
+                } else {
+                    self.leaving.remove(&ns);
+                }
+            } else if !self.stopping {
+                return;
+            } else if let Some(consumer) = self.consumers.first_stream(None) {
+                self.close(consumer, CloseReason::Stopping);
+            } else if let Some(consumer) = self.takers.first() {
+                self.takers.remove(consumer);
+                self.close(consumer, CloseReason::Stopping);
+            } else {
+                return;
+            }
         }
     }
 
@@ -175,11 +208,14 @@ impl Turn {
         let offered = !self.state.has_fresh() || !self.may_grant() || !self.consumers.any_in_line();
         let goes_on = !offered
             || !self.deferred.is_empty()
+            || !self.walks.is_empty()
             || !self.slices.is_empty()
             || !self.untold.is_empty()
             || self.messages_go_on()
             || self.state.gating.goes_on()
-            || (self.stopping && self.waiters.len() > 0);
+            || !self.leaving.is_empty()
+            || self.state.limiting.has_gone()
+            || (self.stopping && self.anybody_is_there());
         let next_life = || {
             self.state.limits_go_on()
                 || self.state.slas_go_on()

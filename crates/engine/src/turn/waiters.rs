@@ -13,8 +13,9 @@ pub(super) struct Waiters {
     awaiting: BTreeMap<(NamespaceId, JobId), BTreeSet<ReplyTo>>,
     quiet: BTreeSet<(NamespaceId, u64, ReplyTo)>,
     replies: BTreeMap<ReplyTo, Waiting>,
-    /// How many of them each namespace has.
+    /// How many of them each namespace has, and which.
     of: Tally,
+    by_namespace: BTreeSet<(NamespaceId, ReplyTo)>,
     deadlines: BTreeSet<(MonoMs, ReplyTo)>,
 }
 
@@ -63,6 +64,7 @@ impl Waiters {
         }
         self.replies.insert(reply_to, Waiting { ns, deadline, target });
         self.of.add(ns);
+        self.by_namespace.insert((ns, reply_to));
         self.deadlines.insert((deadline, reply_to));
     }
 
@@ -70,6 +72,7 @@ impl Waiters {
     pub(super) fn remove(&mut self, reply_to: ReplyTo) -> Option<Target> {
         let waiting = self.replies.remove(&reply_to)?;
         self.of.take(waiting.ns);
+        self.by_namespace.remove(&(waiting.ns, reply_to));
         self.deadlines.remove(&(waiting.deadline, reply_to));
         if let Target::End(ns, id) = waiting.target
             && let Some(replies) = self.awaiting.get_mut(&(ns, id))
@@ -96,10 +99,11 @@ impl Waiters {
         waiting
     }
 
-    /// Those who wait in a namespace.
-    pub(super) fn in_namespace(&self, ns: NamespaceId) -> Vec<(ReplyTo, Target)> {
-        let waiting = self.replies.iter().filter(|(_, waiting)| waiting.ns == ns);
-        waiting.map(|(reply_to, waiting)| (*reply_to, waiting.target)).collect()
+    /// Somebody who waits in a namespace.
+    pub(super) fn first_in(&self, ns: NamespaceId) -> Option<(ReplyTo, Target)> {
+        let (of, reply_to) = self.by_namespace.range((ns, ReplyTo(0))..).next()?;
+        let waiting = self.replies.get(reply_to).filter(|_| *of == ns)?;
+        Some((*reply_to, waiting.target))
     }
 
     /// Those who wait for the end of a job.

@@ -86,17 +86,25 @@ impl State {
         let job = self.job(ns, id).expect("the record names a job that waits");
         let queue = self.queue_of(ns, &job);
         let mut job = (*job).clone();
+        let mut body = None;
         if let Some(args) = args {
-            if let Some(before) = job.args.take() {
-                self.release_body(&before);
+            if let Some(before) = &job.args {
+                self.release_body(before);
             }
-            job.args = Some(self.store_body(args, 1));
+            body = Some(self.store_body(args, 1));
         }
-        if let Some(available_at) = available_at {
-            self.refile(ns, queue, &mut job, |job| job.available_at = available_at);
-            job.due_at = Some(available_at);
-            job.note_moved();
-        }
+        // All of it changes while the job is filed nowhere: what is counted of those that are filed
+        // is taken off as it was put on.
+        self.refile(ns, queue, &mut job, |job| {
+            if body.is_some() {
+                job.args = body;
+            }
+            if let Some(available_at) = available_at {
+                job.available_at = available_at;
+                job.due_at = Some(available_at);
+                job.note_moved();
+            }
+        });
         self.put_job(ns, job);
     }
 }

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use longshore_engine::{
     Answer, BindingSpec, ConnectionId, ConsumeMessages, ConsumerId, DeclareExchange, DeclareQueue,
-    Effect, ExchangeKind, Holding, LeaseMessages, MessageAnswer, MessageCommand, MessageDelivery,
-    MessageSettings, MessageSettlement, MessageTag, MessageTransaction, MessageVerdict,
-    PublishMessage, Published, ReplyTo, Token,
+    Effect, ExchangeKind, Holding, LeaseMessages, MessageAnswer, MessageCommand, MessageCredit,
+    MessageDelivery, MessageSettings, MessageSettlement, MessageTag, MessageTransaction,
+    MessageVerdict, PublishMessage, Published, ReplyTo, Token,
 };
 
 use crate::account::{Has, Known, RefQueue, number};
@@ -231,7 +231,10 @@ impl Walk {
             auto_ack,
             exclusive: false,
             priority: self.random.below(2) as i32,
-            credit: self.random.below(4),
+            credit: MessageCredit {
+                messages: self.random.below(4),
+                bytes: self.random.below(2000),
+            },
         };
         self.consumers.insert(consumer, (connection, queue, auto_ack));
         if auto_ack {
@@ -243,7 +246,13 @@ impl Walk {
     fn add_credit(&mut self) {
         let consumers: Vec<_> = self.consumers.keys().copied().collect();
         if !consumers.is_empty() {
-            let credit = vec![(*self.random.pick(&consumers), 1 + self.random.below(5))];
+            let credit = vec![(
+                *self.random.pick(&consumers),
+                MessageCredit {
+                    messages: 1 + self.random.below(5),
+                    bytes: self.random.below(2000),
+                },
+            )];
             self.ask(MessageCommand::AddCredit(credit), Asked::Nothing);
         }
     }
@@ -587,7 +596,7 @@ impl Walk {
                 auto_ack: false,
                 exclusive: false,
                 priority: 0,
-                credit: 10_000,
+                credit: MessageCredit::of(10_000),
             };
             self.ask(MessageCommand::Consume(Box::new(consume)), Asked::Nothing);
         }

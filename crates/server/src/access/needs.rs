@@ -333,6 +333,7 @@ fn of_messages<'a>(command: &'a MessageCommand, needs: &mut Vec<Need<'a>>) {
             needs.push(Need::named(ADMIN, &declare.exchange));
             needs.extend(declare.alternate.iter().map(|to| Need::named(PUBLISH, to)));
         }
+        MessageCommand::Blocked { queue, .. } => needs.push(Need::named(LOOK, queue)),
         MessageCommand::GetExchange { exchange } => needs.push(Need::named(LOOK, exchange)),
         MessageCommand::DeleteExchange { exchange, .. } => {
             needs.push(Need::named(ADMIN, exchange));

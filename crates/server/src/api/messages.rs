@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{DurationText, InstantText, Problem, RawJson};
+use super::{BlockedByRecord, DurationText, InstantText, Problem, RawJson};
 
 /// Headers by name: texts, numbers, truth values or `null`.
 pub type HeadersBody = BTreeMap<String, serde_json::Value>;
@@ -394,6 +394,9 @@ pub struct MessageRecord {
     pub redelivered: bool,
     /// How often it came back.
     pub returns: u32,
+    /// Where it is looked at: its ordering key, where another message of the key comes first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blocked_by: Vec<BlockedByRecord>,
     /// The exchange that it was published to; empty where it went to a queue directly.
     pub exchange: String,
     /// Its routing key.

@@ -333,6 +333,9 @@ pub struct BlockedByRecord {
     /// The hold's epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<u64>,
+    /// This tenant, the job's own, has had its turn in the queue: other tenants come first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
     /// No worker runs this kind in the queue,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub no_worker_for: Option<String>,

@@ -13,9 +13,10 @@ use super::json::repeated;
 use super::refusal::Refusal;
 use super::text::quoted;
 use crate::api::{
-    BindingRecord, DeathRecord, DurationText, ExchangeBody, ExchangeRecord, ExchangeTypeText,
-    HeadersBody, InstantText, JobBindingBody, MatchText, MessageQueueRecord, MessageRecord,
-    MessageSettingsBody, MessageVerdictText, OverflowText, PublishAnswer, PublishBody, TokenText,
+    BindingRecord, BlockedByRecord, DeathRecord, DurationText, ExchangeBody, ExchangeRecord,
+    ExchangeTypeText, HeadersBody, InstantText, JobBindingBody, MatchText, MessageQueueRecord,
+    MessageRecord, MessageSettingsBody, MessageVerdictText, OverflowText, PublishAnswer,
+    PublishBody, TokenText,
 };
 use crate::base64::{decode_padded, encode_padded};
 
@@ -316,9 +317,12 @@ pub(crate) fn delivered(delivery: &MessageDelivery) -> MessageRecord {
     }
 }
 
-/// A message that was looked at.
-pub(crate) fn peeked(peeked: &PeekedMessage) -> MessageRecord {
+/// A message that was looked at, and whether it waits behind another one of its ordering key.
+pub(crate) fn peeked(peeked: &PeekedMessage, blocked: bool) -> MessageRecord {
+    let key = peeked.ordering_key.clone().filter(|_| blocked);
+    let by = |key| BlockedByRecord { ordering_key: Some(key), ..BlockedByRecord::default() };
     MessageRecord {
+        blocked_by: key.map(by).into_iter().collect(),
         redelivered: peeked.returns > 0 || peeked.leased,
         returns: peeked.returns,
         ..record(peeked.tag, &peeked.message)
@@ -341,6 +345,7 @@ fn record(tag: MessageTag, message: &Message) -> MessageRecord {
         lease: None,
         redelivered: false,
         returns: 0,
+        blocked_by: Vec::new(),
         exchange: message.exchange.clone(),
         routing_key: message.routing_key.clone(),
         published_at: InstantText(message.published_at.0),

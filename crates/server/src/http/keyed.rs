@@ -130,7 +130,7 @@ fn changes(command: &Command) -> bool {
             | Command::ListQueues { .. }
             | Command::GetNamespace
             | Command::GetOperation { .. }
-            | Command::Messages(MessageCommand::GetQueue { .. })
+            | Command::Messages(MessageCommand::GetQueue { .. } | MessageCommand::Blocked { .. })
             | Command::Kinds(
                 KindCommand::List { .. } | KindCommand::Get { .. } | KindCommand::Unserved { .. }
             )

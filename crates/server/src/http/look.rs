@@ -274,7 +274,10 @@ pub(crate) async fn whole(app: &App, ns: &str, id: JobId) -> Result<WholeJob, Re
 /// Notes of jobs that are ready and that nothing else blocks where no worker runs their version.
 /// Who asks for what is known to the shard alone: it is asked once for all of them.
 async fn mark_unserved(app: &App, ns: &str, views: &mut [JobView]) {
-    let waits = |view: &&mut JobView| view.state() == JobState::Ready && view.blocked_by.is_empty();
+    // Other tenants come before it, and yet nobody may run it.
+    let alone = |by: &BlockedBy| matches!(by, BlockedBy::TenantTurn { .. });
+    let waits =
+        |view: &&mut JobView| view.state() == JobState::Ready && view.blocked_by.iter().all(alone);
     let of = |view: &JobView| KindInQueue {
         queue: view.job.queue.clone(),
         kind: view.job.kind.clone(),

@@ -337,6 +337,9 @@ fn blocked_by(by: &BlockedBy) -> BlockedByRecord {
             reason: reason.clone(),
             ..BlockedByRecord::default()
         },
+        BlockedBy::TenantTurn { tenant } => {
+            BlockedByRecord { tenant: Some(tenant.clone()), ..BlockedByRecord::default() }
+        }
         BlockedBy::NoWorker { kind, version } => BlockedByRecord {
             no_worker_for: Some(kind.clone()),
             version: version_told(*version),

@@ -405,3 +405,19 @@ async fn letters_are_moved_back_or_elsewhere() {
     client.post("/v1/queues/nothing/redrive", "").await.refused(404, "queue_unknown");
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_waits_for_its_key_says_so() {
+    let server = Server::start().await;
+    let client = &mut server.client().await;
+    let ordered = json!({"messages": {"ordering_header": "customer"}}).to_string();
+    client.put("/v1/queues/accounts", &ordered).await.expect(200);
+    for customer in ["7", "7", "8"] {
+        let message = json!({"body": "opened", "headers": {"customer": customer}});
+        publish(client, "/v1/queues/accounts", message).await;
+    }
+    client.post("/v1/queues/accounts/consume", "{\"max\":1}").await.expect(200);
+    let peeked = client.get("/v1/queues/accounts/messages").await.expect(200);
+    let blocked: Vec<_> = (0..3).map(|at| peeked["messages"][at]["blocked_by"].clone()).collect();
+    assert_eq!(blocked, [json!(null), json!([{"ordering_key": "7"}]), json!(null)]);
+}

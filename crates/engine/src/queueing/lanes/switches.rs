@@ -1,31 +1,23 @@
-//! Switches over lanes: of a queue, and of a kind. What a switch says holds at once; the trees of
-//! heads follow it lane by lane, so many in a turn. Until then dispatch passes lanes that still
-//! stand in a tree, a bounded number of them, and whoever found nothing is offered it again.
+//! The switch over the lanes of a queue. What it says holds at once; the trees of heads follow it
+//! lane by lane, so many in a turn. Until then dispatch passes lanes that still stand in a tree, a
+//! bounded number of them, and whoever found nothing is offered it again.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Included, Unbounded};
-use std::sync::Arc;
 
 use super::super::heads::NONE;
 use super::{LaneId, Lanes};
-use crate::ids::{KindId, NamespaceId, QueueId};
+use crate::ids::{NamespaceId, QueueId};
 
 /// Lanes that follow in one turn.
 pub(super) const LANES_PER_TURN: usize = if cfg!(test) { 8 } else { 512 };
-
-/// Lanes that are out already and that one offer passes.
-pub(in crate::queueing) const PASSED_MAX: usize = if cfg!(test) { 16 } else { 1024 };
-
-/// Where the lanes of a kind go on: the set of gates, and the lane of its tree that was the last.
-type KindAt = (u16, Option<(Arc<str>, LaneId)>);
 
 /// Switches that were turned and whose lanes are yet to follow.
 #[derive(Debug)]
 pub(super) struct Rounds {
     /// The last lane that followed.
     queues: BTreeMap<QueueId, Option<LaneId>>,
-    kinds: BTreeMap<KindId, KindAt>,
     /// Lanes that may still follow in this turn.
     left: usize,
     /// Where an offer ended since it had passed so many lanes.
@@ -34,14 +26,7 @@ pub(super) struct Rounds {
 
 impl Default for Rounds {
     fn default() -> Self {
-        let (queues, kinds) = (BTreeMap::new(), BTreeMap::new());
-        Self { queues, kinds, left: LANES_PER_TURN, cut_short: RefCell::default() }
-    }
-}
-
-impl Rounds {
-    fn is_empty(&self) -> bool {
-        self.queues.is_empty() && self.kinds.is_empty()
+        Self { queues: BTreeMap::new(), left: LANES_PER_TURN, cut_short: RefCell::default() }
     }
 }
 
@@ -55,20 +40,9 @@ impl Lanes {
         }
     }
 
-    /// Turns the switch of a kind: no entry moves, its lanes go out of the trees of their namespace
-    /// or into them.
-    pub(crate) fn shut_kind(&mut self, kind: KindId, shut: bool) {
-        let turned =
-            if shut { self.shut_kinds.insert(kind) } else { self.shut_kinds.remove(&kind) };
-        if turned {
-            self.rounds.kinds.insert(kind, (0, None));
-            self.follow(&mut |_| ());
-        }
-    }
-
     /// Whether lanes are yet to follow a switch.
     pub(crate) fn go_on(&self) -> bool {
-        !self.rounds.is_empty()
+        !self.rounds.queues.is_empty()
     }
 
     /// A turn begins: some lanes follow, or all of them. Calls `came` with queues of which lanes
@@ -88,25 +62,20 @@ impl Lanes {
 
     /// An offer has passed as many lanes as it may.
     pub(in crate::queueing) fn note_cut_short(&self, ns: NamespaceId) {
-        self.rounds.cut_short.borrow_mut().insert(ns);
+        if self.go_on() {
+            self.rounds.cut_short.borrow_mut().insert(ns);
+        }
     }
 
-    /// Whether a lane still stands in a tree though its queue or kind is shut.
-    pub(in crate::queueing) fn is_out(&self, id: LaneId) -> bool {
-        self.go_on()
-            && (self.shut_kinds.contains(&id.kind)
-                || self.queues.get(&id.queue).is_some_and(|queue| queue.shut))
+    /// Whether a lane still stands in a tree though its queue is shut.
+    pub(super) fn is_out(&self, id: LaneId) -> bool {
+        self.go_on() && self.queues.get(&id.queue).is_some_and(|queue| queue.shut)
     }
 
     fn follow(&mut self, came: &mut dyn FnMut(QueueId)) {
         while self.rounds.left > 0 {
-            let lanes = match self.rounds.queues.first_key_value() {
-                Some((queue, after)) => self.next_of_queue(*queue, *after),
-                None => match self.rounds.kinds.first_key_value() {
-                    Some((kind, at)) => self.next_of_kind(*kind, at.clone()),
-                    None => return,
-                },
-            };
+            let Some((queue, after)) = self.rounds.queues.first_key_value() else { return };
+            let lanes = self.next_of_queue(*queue, *after);
             self.rounds.left = self.rounds.left.saturating_sub(lanes.len());
             for id in lanes {
                 if self.settle(id) {
@@ -129,37 +98,16 @@ impl Lanes {
         lanes
     }
 
-    /// The same of a kind: those of its own trees.
-    fn next_of_kind(&mut self, kind: KindId, (set, after): KindAt) -> Vec<LaneId> {
-        let most = self.rounds.left;
-        let mut trees = self.of_kind.range((kind, set)..=(kind, u16::MAX));
-        let Some(((_, at), root)) = trees.next() else {
-            self.rounds.kinds.remove(&kind);
-            return Vec::new();
-        };
-        let after = after.filter(|_| *at == set);
-        let after = after.as_ref().map(|(name, lane)| (&**name, *lane));
-        let lanes = self.heads.lanes_after(*root, after, most);
-        let next = match lanes.last().filter(|_| lanes.len() == most) {
-            Some((name, last)) => Some((*at, Some((Arc::clone(name), *last)))),
-            None => at.checked_add(1).map(|next| (next, None)),
-        };
-        match next {
-            Some(next) => self.rounds.kinds.insert(kind, next),
-            None => self.rounds.kinds.remove(&kind),
-        };
-        lanes.into_iter().map(|(_, id)| id).collect()
-    }
-
-    /// A lane stands in those trees in which it is to stand. Whether it came into one.
+    /// A lane stands in those trees in which it is to stand. Whether it came into that of its kind.
     pub(super) fn settle(&mut self, id: LaneId) -> bool {
         let (Some(lane), Some(queue)) = (self.by_id.get(&id), self.queues.get(&id.queue)) else {
             return false;
         };
         let own = lane.due && !queue.shut;
-        let all = own && !lane.reserved && !self.shut_kinds.contains(&id.kind);
+        // Of a reserved kind only who asks for it gets any.
+        let all = own && !lane.reserved;
         let stood = lane.nodes.map(|node| node != NONE);
-        if stood[0] && !all {
+        if !all {
             self.close_to_all(id);
         }
         match (stood[1], own) {
@@ -167,10 +115,10 @@ impl Lanes {
             (false, true) => self.open_to_own(id),
             _ => {}
         }
-        if !stood[0] && all {
-            self.open_to_all(id);
+        if all && !stood[0] && !self.apart.enter(id) {
+            self.stand_in_namespace(id);
         }
-        (!stood[0] && all) || (!stood[1] && own)
+        own && !stood[1]
     }
 
     /// Puts a lane into the tree of its kind.
@@ -197,20 +145,23 @@ impl Lanes {
         }
     }
 
-    /// Puts a lane into the tree of its namespace.
-    fn open_to_all(&mut self, id: LaneId) {
+    /// Puts a lane into the tree of its namespace, where it does not stand there.
+    pub(super) fn stand_in_namespace(&mut self, id: LaneId) {
         let (Some(lane), Some(queue)) = (self.by_id.get_mut(&id), self.queues.get(&id.queue))
         else {
             return;
         };
-        let Some((head, _)) = lane.head() else { return };
-        let of = (queue.namespace, id.part.set());
-        let all = self.in_namespace.entry(of).or_insert(NONE);
-        let of = (&queue.name, id, lane.deadline_ms);
-        lane.nodes[0] = self.heads.insert(all, of, head);
+        if let (NONE, Some((head, _))) = (lane.nodes[0], lane.head()) {
+            let of = (queue.namespace, id.part.set());
+            let all = self.in_namespace.entry(of).or_insert(NONE);
+            let of = (&queue.name, id, lane.deadline_ms);
+            lane.nodes[0] = self.heads.insert(all, of, head);
+        }
     }
 
+    /// It stands in the tree of its namespace no more, nor apart from it.
     pub(super) fn close_to_all(&mut self, id: LaneId) {
+        self.apart.leave(id);
         let (Some(lane), Some(queue)) = (self.by_id.get_mut(&id), self.queues.get(&id.queue))
         else {
             return;

@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 
 use super::{Aborted, Known, OpenPartition, Transactional, offset_bytes};
 use crate::ids::{NamespaceId, PartitionId};
-use crate::state::{State, keys};
+use crate::state::{State, count, keys};
 use crate::stream::offsets::KeptOffset;
 use crate::stream::{OffsetNote, StreamChange};
+
+/// What is counted of offsets that transactions have not ended yet.
+const PENDING: &str = "bytes of pending offsets";
 
 impl State {
     pub(crate) fn apply_transactional_id_taken(
@@ -107,7 +110,11 @@ impl State {
             let transactions = &mut self.streams.transactions;
             transactions.offset_bytes += added;
             match before {
-                Some(before) => transactions.offset_bytes -= offset_bytes(group, &before),
+                Some(before) => {
+                    let (sum, bytes) =
+                        (&mut transactions.offset_bytes, offset_bytes(group, &before));
+                    count::take(sum, bytes, PENDING);
+                }
                 None => transactions.count_pending(ns, offset),
             }
         }
@@ -154,7 +161,8 @@ impl State {
             self.remove(&keys::open_partition(producer, partition));
         }
         for ((group, stream, index), offset) in offsets {
-            self.streams.transactions.offset_bytes -= offset_bytes(&group, &offset);
+            let sum = &mut self.streams.transactions.offset_bytes;
+            count::take(sum, offset_bytes(&group, &offset), PENDING);
             self.remove(&keys::pending_offset(producer, &group, stream, index));
             if committed && self.streams.get(stream).is_some() {
                 let key = keys::group_offset(ns, &group, stream, index);

@@ -96,7 +96,7 @@ impl Turn {
                     } else {
                         self.hold_for(connection, Some(id), tag, &stored);
                     }
-                    self.takers.pay(id);
+                    self.takers.pay(id, stored.message.credit_bytes());
                     deliveries.entry(id).or_default().push(delivery);
                 }
             }

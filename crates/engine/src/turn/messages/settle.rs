@@ -9,10 +9,10 @@ use bytes::Bytes;
 use super::takers::{Belonging, Closing};
 use crate::answer::Answer;
 use crate::command::{ConsumerId, ReplyTo};
-use crate::ids::{ConnectionId, NamespaceId, QueueId, Token};
+use crate::ids::{ConnectionId, NamespaceId, Place, QueueId, Token};
 use crate::message::{
-    BodyRef, Ends, Entering, HeldBy, Holding, MessageAnswer, MessageCommand, MessageEnd,
-    MessageSettlement, MessageTag, MessageVerdict, Stored,
+    BodyRef, Ends, Entering, HeldBy, Holding, MessageAnswer, MessageCommand, MessageCredit,
+    MessageEnd, MessageSettlement, MessageTag, MessageVerdict, Stored,
 };
 use crate::moment::Moment;
 use crate::record::Record;
@@ -43,6 +43,7 @@ impl Turn {
                 self.give_credit(&credit);
                 Ok(MessageAnswer::Settled(settled))
             }
+            MessageCommand::Blocked { queue, messages } => self.blocked(ns, &queue, messages),
             MessageCommand::GetOne { queue, connection, auto_ack } => {
                 self.get_one(ns, &queue, (connection, auto_ack), moment)
             }
@@ -71,7 +72,20 @@ impl Turn {
         }
     }
 
-    fn give_credit(&mut self, credit: &[(ConsumerId, u64)]) {
+    /// Whether messages wait behind others of their ordering keys.
+    fn blocked(
+        &self,
+        ns: NamespaceId,
+        queue: &str,
+        messages: Vec<(u8, Place)>,
+    ) -> Result<MessageAnswer, Rejection> {
+        let queue = self.usable_queue(ns, queue, None)?.id;
+        let tag = |(urgency, place)| MessageTag { queue, urgency, place };
+        let told = messages.into_iter().map(|it| self.state.is_behind_key(ns, tag(it)));
+        Ok(MessageAnswer::Blocked(told.collect()))
+    }
+
+    fn give_credit(&mut self, credit: &[(ConsumerId, MessageCredit)]) {
         for (consumer, more) in credit {
             let queues = self.takers.add_credit(*consumer, *more);
             self.state.messages.note_fresh(queues);

@@ -9,9 +9,11 @@ use super::shares::Shares;
 use crate::command::{ConsumerId, ReplyTo};
 use crate::ids::{ConnectionId, MonoMs, NamespaceId, Place, QueueId};
 use crate::keyed::{CommandKey, Render};
-use crate::message::{LeaseMessages, MessageTag, PublishMessage, Published, ShareCredit, Slot};
+use crate::message::{
+    LeaseMessages, MessageCredit, MessageTag, PublishMessage, Published, ShareCredit, Slot,
+};
 use crate::rejection::Rejection;
-use crate::state::Tally;
+use crate::state::{Tally, count};
 
 /// The order in which takers came to stand in line.
 type Ticket = u64;
@@ -45,8 +47,22 @@ pub(in crate::turn) struct MessageConsumer {
     pub(in crate::turn) auto_ack: bool,
     pub(in crate::turn) exclusive: bool,
     pub(in crate::turn) priority: i32,
-    pub(in crate::turn) credit: u64,
+    /// Messages that it takes.
+    credit: u64,
+    /// Bytes that it takes; below zero where the last message was larger than what was left.
+    bytes: i64,
     ticket: Option<Ticket>,
+}
+
+impl MessageConsumer {
+    fn has_credit(&self) -> bool {
+        self.credit > 0 && self.bytes > 0
+    }
+}
+
+/// The bytes of a credit.
+fn in_bytes(credit: MessageCredit) -> i64 {
+    i64::try_from(credit.bytes).unwrap_or(i64::MAX)
 }
 
 /// A request that waits.
@@ -224,7 +240,7 @@ impl MessageTakers {
         id: ConsumerId,
         (ns, queue, connection): (NamespaceId, QueueId, ConnectionId),
         (auto_ack, exclusive, single): (bool, bool, bool),
-        (priority, credit): (i32, u64),
+        (priority, credit): (i32, MessageCredit),
     ) {
         let takers = self.queues.entry(queue).or_default();
         takers.exclusive |= exclusive;
@@ -240,7 +256,8 @@ impl MessageTakers {
             auto_ack,
             exclusive,
             priority,
-            credit,
+            credit: credit.messages,
+            bytes: in_bytes(credit),
             ticket: None,
         };
         self.consumers.insert(id, consumer);
@@ -279,10 +296,9 @@ impl MessageTakers {
         self.queues.get(&queue)?.consumers.first().map(|(_, id)| *id)
     }
 
-    /// All consumers of a namespace.
-    pub(in crate::turn) fn all_in(&self, ns: Option<NamespaceId>) -> Vec<ConsumerId> {
-        let of = self.consumers.iter().filter(|(_, it)| ns.is_none_or(|ns| it.ns == ns));
-        of.map(|(id, _)| *id).collect()
+    /// A consumer, whatever it takes.
+    pub(in crate::turn) fn first(&self) -> Option<ConsumerId> {
+        self.consumers.keys().next().copied()
     }
 
     /// Whether anybody takes from the queue.
@@ -291,15 +307,20 @@ impl MessageTakers {
     }
 
     /// Gives a consumer more credit, or those who share one. The queues that they take from.
-    pub(in crate::turn) fn add_credit(&mut self, id: ConsumerId, more: u64) -> Vec<QueueId> {
-        if let Some(members) = self.shares.add(id, more) {
+    pub(in crate::turn) fn add_credit(
+        &mut self,
+        id: ConsumerId,
+        more: MessageCredit,
+    ) -> Vec<QueueId> {
+        if let Some(members) = self.shares.add(id, more.messages) {
             for member in &members {
                 self.queue_up(*member);
             }
             return self.queues_of(&members);
         }
         let Some(consumer) = self.consumers.get_mut(&id) else { return Vec::new() };
-        consumer.credit = consumer.credit.saturating_add(more);
+        consumer.credit = consumer.credit.saturating_add(more.messages);
+        consumer.bytes = consumer.bytes.saturating_add(in_bytes(more));
         let queue = consumer.queue;
         self.queue_up(id);
         vec![queue]
@@ -320,7 +341,7 @@ impl MessageTakers {
         let there = |id: &&ConsumerId| self.consumers.contains_key(id);
         let there: Vec<_> = consumers.iter().filter(there).copied().collect();
         self.shares.join(*share, *connection, &there);
-        let queues = self.add_credit(*share, *more);
+        let queues = self.add_credit(*share, MessageCredit::of(*more));
         for spent in self.shares.take(*share, *less) {
             self.leave_line(spent);
         }
@@ -332,11 +353,15 @@ impl MessageTakers {
         self.shares.forget(connection);
     }
 
-    /// A consumer was handed a message, and stands at the end of the line with what is left.
-    pub(in crate::turn) fn pay(&mut self, id: ConsumerId) {
+    /// A consumer was handed a message of so many bytes, and stands at the end of the line with what
+    /// is left.
+    pub(in crate::turn) fn pay(&mut self, id: ConsumerId, bytes: u64) {
         self.leave_line(id);
         if let Some(consumer) = self.consumers.get_mut(&id) {
-            consumer.credit -= 1;
+            count::take(&mut consumer.credit, 1, "credit of a consumer of messages");
+            if consumer.bytes != i64::MAX {
+                consumer.bytes = consumer.bytes.saturating_sub_unsigned(bytes);
+            }
         }
         for spent in self.shares.pay(id) {
             self.leave_line(spent);
@@ -349,7 +374,7 @@ impl MessageTakers {
         let Some(takers) = self.queues.get_mut(&consumer.queue) else { return };
         let waits_for_another = takers.single && takers.active != Some(id);
         let waits_for_another = waits_for_another || self.shares.is_spent(id);
-        if consumer.ticket.is_some() || consumer.credit == 0 || waits_for_another {
+        if consumer.ticket.is_some() || !consumer.has_credit() || waits_for_another {
             return;
         }
         let ticket = self.next;

@@ -13,6 +13,16 @@ impl Shard {
         self.answers.remove(&reply_to.0).expect("answered at once")
     }
 
+    /// Leaves a request that waits.
+    fn send_in(&mut self, namespace: &str, command: Command) -> u64 {
+        let reply_to = ReplyTo(self.next_reply);
+        self.next_reply += 1;
+        let request = Request { namespace: namespace.to_owned(), reply_to, command };
+        self.turn.submit(request, self.clock);
+        self.flush();
+        reply_to.0
+    }
+
     /// Runs a job in that namespace to its end.
     fn run_one(&mut self, namespace: &str, job: NewJob) {
         let (queue, jobs) = ("q".to_owned(), vec![job]);
@@ -379,4 +389,68 @@ fn a_session_that_comes_back_is_compared_in_slices() {
     shard.advance(0);
     let Some(Answer::Session(view)) = shard.answers.remove(&newer) else { panic!("not answered") };
     assert_eq!((view.held.len(), view.leases), (2, 2));
+}
+
+/// A shard in which so many wait for jobs, in a namespace of their own, and as many take them over
+/// streams; a slice is four.
+fn with_waiting(namespace: &str, each: u64) -> (Shard, Vec<u64>) {
+    let (mut shard, _) = with_session(0);
+    shard.call_in(namespace, Command::CreateNamespace);
+    let mut waiting = Vec::new();
+    for n in 0..each {
+        let session = format!("s{n}");
+        let holder = crate::command::Holder { worker: "stream".into(), session: session.clone() };
+        let subscribe = crate::command::Subscribe {
+            consumer: crate::command::ConsumerId(n),
+            holder,
+            queues: vec![(QueuePattern::Prefix(String::new()), 0)],
+            kinds: None,
+            lease_ms: None,
+            credit: crate::command::Credit { jobs: 1, bytes: 1 },
+        };
+        shard.call_in(namespace, Command::Subscribe(Box::new(subscribe)));
+        let wish = LeaseJobs { wait_ms: 60_000, session, ..wish() };
+        waiting.push(shard.send_in(namespace, Command::LeaseJobs(Box::new(wish))));
+    }
+    (shard, waiting)
+}
+
+/// All who waited in a namespace were answered, and all of its streams closed, in the turn that
+/// deleted it.
+#[test]
+fn who_waits_in_a_namespace_that_is_deleted_is_sent_away_turn_by_turn() {
+    let (mut shard, waiting) = with_waiting("gone", 10);
+    let elsewhere =
+        shard.send(Command::LeaseJobs(Box::new(LeaseJobs { wait_ms: 60_000, ..wish() })));
+    let deleted = shard.call_in("gone", Command::DeleteNamespace);
+    assert!(matches!(deleted, Answer::NamespaceDeleted), "{deleted:?}");
+    assert_eq!((shard.answers.len(), shard.closed.len()), (4, 0));
+    for expected in [(8, 0), (10, 2), (10, 6), (10, 10)] {
+        assert_eq!(shard.turn.next_wake_ms(shard.clock), Some(0));
+        shard.turn.tick(shard.clock);
+        shard.flush();
+        assert_eq!((shard.answers.len(), shard.closed.len()), expected);
+    }
+    shard.advance(0);
+    assert_ne!(shard.turn.next_wake_ms(shard.clock), Some(0));
+    assert!(waiting.iter().all(|reply| shard.answers.contains_key(reply)));
+    assert!(!shard.answers.contains_key(&elsewhere));
+    assert!(shard.closed.iter().all(|(_, why)| *why == CloseReason::NamespaceDeleted));
+}
+
+/// All streams were closed in the turn in which the stop began.
+#[test]
+fn a_stop_closes_streams_turn_by_turn() {
+    let (mut shard, _) = with_waiting("default", 10);
+    shard.turn.begin_stop(shard.clock);
+    shard.flush();
+    assert_eq!((shard.answers.len(), shard.closed.len()), (4, 4));
+    for expected in [(8, 8), (10, 10)] {
+        assert_eq!(shard.turn.next_wake_ms(shard.clock), Some(0));
+        shard.turn.tick(shard.clock);
+        shard.flush();
+        assert_eq!((shard.answers.len(), shard.closed.len()), expected);
+    }
+    assert_ne!(shard.turn.next_wake_ms(shard.clock), Some(0));
+    assert!(shard.closed.iter().all(|(_, why)| *why == CloseReason::Stopping));
 }

@@ -147,3 +147,23 @@ fn a_job_that_stands_aside_can_end_and_leaves_nothing_behind() {
     let left = shard.turn.state.map().entries().keys().filter(|key| keys.contains(&key[0])).count();
     assert_eq!(left, 0);
 }
+
+/// The leases of the whole namespace were looked through when a tag was held.
+#[test]
+fn leases_are_counted_by_their_tags_before_one_of_these_is_held() {
+    let mut shard = Shard::new();
+    let twice = vec!["a".to_owned(), "b".to_owned(), "a".to_owned()];
+    shard.enqueue(NewJob { tags: twice, ..job(1) });
+    shard.enqueue(tagged(2, "a"));
+    shard.enqueue(job(3));
+    let jobs = shard.lease(9);
+    shard.settle(&jobs[2], ack()).unwrap();
+    assert_eq!((of(shard.call(put("a", 0))).running, of(shard.call(put("b", 0))).running), (2, 1));
+    let mut shard = shard.restart();
+    assert_eq!(of(shard.call(put("a", 0))).running, 2);
+    shard.settle(&jobs[0], ack()).unwrap();
+    assert_eq!((of(shard.call(put("a", 0))).running, of(shard.call(put("b", 0))).running), (1, 0));
+    shard.settle(&jobs[1], ack()).unwrap();
+    delete(&mut shard, "a");
+    assert_eq!(of(shard.call(put("a", 0))).running, 0);
+}

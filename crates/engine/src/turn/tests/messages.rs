@@ -14,7 +14,7 @@ use crate::command::ConsumerId;
 use crate::ids::ConnectionId;
 use crate::message::{
     BindingSpec, ConsumeMessages, DeclareExchange, DeclareQueue, Declared, ExchangeKind, Holding,
-    LeaseMessages, MessageAnswer, MessageCommand, MessageDelivery, MessageQueueView,
+    LeaseMessages, MessageAnswer, MessageCommand, MessageCredit, MessageDelivery, MessageQueueView,
     MessageSettings, MessageSettlement, MessageTag, MessageTransaction, MessageVerdict,
     PublishMessage, Published,
 };
@@ -93,6 +93,7 @@ impl Shard {
     }
 
     fn consume(&mut self, consumer: u64, connection: ConnectionId, queue: &str, credit: u64) {
+        let credit = MessageCredit::of(credit);
         let consume = ConsumeMessages { credit, ..a_consumer(consumer, connection, queue) };
         self.carry_out(MessageCommand::Consume(Box::new(consume))).unwrap();
     }
@@ -180,7 +181,7 @@ fn a_consumer(consumer: u64, connection: ConnectionId, queue: &str) -> ConsumeMe
         auto_ack: false,
         exclusive: false,
         priority: 0,
-        credit: 0,
+        credit: MessageCredit::of(0),
     }
 }
 
@@ -307,7 +308,10 @@ fn consumers_get_messages_in_order_and_in_turn_as_far_as_their_credit_goes() {
     shard.consume(2, THERE, "q", 2);
     assert_eq!(shard.got(), [got(1, "1", false), got(2, "2", false), got(2, "3", false)]);
     shard
-        .carry_out(MessageCommand::AddCredit(vec![(ConsumerId(1), 1), (ConsumerId(2), 9)]))
+        .carry_out(MessageCommand::AddCredit(vec![
+            (ConsumerId(1), MessageCredit::of(1)),
+            (ConsumerId(2), MessageCredit::of(9)),
+        ]))
         .unwrap();
     assert_eq!(shard.got(), [got(1, "4", false), got(2, "5", false)]);
     shard.publish("", "q", "6").unwrap();
@@ -334,7 +338,9 @@ fn what_is_requeued_or_left_by_a_connection_stands_where_it_stood() {
         shard.consume(2, THERE, "q", 1);
         assert_eq!(shard.got(), [got(2, "3", true)]);
         shard.carry_out(MessageCommand::CloseConnection { connection: HERE }).unwrap();
-        shard.carry_out(MessageCommand::AddCredit(vec![(ConsumerId(2), 9)])).unwrap();
+        shard
+            .carry_out(MessageCommand::AddCredit(vec![(ConsumerId(2), MessageCredit::of(9))]))
+            .unwrap();
         assert_eq!(shard.got(), [got(2, "2", true), got(2, "4", false)]);
         let view = shard.stand_of("q");
         assert_eq!((view.ready, view.unsettled, view.acked_total), (0, 3, 1));
@@ -361,7 +367,11 @@ fn after_a_restart_what_was_not_settled_comes_again_and_says_so() {
 fn a_message_that_is_acked_before_delivery_never_comes_again() {
     let mut shard = Shard::new();
     shard.declare("q", durable()).unwrap();
-    let consumer = ConsumeMessages { auto_ack: true, credit: 1, ..a_consumer(1, HERE, "q") };
+    let consumer = ConsumeMessages {
+        auto_ack: true,
+        credit: MessageCredit::of(1),
+        ..a_consumer(1, HERE, "q")
+    };
     shard.carry_out(MessageCommand::Consume(Box::new(consumer))).unwrap();
     shard.publish("", "q", "1").unwrap();
     shard.publish("", "q", "2").unwrap();
@@ -572,7 +582,9 @@ fn priorities_go_first_and_one_active_consumer_gets_all() {
         shard.publish_one(message).unwrap();
     }
     assert_eq!(shard.got(), [], "the second waits for the first");
-    shard.carry_out(MessageCommand::AddCredit(vec![(ConsumerId(1), 2)])).unwrap();
+    shard
+        .carry_out(MessageCommand::AddCredit(vec![(ConsumerId(1), MessageCredit::of(2))]))
+        .unwrap();
     assert_eq!(shard.got(), [got(1, "high", false), got(1, "also high", false)]);
     shard.carry_out(MessageCommand::Cancel { consumer: ConsumerId(1) }).unwrap();
     assert_eq!(shard.got(), [got(2, "mid", false), got(2, "low", false)]);
@@ -606,7 +618,9 @@ fn memory_keeps_nothing_of_what_nobody_consumes() {
     for index in 2000..3000 {
         shard.publish("", "q", &index.to_string()).unwrap();
     }
-    shard.carry_out(MessageCommand::AddCredit(vec![(ConsumerId(1), 5_000)])).unwrap();
+    shard
+        .carry_out(MessageCommand::AddCredit(vec![(ConsumerId(1), MessageCredit::of(5_000))]))
+        .unwrap();
     shard.advance(1);
     let all: Vec<_> = shard.got().into_iter().map(|(_, body, _)| body).collect();
     assert_eq!(all, (0..3000).map(|index| index.to_string()).collect::<Vec<_>>());

@@ -189,3 +189,20 @@ fn a_tenants_job_without_a_level_does_not_wait_for_ever_behind_those_with_one() 
     let at = taken.iter().position(|n| *n == 1);
     assert!(at.is_some_and(|at| (50..65).contains(&at)), "it has an hour: {at:?}");
 }
+
+/// Nothing said why an older job of a tenant waited while others of the queue started.
+#[test]
+fn a_job_whose_tenant_had_its_turn_says_so() {
+    let mut shard = Shard::new();
+    enqueue_all(&mut shard, &[(1, "a"), (2, "a"), (3, "b")]);
+    let blocked_by =
+        |shard: &mut Shard, n: u8| match shard.call(Command::AwaitJob { id: id(n), wait_ms: 0 }) {
+            Answer::Job(view) => view.blocked_by,
+            other => panic!("{other:?}"),
+        };
+    assert_eq!(blocked_by(&mut shard, 2), []);
+    assert_eq!(ids(&shard.lease(1)), [1]);
+    let turn = crate::BlockedBy::TenantTurn { tenant: "a".to_owned() };
+    assert_eq!((blocked_by(&mut shard, 2), blocked_by(&mut shard, 3)), (vec![turn], vec![]));
+    assert_eq!(ids(&shard.lease(2)), [3, 2]);
+}

@@ -1,6 +1,6 @@
 //! Tenants: who is next is found by looking at all that waits.
 
-use longshore_engine::{JobId, NamespaceId, Place, TimeMs, Token};
+use longshore_engine::{BlockedBy, JobId, NamespaceId, Place, TimeMs, Token};
 
 use super::{RefJob, Reference};
 
@@ -91,6 +91,14 @@ impl Reference {
         }
         let Some((at, counter)) = turn.ended else { return own };
         own.max((at, Place(1 << 63 | counter << 40 | own.1.0)))
+    }
+
+    /// Whether other tenants come first since the job's had its turn.
+    pub(super) fn had_turn(&self, of: &RefJob) -> Option<BlockedBy> {
+        let tenant = of.job.options.tenant.clone().filter(|_| Self::takes_turns(of))?;
+        let turn = self.turns.iter().find(|turn| turn.is_of(of))?;
+        let ended = turn.ended.is_some_and(|(at, _)| of.job.available_at <= at);
+        ended.then_some(BlockedBy::TenantTurn { tenant })
     }
 
     fn is_head(&self, of: &RefJob) -> bool {

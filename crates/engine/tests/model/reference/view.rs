@@ -45,7 +45,8 @@ impl Reference {
         let gates = self.held_by_gates(of);
         let pauses = pauses.into_iter().flatten();
         let holds = self.held_by_holds(of);
-        first.into_iter().chain(pauses).chain(limits).chain(gates).chain(holds).collect()
+        let keys = first.into_iter().chain(pauses).chain(limits).chain(gates).chain(holds);
+        keys.chain(self.had_turn(of)).collect()
     }
 
     pub(super) fn job_answer(&self, ns: NamespaceId, id: JobId) -> Answer {

@@ -1,13 +1,13 @@
 //! Messages: exchanges, bindings, publishing, taking and settling.
 
 use longshore_engine::ask::{
-    Ask, Bind, DeleteExchange, ExtendMessages, GetExchange, ListBindings, ListExchanges,
-    PublishMessages, PurgeMessages, SettleMessages, Unbind,
+    Ask, Bind, BlockedMessages, DeleteExchange, ExtendMessages, GetExchange, ListBindings,
+    ListExchanges, PublishMessages, PurgeMessages, SettleMessages, Unbind,
 };
 use longshore_engine::query;
 use longshore_engine::{
     BindingSpec, DeclareExchange, DeclareQueue, Declared, ExchangeView, LeaseMessages, Matching,
-    MessageSettlement, Published, Reader, Rejection,
+    MessagePage, MessageSettlement, Published, Reader, Rejection,
 };
 
 use super::moving::filter_of_query;
@@ -168,10 +168,25 @@ pub(super) async fn peek(call: Call<'_>) -> Result<Reply, Refusal> {
         query::peek_messages(reader, (&namespace, &queue), &filter, after.as_ref(), bounds)
     };
     let page = call.app.node.read(call.namespace, look).await??;
-    let messages = page.messages.iter().map(content::peeked).collect();
+    let blocked = blocked_of(&call, &page).await;
+    let told = page.messages.iter().zip(blocked);
+    let messages = told.map(|(peeked, blocked)| content::peeked(peeked, blocked)).collect();
     let next = page.next.map(|key| cursor::encode(&key, scope));
     let examined = is_filtered.then_some(page.examined);
     Ok(ok(&MessageList { messages, examined, next }).not_cached())
+}
+
+/// Which messages of a page wait behind others of their ordering keys: a snapshot does not know who
+/// has what, so the shard is asked. On a full disk it answers nothing, and messages are told all
+/// the same.
+async fn blocked_of(call: &Call<'_>, page: &MessagePage) -> Vec<bool> {
+    let none = vec![false; page.messages.len()];
+    if page.messages.iter().all(|it| it.ordering_key.is_none()) {
+        return none;
+    }
+    let messages = page.messages.iter().map(|it| (it.tag.urgency, it.tag.place)).collect();
+    let queue = call.name.to_owned();
+    ask(call, BlockedMessages { queue, messages }).await.unwrap_or(none)
 }
 
 pub(super) async fn purge(call: Call<'_>) -> Result<Reply, Refusal> {

@@ -8,8 +8,9 @@ use bytes::Bytes;
 use longshore_engine::driver::Input;
 use longshore_engine::{
     Answer, Command, ConnectionId, ConsumeMessages, ConsumerId, Holding, LeaseMessages,
-    MessageAnswer, MessageCommand, MessageDelivery, MessageFilter, MessageMove, MessageSettlement,
-    MessageTag, MessageVerdict, MonoMs, MoveTo, OperationKind, PublishMessage, ReplyTo,
+    MessageAnswer, MessageCommand, MessageCredit, MessageDelivery, MessageFilter, MessageMove,
+    MessageSettlement, MessageTag, MessageVerdict, MonoMs, MoveTo, OperationKind, PublishMessage,
+    ReplyTo,
 };
 
 use super::account::{Account, Holder};
@@ -286,7 +287,7 @@ impl Peers {
             auto_ack,
             exclusive: false,
             priority: self.random.below(2) as i32,
-            credit,
+            credit: MessageCredit::of(credit),
         };
         self.send(Some(id), Asked::Other, MessageCommand::Consume(Box::new(command)));
         format!("connection {} consumes {queue} as {}", id.0, consumer.0)
@@ -298,14 +299,14 @@ impl Peers {
         String::new()
     }
 
-    fn more_credit(&mut self, at: usize) -> Option<(ConsumerId, u64)> {
+    fn more_credit(&mut self, at: usize) -> Option<(ConsumerId, MessageCredit)> {
         let all: Vec<_> = self.connections[at].consumers.keys().copied().collect();
         if all.is_empty() {
             return None;
         }
         let (consumer, more) = (*self.random.pick(&all), 1 + self.random.below(3));
         self.account.credited(consumer, more);
-        Some((consumer, more))
+        Some((consumer, MessageCredit::of(more)))
     }
 
     /// A consumer takes no more; what it has stays with its connection.

@@ -228,3 +228,27 @@ fn a_delayed_message_follows_the_alternate_of_its_exchange_or_is_counted() {
     shard.advance(100);
     assert_eq!((lost(&shard), texts(&shard.take("left", 9))), (1, vec!["kept".to_owned()]));
 }
+
+/// A consumer had a bound in messages alone: what it was handed ahead could be of any size.
+#[test]
+fn a_consumer_takes_no_more_bytes_than_it_said() {
+    let mut shard = Shard::new();
+    shard.declare("q", durable()).unwrap();
+    for n in 0..8 {
+        shard.publish("", "q", &format!("{n}{}", "x".repeat(999))).unwrap();
+    }
+    let credit = MessageCredit { messages: 9, bytes: 2600 };
+    let consume = ConsumeMessages { credit, ..a_consumer(1, HERE, "q") };
+    shard.carry_out(MessageCommand::Consume(Box::new(consume))).unwrap();
+    assert_eq!(shard.got().len(), 3, "the third one is larger than what was left");
+    let give = |shard: &mut Shard, messages, bytes| {
+        let credit = vec![(ConsumerId(1), MessageCredit { messages, bytes })];
+        shard.carry_out(MessageCommand::AddCredit(credit)).unwrap();
+        shard.got().len()
+    };
+    assert_eq!(give(&mut shard, 0, 1168), 0, "that is paid first");
+    assert_eq!(give(&mut shard, 0, 1), 1);
+    assert_eq!(give(&mut shard, 9, 0), 0);
+    assert_eq!(give(&mut shard, 0, u64::MAX), 4);
+    assert_eq!(shard.stand_of("q").unsettled, 8);
+}

@@ -135,10 +135,12 @@ fn what_stands_behind_a_full_aside_comes_once_that_has_room() {
         let settings = MessageSettings { ttl_ms: (!purges).then_some(1000), ..ordered() };
         shard.declare("q", settings).unwrap();
         for number in 0..30 {
-            shard.publish_keyed(Some("a"), &format!("a{number}"), 0);
+            let key = ["a", "c", "d"][number % 3];
+            shard.publish_keyed(Some(key), &format!("{key}{number}"), 0);
         }
         shard.consume(1, HERE, "q", 9);
-        assert_eq!(shard.got(), [got(1, "a0", false)]);
+        let first = [got(1, "a0", false), got(1, "c1", false), got(1, "d2", false)];
+        assert_eq!(shard.got(), first);
         shard.advance(500);
         shard.publish_keyed(Some("b"), "b", 0);
         assert_eq!(shard.got(), []);
@@ -150,6 +152,179 @@ fn what_stands_behind_a_full_aside_comes_once_that_has_room() {
         shard.advance(600);
         assert_eq!(shard.got(), [got(1, "b", false)], "{purges}");
     }
+}
+
+/// One key with very many messages kept all others from being handed out.
+#[test]
+fn a_key_with_very_many_messages_stands_in_no_others_way() {
+    let mut shard = Shard::new();
+    shard.declare("q", ordered()).unwrap();
+    for number in 0..40 {
+        shard.publish_keyed(Some("a"), &format!("a{number}"), 0);
+        if number % 10 == 9 {
+            shard.publish_keyed(Some("b"), &format!("b{number}"), 0);
+        }
+    }
+    let mut held = shard.take("q", 9);
+    assert_eq!(texts(&held), ["a0", "b9"]);
+    assert!(shard.turn.state.messages.aside() <= 3 + 3);
+    // Those that were passed come in their order, and what comes meanwhile stands behind them.
+    shard.publish_keyed(Some("a"), "a40", 0);
+    for (number, b) in (1..=40).zip([19, 29, 39].into_iter().map(Some).chain([None; 37])) {
+        shard.settle_taken(&held, MessageVerdict::Ack);
+        held = shard.take("q", 9);
+        let b = b.map(|b| format!("b{b}"));
+        let expected: Vec<_> = [format!("a{number}")].into_iter().chain(b).collect();
+        assert_eq!(texts(&held), expected);
+        assert!(shard.turn.state.messages.aside() <= 3 + 3);
+    }
+    shard.settle_taken(&held, MessageVerdict::Ack);
+    assert_eq!(texts(&shard.take("q", 9)), [""; 0]);
+    assert_eq!(shard.turn.state.messages.aside(), 0);
+}
+
+/// Walks over what waits know of the rest of a queue by what is in memory: what was passed is not.
+#[test]
+fn what_was_passed_is_moved_purged_and_removed_with_its_queue() {
+    for way in ["move", "purge", "delete"] {
+        let mut shard = Shard::new();
+        shard.declare("q", ordered()).unwrap();
+        shard.declare("other", durable()).unwrap();
+        for number in 0..12 {
+            shard.publish_keyed(Some("a"), &format!("a{number}"), 0);
+        }
+        let held = shard.take("q", 9);
+        assert_eq!(texts(&held), ["a0"]);
+        assert!(shard.turn.state.messages.aside() <= 3, "the others were passed");
+        let (queue, connection) = ("q".to_owned(), None);
+        match way {
+            "move" => {
+                let to = crate::message::MoveTo::Queue { queue: "other".into() };
+                let filter = crate::message::MessageFilter::default();
+                let moving = MessageMove { queue, to, filter, limit: None };
+                let kind = OperationKind::MoveMessages { moving: Box::new(moving) };
+                shard.call(Command::StartOperation(kind));
+                shard.advance(1);
+                let all: Vec<_> = (1..12).map(|number| format!("a{number}")).collect();
+                assert_eq!(texts(&shard.take("other", 99)), all);
+            }
+            "purge" => {
+                let answer = shard.carry_out(MessageCommand::PurgeQueue { queue, connection });
+                assert!(matches!(answer, Ok(MessageAnswer::Purged { messages: 11 })), "{answer:?}");
+            }
+            _ => {
+                let (if_unused, if_empty) = (false, false);
+                let delete = MessageCommand::DeleteQueue { queue, connection, if_unused, if_empty };
+                shard.carry_out(delete).unwrap();
+            }
+        }
+        shard.settle_taken(&held, MessageVerdict::Ack);
+        shard.advance(1);
+        assert_eq!(shard.turn.state.messages.aside(), 0, "{way}");
+        let is_of_q = |key: &&Vec<u8>| key[0] == crate::state::keys::MESSAGE;
+        let left = shard.turn.map().entries().keys().filter(is_of_q).count();
+        assert_eq!(left, if way == "move" { 11 } else { 0 }, "{way}");
+    }
+}
+
+/// What was passed is found within the looks of a turn, however far away it is.
+#[test]
+fn a_turn_looks_for_what_was_passed_within_its_bounds() {
+    let limits = Limits { slice_items_max: 4, ..Limits::default() };
+    let mut shard = Shard::recover(&[], limits);
+    shard.declare("q", ordered()).unwrap();
+    let bodies = |shard: &mut Shard, key: &str, numbers: std::ops::Range<usize>| {
+        for number in numbers {
+            shard.publish_keyed(Some(key), &format!("{key}{number}"), 0);
+        }
+    };
+    bodies(&mut shard, "a", 0..4);
+    bodies(&mut shard, "b", 0..30);
+    bodies(&mut shard, "a", 4..6);
+    shard.consume(1, HERE, "q", 99);
+    shard.advance(0);
+    let mut seen = vec![];
+    for _ in 0..36 {
+        let came = std::mem::take(&mut shard.messages);
+        let tags: Vec<_> = came.iter().map(|(_, it)| it.tag).collect();
+        seen.extend(came.iter().map(|(_, it)| text(it)));
+        shard.settle_as(HERE, &tags, MessageVerdict::Ack);
+        let mut turns = 0;
+        while shard.turn.next_wake_ms(shard.clock) == Some(0) {
+            shard.turn.tick(shard.clock);
+            turns += 1;
+            assert!(turns < 40, "it comes to an end");
+        }
+        shard.flush();
+    }
+    let of = |key: &str| seen.iter().filter(|it| it.starts_with(key)).cloned().collect::<Vec<_>>();
+    assert_eq!(of("a"), (0..6).map(|n| format!("a{n}")).collect::<Vec<_>>());
+    assert_eq!(of("b"), (0..30).map(|n| format!("b{n}")).collect::<Vec<_>>());
+}
+
+/// What may stand aside was bounded by queue, however many of these there are.
+#[test]
+fn so_many_stand_aside_of_all_queues_together() {
+    let mut shard = Shard::new();
+    let mut held = Vec::new();
+    for queue in ["q", "r", "s", "t"] {
+        shard.declare(queue, ordered()).unwrap();
+        for number in 0..12 {
+            let key = ["a", "b", "c"][number % 3];
+            let message = PublishMessage {
+                routing_key: queue.into(),
+                persistent: true,
+                properties: with_header(key),
+                body: Bytes::from(format!("{key}{number}")),
+                ..PublishMessage::default()
+            };
+            shard.publish_one(message).unwrap();
+        }
+        held.extend(shard.take(queue, 9));
+    }
+    assert!(shard.turn.state.messages.aside() <= 12);
+    // Those for which there was no room come once there is some.
+    let mut count = 0;
+    while !held.is_empty() {
+        count += held.len();
+        shard.settle_taken(&held, MessageVerdict::Ack);
+        held.clear();
+        for queue in ["q", "r", "s", "t"] {
+            held.extend(shard.take(queue, 9));
+        }
+        assert!(shard.turn.state.messages.aside() <= 12);
+    }
+    assert_eq!((count, shard.turn.state.messages.aside()), (48, 0));
+}
+
+/// Nobody could see why a message of a queue was not handed out.
+#[test]
+fn it_is_told_of_a_message_that_it_waits_for_its_key() {
+    let mut shard = Shard::new();
+    shard.declare("q", ordered()).unwrap();
+    for (key, body) in [("a", "a1"), ("a", "a2"), ("b", "b1"), ("a", "a3")] {
+        shard.publish_keyed(Some(key), body, 0);
+    }
+    let page = |shard: &Shard| {
+        let (map, filter) = (shard.turn.map(), crate::message::MessageFilter::default());
+        crate::query::peek_messages(map, ("default", "q"), &filter, None, (9, 999)).unwrap()
+    };
+    let blocked = |shard: &mut Shard| {
+        let messages = page(shard).messages;
+        assert!(messages.iter().all(|it| it.ordering_key.is_some()));
+        let messages = messages.iter().map(|it| (it.tag.urgency, it.tag.place)).collect();
+        let queue = "q".to_owned();
+        match shard.carry_out(MessageCommand::Blocked { queue, messages }).unwrap() {
+            MessageAnswer::Blocked(blocked) => blocked,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(blocked(&mut shard), [false; 4], "nobody has any");
+    let held = shard.take("q", 1);
+    assert_eq!(blocked(&mut shard), [false, true, false, true]);
+    shard.settle_taken(&held, MessageVerdict::Ack);
+    assert_eq!(texts(&shard.take("q", 9)), ["a2", "b1"]);
+    assert_eq!(blocked(&mut shard), [false, false, true]);
 }
 
 /// One turn read all of them with their bodies.

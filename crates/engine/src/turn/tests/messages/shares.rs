@@ -13,7 +13,8 @@ impl Shard {
     }
 
     fn give(&mut self, credit: &[(ConsumerId, u64)]) {
-        self.carry_out(MessageCommand::AddCredit(credit.to_vec())).unwrap();
+        let credit = credit.iter().map(|(id, more)| (*id, MessageCredit::of(*more))).collect();
+        self.carry_out(MessageCommand::AddCredit(credit)).unwrap();
     }
 }
 
