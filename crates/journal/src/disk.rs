@@ -190,7 +190,7 @@ impl DiskFile for File {
 
     fn write_pieces_at(&self, pieces: &[&[u8]], mut offset: u64) -> io::Result<()> {
         if let [whole] = pieces {
-            return self.write_at(whole, offset);
+            return self.write_all_at(whole, offset);
         }
         let mut all: Vec<_> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
         let mut left = &mut all[..];
