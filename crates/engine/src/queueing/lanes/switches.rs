@@ -1,6 +1,8 @@
-//! The switch over the lanes of a queue. What it says holds at once; the trees of heads follow it
-//! lane by lane, so many in a turn. Until then dispatch passes lanes that still stand in a tree, a
-//! bounded number of them, and whoever found nothing is offered it again.
+//! The switch over the lanes of a queue. The trees of heads follow it lane by lane, so many in a
+//! turn. Until all have followed nothing of the queue is handed out: while it shuts since it is
+//! shut, and while it opens since what comes first may stand in a lane that is yet to follow.
+//! Dispatch passes lanes of it that stand in a tree, a bounded number of them, and whoever found
+//! nothing is offered it again.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,8 +47,7 @@ impl Lanes {
         !self.rounds.queues.is_empty()
     }
 
-    /// A turn begins: some lanes follow, or all of them. Calls `came` with queues of which lanes
-    /// came into a tree.
+    /// A turn begins: some lanes follow, or all of them. Calls `came` with queues that are open now.
     pub(super) fn follow_some(&mut self, all: bool, came: &mut dyn FnMut(QueueId)) {
         self.rounds.left = if all { usize::MAX } else { LANES_PER_TURN };
         self.follow(came);
@@ -67,20 +68,24 @@ impl Lanes {
         }
     }
 
-    /// Whether a lane still stands in a tree though its queue is shut.
+    /// Whether nothing of a lane is handed out though it may stand in a tree: lanes of its queue
+    /// are yet to follow.
     pub(super) fn is_out(&self, id: LaneId) -> bool {
-        self.go_on() && self.queues.get(&id.queue).is_some_and(|queue| queue.shut)
+        self.rounds.queues.contains_key(&id.queue)
     }
 
     fn follow(&mut self, came: &mut dyn FnMut(QueueId)) {
         while self.rounds.left > 0 {
             let Some((queue, after)) = self.rounds.queues.first_key_value() else { return };
-            let lanes = self.next_of_queue(*queue, *after);
+            let (queue, after) = (*queue, *after);
+            let lanes = self.next_of_queue(queue, after);
             self.rounds.left = self.rounds.left.saturating_sub(lanes.len());
             for id in lanes {
-                if self.settle(id) {
-                    came(id.queue);
-                }
+                self.settle(id);
+            }
+            let is_open = self.queues.get(&queue).is_some_and(|known| !known.shut);
+            if is_open && !self.rounds.queues.contains_key(&queue) {
+                came(queue);
             }
         }
     }
