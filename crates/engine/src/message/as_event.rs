@@ -4,6 +4,7 @@
 
 use bytes::Bytes;
 
+use super::into_jobs::HOPS_MAX;
 use super::properties::{Reader, headers_of, text_of};
 use super::{HeaderValue, Message};
 
@@ -17,6 +18,9 @@ const PRIORITY: &str = "priority";
 const TIMESTAMP: &str = "timestamp";
 /// What headers of a message begin with that say where its event stands.
 const OF_STREAM: &str = "x-stream";
+
+/// The header of an event that says how many ends of jobs its message follows from.
+const HOPS: &str = "x-longshore-hops";
 
 /// Bytes of a short string of AMQP.
 const SHORT_MAX: usize = 255;
@@ -96,6 +100,9 @@ impl Message {
         if keyed {
             told.push((ROUTING_KEY.to_owned(), text(&self.routing_key)));
         }
+        if self.hops > 0 {
+            told.push((HOPS.to_owned(), Some(self.hops.to_string().into())));
+        }
         if self.priority > 0 {
             told.push((PRIORITY.to_owned(), Some(self.priority.to_string().into())));
         }
@@ -110,6 +117,14 @@ impl Message {
         }
         told
     }
+}
+
+/// How many ends of jobs an event follows from, as its headers say: what is made of it ends where
+/// it would without a stream in between.
+pub(crate) fn hops_of(headers: &[(String, Option<Bytes>)]) -> u8 {
+    let Some((_, value)) = headers.iter().find(|(name, _)| name == HOPS) else { return 0 };
+    let text = value.as_deref().and_then(|value| std::str::from_utf8(value).ok());
+    text.and_then(|text| text.parse().ok()).map_or(0, |hops: u8| hops.min(HOPS_MAX))
 }
 
 /// Where an event stands, and when it is from.
@@ -151,6 +166,7 @@ pub(crate) fn of_event(
             (PRIORITY, Some(text)) if of.priority.is_none() && text.parse::<u8>().is_ok() => {
                 of.priority = text.parse().ok();
             }
+            (HOPS, _) => {}
             (name, Some(text)) if place_of(name, text, &mut known) => {}
             (name, _) => put_header(name, value.as_ref(), &mut table),
         }

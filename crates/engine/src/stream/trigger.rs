@@ -10,11 +10,11 @@ mod to_messages;
 
 use bytes::Bytes;
 
-use super::{CommittedOffset, OffsetNote, PartitionEnds, Stream};
+use super::{CommittedOffset, LIVES_STREAM, OffsetNote, PartitionEnds, Stream};
 use crate::bounds::check_name;
 use crate::command::{FollowUp, NewJob};
 use crate::ids::{NamespaceId, PartitionId, Place};
-use crate::message::{EventHeaders, args_of, quoted};
+use crate::message::{EventHeaders, args_of, hops_of, quoted};
 use crate::moment::Moment;
 use crate::overlay::Overlay;
 use crate::record::Record;
@@ -150,6 +150,12 @@ impl State {
         self.check_trigger(ns, &trigger)?;
         let group = trigger.group();
         let stream = self.stream_named(ns, stream)?;
+        if stream.name == LIVES_STREAM && !trigger.kind.is_empty() {
+            let allowed = "none, as each job would be told there and become jobs without end: make \
+                           messages of the steps, and consume those";
+            let (field, value) = ("kind", quoted(&trigger.kind));
+            return Err(Rejection::ValueRefused { field, value, allowed: allowed.to_owned() });
+        }
         if let Some(other) = self.stream_of_trigger(ns, &trigger.name)
             && other.id != stream.id
         {
@@ -355,6 +361,7 @@ impl State {
             ordering_key: key.filter(|_| trigger.ordered).map(str::to_owned),
             metadata: Some(metadata.into()),
             traceparent: event.header(TRACEPARENT).filter(fits).map(str::to_owned),
+            hops: hops_of(&event.headers),
             ..NewJob::new(crate::ids::JobId::default(), trigger.kind.clone(), args)
         }
     }

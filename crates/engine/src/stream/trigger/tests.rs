@@ -270,3 +270,38 @@ fn a_replay_ends_with_the_last_event_that_was_there() {
     bench.restart();
     assert_eq!(replay(&mut bench, vec![0]), Ok(7), "and may begin anew");
 }
+
+#[test]
+fn the_lives_of_jobs_become_no_jobs_without_end() {
+    let (mut bench, _) = bench();
+    bench.declare("inbox", crate::MessageSettings::default());
+    let (stream, settings) =
+        (super::super::LIVES_STREAM.to_owned(), super::super::StreamSettings::default());
+    bench.ask(StreamCommand::Create { stream: stream.clone(), partitions: 1, settings }).unwrap();
+    let put = |bench: &mut Bench, trigger| {
+        let stream = stream.clone();
+        bench.ask(StreamCommand::Trigger(TriggerCommand::Put { stream, trigger, from_end: true }))
+    };
+    let refused = put(&mut bench, trigger());
+    assert!(matches!(refused, Err(Rejection::ValueRefused { field: "kind", .. })), "{refused:?}");
+    put(&mut bench, to_messages()).unwrap();
+}
+
+#[test]
+fn what_an_event_follows_from_goes_along() {
+    let (mut bench, first) = bench();
+    bench.declare("inbox", crate::MessageSettings::default());
+    bench.append_some(first, 3);
+    put(&mut bench, to_messages(), false).unwrap();
+    let hops = |text: &'static str| {
+        vec![("x-longshore-hops".to_owned(), Some(Bytes::from_static(text.as_bytes())))]
+    };
+    let told = |offset, text| TriggerEvent { headers: hops(text), ..event(offset, None, None) };
+    let events = vec![told(0, "5"), told(1, "200"), told(2, "many")];
+    assert_eq!(bring((&mut bench, first), (&to_messages(), 0), events), Ok(true));
+    let taken = bench.take("inbox");
+    assert_eq!(taken.iter().map(|it| it.hops).collect::<Vec<_>>(), [5, 8, 0]);
+    assert_eq!(taken[0].header_text("x-longshore-hops"), None);
+    let headers = taken[0].event_headers(false);
+    assert!(headers.contains(&hops("5")[0]), "{headers:?}");
+}
