@@ -302,6 +302,6 @@ fn what_an_event_follows_from_goes_along() {
     let taken = bench.take("inbox");
     assert_eq!(taken.iter().map(|it| it.hops).collect::<Vec<_>>(), [5, 8, 0]);
     assert_eq!(taken[0].header_text("x-longshore-hops"), None);
-    let headers = taken[0].event_headers(false);
+    let headers = taken[0].event_headers(None);
     assert!(headers.contains(&hops("5")[0]), "{headers:?}");
 }
