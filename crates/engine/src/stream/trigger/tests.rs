@@ -147,6 +147,28 @@ fn how_far_a_trigger_has_come_is_not_deleted_while_it_is_there() {
     assert!(bench.ask(forget()).is_ok());
 }
 
+#[test]
+fn a_replay_whose_group_is_set_to_the_end_has_ended() {
+    let (mut bench, first) = bench();
+    bench.declare("inbox", crate::MessageSettings::default());
+    bench.append_some(first, 5);
+    let (stream, trigger) = ("s".to_owned(), to_messages());
+    let replay = TriggerCommand::Replay { stream, trigger, from: vec![0, 0] };
+    bench.ask(StreamCommand::Trigger(replay)).unwrap();
+    let commit = |bench: &mut Bench, offset| {
+        let (stream, committed) = (std::sync::Arc::from("s"), committed_at(offset));
+        let offsets = vec![crate::OffsetToCommit { stream, partition: 0, committed }];
+        let group = to_messages().group();
+        bench.ask(StreamCommand::CommitOffsets { group, offsets }).unwrap();
+    };
+    commit(&mut bench, 4);
+    assert_eq!(come(&mut bench), Some(4), "one is left");
+    commit(&mut bench, 5);
+    assert_eq!(come(&mut bench), None, "it has ended");
+    bench.restart();
+    assert!(matches!(put(&mut bench, to_messages(), true), Ok(StreamAnswer::TriggerPut)));
+}
+
 fn to_messages() -> Trigger {
     Trigger { queue: "inbox".to_owned(), kind: String::new(), ..trigger() }
 }
