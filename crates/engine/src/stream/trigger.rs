@@ -234,8 +234,20 @@ impl State {
         self.streams.partition(id).map(|it| it.ends).unwrap_or_default()
     }
 
-    /// The records that remove a trigger; none where there is none.
+    /// The records that remove a trigger; none where there is none. How far a replay came is kept
+    /// like the offsets of any group: whoever waits for it is told that it did not come to its end.
     pub(crate) fn decide_trigger_deleted(&self, ns: NamespaceId, name: &str) -> Vec<Record> {
+        let mut records = self.decide_trigger_ended(ns, name);
+        let stream = self.stream_of_trigger(ns, name);
+        let mut triggers = stream.into_iter().flat_map(|stream| &stream.settings.triggers);
+        if triggers.any(|trigger| trigger.name == name && !trigger.until.is_empty()) {
+            records.retain(|record| !matches!(record, Record::OffsetsForgotten { .. }));
+        }
+        records
+    }
+
+    /// The records that remove a trigger, and how far it has come.
+    fn decide_trigger_ended(&self, ns: NamespaceId, name: &str) -> Vec<Record> {
         let Some(stream) = self.stream_of_trigger(ns, name) else { return Vec::new() };
         let mut settings = stream.settings.clone();
         let gone = settings.triggers.extract_if(.., |trigger| trigger.name == name).next();
@@ -298,7 +310,7 @@ impl State {
             self.jobs_of_events((ns, moment), (stream, fire.partition), trigger, &fire.events)?
         };
         if self.is_done((ns, stream), trigger, (fire.partition, fire.next)) {
-            records.extend(self.decide_trigger_deleted(ns, &trigger.name));
+            records.extend(self.decide_trigger_ended(ns, &trigger.name));
             return Ok(Some(records));
         }
         let (group, committed) = (trigger.group(), committed_at(fire.next));

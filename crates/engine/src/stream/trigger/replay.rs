@@ -59,7 +59,7 @@ impl State {
             *until <= noted.map_or_else(kept, |it| it.committed.offset)
         };
         let ends = trigger.until.iter().enumerate().all(has_come);
-        if ends { self.decide_trigger_deleted(ns, name) } else { Vec::new() }
+        if ends { self.decide_trigger_ended(ns, name) } else { Vec::new() }
     }
 
     /// Whether a trigger has nothing left to do once it has come so far in a partition.

@@ -169,6 +169,29 @@ fn a_replay_whose_group_is_set_to_the_end_has_ended() {
     assert!(matches!(put(&mut bench, to_messages(), true), Ok(StreamAnswer::TriggerPut)));
 }
 
+#[test]
+fn how_far_a_replay_came_that_was_deleted_is_kept() {
+    let (mut bench, first) = bench();
+    bench.declare("inbox", crate::MessageSettings::default());
+    bench.append_some(first, 5);
+    let replay = |bench: &mut Bench| {
+        let (stream, trigger) = ("s".to_owned(), to_messages());
+        let replay = TriggerCommand::Replay { stream, trigger, from: vec![1] };
+        bench.ask(StreamCommand::Trigger(replay)).unwrap();
+    };
+    replay(&mut bench);
+    let events = |range: std::ops::Range<u64>| range.map(|at| event(at, None, Some("x"))).collect();
+    let trigger = to_messages();
+    assert_eq!(bring((&mut bench, first), (&trigger, 1), events(1..3)), Ok(true));
+    let delete = TriggerCommand::Delete { trigger: "t".to_owned() };
+    bench.ask(StreamCommand::Trigger(delete)).unwrap();
+    bench.restart();
+    assert_eq!(come(&mut bench), Some(3));
+    assert_eq!(bring((&mut bench, first), (&trigger, 3), events(3..5)), Ok(false));
+    replay(&mut bench);
+    assert_eq!(come(&mut bench), Some(1), "another one begins anew");
+}
+
 fn to_messages() -> Trigger {
     Trigger { queue: "inbox".to_owned(), kind: String::new(), ..trigger() }
 }
