@@ -112,11 +112,10 @@ async fn check_ended(client: &Client, seen: Option<&TriggerRecord>) -> anyhow::R
     // It was done before anybody looked.
     let Some(replay) = seen else { return Ok(()) };
     let early = |how: String| Err(Failure::new(Kind::Other, how).into());
-    match client.get(&stream_path(client, &replay.stream, "")).await {
-        Err(failure) if failure.kind == Kind::NotFound => {
-            return early(format!("the stream {} was deleted meanwhile", replay.stream));
-        }
-        _ => {}
+    if let Err(failure) = client.get(&stream_path(client, &replay.stream, "")).await
+        && failure.kind == Kind::NotFound
+    {
+        return early(format!("the stream {} was deleted meanwhile", replay.stream));
     }
     let left = group_of(client, replay).await?.map_or(0, |group| left_of(replay, &group));
     if left == 0 {

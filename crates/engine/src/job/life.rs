@@ -357,8 +357,10 @@ impl<'a> Lives<'a> {
             }
             Record::JobReplaced { namespace, id, available_at, .. } => {
                 let available_at = *available_at;
-                return self
-                    .tell((namespace, id), Step::Replaced, |life| JobLife { available_at, ..life });
+                return self.tell((namespace, id), Step::Replaced, |life| JobLife {
+                    available_at,
+                    ..life
+                });
             }
             Record::JobSucceeded { namespace, id, .. } => ((namespace, id), Step::Succeeded),
             Record::JobReleased { namespace, id, .. } => ((namespace, id), Step::Released),
@@ -380,9 +382,7 @@ impl<'a> Lives<'a> {
         let (step, why, at) = match next {
             Next::Dead { reason, .. } => (LifeStep::Dead, word_of_dead(reason), None),
             // It was asked to be cancelled while it ran.
-            Next::Cancelled => {
-                (LifeStep::Cancelled, word_of_cancelled(&CancelReason::Asked), None)
-            }
+            Next::Cancelled => (LifeStep::Cancelled, word_of_cancelled(&CancelReason::Asked), None),
             Next::RetryAt { available_at } => {
                 (LifeStep::Failed, word_of_cause(cause), Some(*available_at))
             }

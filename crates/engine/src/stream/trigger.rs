@@ -26,6 +26,9 @@ use crate::wire::wire_struct;
 /// What the group of a trigger begins with; its name follows.
 const GROUP_PREFIX: &str = "trigger.";
 
+/// What the names of replays begin with, and of no other trigger; the queue follows.
+pub const REPLAY_PREFIX: &str = "replay.";
+
 /// Triggers of one stream.
 const TRIGGERS_MAX: usize = 16;
 
@@ -174,6 +177,11 @@ impl State {
             return Ok(Vec::from_iter(
                 changes.then_some(Record::StreamChanged { id: stream.id, settings }),
             ));
+        }
+        if trigger.name.starts_with(REPLAY_PREFIX) {
+            let (value, allowed) = (quoted(&trigger.name), "no name that begins as replays' do");
+            let allowed = format!("{allowed}, with \"{REPLAY_PREFIX}\"");
+            return Err(Rejection::ValueRefused { field: "trigger", value, allowed });
         }
         let from = stream.partitions.iter().map(|id| {
             let ends = self.ends_of(*id);

@@ -171,11 +171,8 @@ fn a_run_that_ends_as_it_was_asked_to_is_told_so() {
     enqueue(&mut bench, 1..2);
     let held = lease(&mut bench);
     bench.tell(Command::CancelJob { id: held.0, force: false });
-    let error = JobError {
-        kind: "Broken".to_owned(),
-        message: String::new(),
-        backtrace: String::new(),
-    };
+    let error =
+        JobError { kind: "Broken".to_owned(), message: String::new(), backtrace: String::new() };
     settle(&mut bench, held, Verdict::Fail { error, retry_in_ms: None });
     let found = told(&bench);
     let last = found.last().map(String::as_str);

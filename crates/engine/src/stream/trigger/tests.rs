@@ -128,6 +128,8 @@ fn a_trigger_that_leads_nowhere_is_refused() {
     assert!(matches!(nowhere, Err(Rejection::QueueUnknown { .. })));
     let urgent = put(&mut bench, Trigger { priority: Some(10), ..trigger() }, true);
     assert!(matches!(urgent, Err(Rejection::ValueRefused { field: "priority", .. })));
+    let reserved = put(&mut bench, Trigger { name: "replay.mail".to_owned(), ..trigger() }, true);
+    assert!(matches!(reserved, Err(Rejection::ValueRefused { field: "trigger", .. })));
     let unnamed = put(&mut bench, Trigger { name: String::new(), ..trigger() }, true);
     assert!(matches!(unnamed, Err(Rejection::ValueRefused { field: "trigger", .. })));
 }
