@@ -1,7 +1,7 @@
 //! Messages as events, and events as messages: which headers stand for what, so that a queue which
-//! is filled again from a stream gets what was published. Some of it is lost: times to live, further
-//! routing keys, why and where it became a dead letter, and values of headers that are no text,
-//! number or truth value; numbers and truth values become texts.
+//! is filled again from a stream gets what was published. Some of it is lost: times to live,
+//! further routing keys, why and where it became a dead letter, and values of headers that are no
+//! text, number or truth value; numbers and truth values become texts.
 
 use bytes::Bytes;
 

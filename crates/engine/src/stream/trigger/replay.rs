@@ -1,6 +1,6 @@
 //! Replays: the events that are there become jobs or messages once more. A replay is a trigger that
-//! ends by itself, with the event that was the last one when it began, or when its group is set behind
-//! that.
+//! ends by itself, with the event that was the last one when it began, or when its group is set
+//! behind that.
 
 use super::{GROUP_PREFIX, Trigger};
 use crate::ids::NamespaceId;
