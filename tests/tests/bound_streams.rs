@@ -120,7 +120,7 @@ fn what_goes_from_a_queue_to_a_stream_and_from_there_to_a_queue_is_there_once() 
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&replay.stderr);
-    assert!(replay.status.success() && said.contains("2 events went to copies"), "{said}");
+    assert!(replay.status.success() && said.contains("2 offsets went to copies"), "{said}");
     assert_eq!(ready(&mut client, "copies").unwrap(), 2);
     let last = take(&mut client, "copies", 2).unwrap();
     assert_eq!(last[1]["headers"]["x-stream-offset"], end - 1, "{last:?}");

@@ -8,7 +8,7 @@ use longshore_server::api::{GroupRecord, ReplayBody, ReplayRecord, TriggerRecord
 
 use crate::cli::Context;
 use crate::client::{Client, read, segment};
-use crate::failure::Kind;
+use crate::failure::{Failure, Kind};
 use crate::name;
 use crate::output::{self, Format, grouped, note};
 use crate::streams::stream_path;
@@ -65,9 +65,9 @@ pub(crate) async fn replay(args: ReplayArgs, context: &Context) -> anyhow::Resul
     if context.format == Format::Json {
         output::json_text(&body)?;
     } else if args.no_wait && record.trigger.is_some() {
-        note(&format!("{} events are on their way to {}", grouped(record.events), args.to));
+        note(&format!("{} offsets are on their way to {}", grouped(record.events), args.to));
     } else {
-        note(&format!("{} events went to {}", grouped(record.events), args.to));
+        note(&format!("{} offsets went to {}", grouped(record.events), args.to));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -76,32 +76,60 @@ pub(crate) async fn replay(args: ReplayArgs, context: &Context) -> anyhow::Resul
 async fn wait(client: &Client, trigger: &str) -> anyhow::Result<()> {
     let path = client.path(&format!("/triggers/{}", segment(trigger)));
     let (mut last, mut still) = (None, 0_u32);
+    let mut seen: Option<TriggerRecord> = None;
     loop {
         let record: TriggerRecord = match client.get(&path).await {
             Ok(body) => read(&body)?,
-            Err(failure) if failure.kind == Kind::NotFound => return Ok(()),
+            Err(failure) if failure.kind == Kind::NotFound => {
+                return check_ended(client, seen.as_ref()).await;
+            }
             Err(failure) => return Err(failure.into()),
         };
-        let group = client.get(&client.path(&format!("/groups/{}", segment(&record.group)))).await;
-        let left = match group {
-            Ok(body) => Some(left_of(&record, &read(&body)?)),
-            // It ended between the two.
-            Err(_) => None,
-        };
+        // Nothing is there if it ended between the two.
+        let left = group_of(client, &record).await?.map(|group| left_of(&record, &group));
         still = if left == last { still + 1 } else { 0 };
         if still == 20 {
             let left = grouped(left.unwrap_or(0));
-            note(&format!("{left} events wait: the queue may be full, or the server out of room"));
+            note(&format!("{left} offsets wait: the queue may be full, or the server out of room"));
         }
         last = left;
+        seen = Some(record);
         tokio::time::sleep(LOOK_EVERY).await;
     }
+}
+
+/// How far a replay has come. Of one that has come to its end nothing is kept.
+async fn group_of(client: &Client, replay: &TriggerRecord) -> anyhow::Result<Option<GroupRecord>> {
+    match client.get(&client.path(&format!("/groups/{}", segment(&replay.group)))).await {
+        Ok(body) => Ok(Some(read(&body)?)),
+        Err(failure) if failure.kind == Kind::NotFound => Ok(None),
+        Err(failure) => Err(failure.into()),
+    }
+}
+
+/// Whether a replay that is gone had come to its end: somebody may have deleted it, or its stream.
+async fn check_ended(client: &Client, seen: Option<&TriggerRecord>) -> anyhow::Result<()> {
+    // It was done before anybody looked.
+    let Some(replay) = seen else { return Ok(()) };
+    let early = |how: String| Err(Failure::new(Kind::Other, how).into());
+    if let Err(failure) = client.get(&stream_path(client, &replay.stream, "")).await
+        && failure.kind == Kind::NotFound
+    {
+        return early(format!("the stream {} was deleted meanwhile", replay.stream));
+    }
+    let left = group_of(client, replay).await?.map_or(0, |group| left_of(replay, &group));
+    if left == 0 {
+        return Ok(());
+    }
+    early(format!("the replay was ended early, with {} offsets left", grouped(left)))
 }
 
 /// Offsets that a replay has before it.
 fn left_of(replay: &TriggerRecord, group: &GroupRecord) -> u64 {
     let of = |(index, until): (u32, &u64)| {
-        let come = group.offsets.iter().find(|it| it.partition == index).map_or(0, |it| it.offset);
+        let mut offsets = group.offsets.iter();
+        let come = offsets.find(|it| it.stream == replay.stream && it.partition == index);
+        let come = come.map_or(*until, |it| it.offset);
         until.saturating_sub(come)
     };
     (0..).zip(&replay.until).map(of).sum()

@@ -116,10 +116,10 @@ pub use sla::{
 pub use stream::{
     AppendBatch, AppendRefusal, Appended, BATCH_BYTES_MAX_DEFAULT, CommittedOffset, EventPlace,
     FireTrigger, GroupOffset, LIVES_STREAM, LivesLot, OffsetNote, OffsetRefusal, OffsetToCommit,
-    PartitionEnds, ProducerStamp, ProducerView, RETENTION_MS_DEFAULT, ReadOffset, StreamAnswer,
-    StreamChange, StreamCommand, StreamSettings, StreamView, TransactionAnswer, TransactionAsk,
-    TransactionCommand, TransactionMark, TransactionRefusal, TransactionStamp, TransactionView,
-    Trigger, TriggerCommand, TriggerEvent, appends_of, partition_of,
+    PartitionEnds, ProducerStamp, ProducerView, REPLAY_PREFIX, RETENTION_MS_DEFAULT, ReadOffset,
+    StreamAnswer, StreamChange, StreamCommand, StreamSettings, StreamView, TransactionAnswer,
+    TransactionAsk, TransactionCommand, TransactionMark, TransactionRefusal, TransactionStamp,
+    TransactionView, Trigger, TriggerCommand, TriggerEvent, appends_of, partition_of,
 };
 pub use tenant::{TenantTotals, TenantWeight};
 pub use timer::Subject;

@@ -36,7 +36,7 @@ pub use transaction::{
     TransactionAnswer, TransactionAsk, TransactionCommand, TransactionMark, TransactionRefusal,
     TransactionStamp,
 };
-pub use trigger::{FireTrigger, Trigger, TriggerCommand, TriggerEvent};
+pub use trigger::{FireTrigger, REPLAY_PREFIX, Trigger, TriggerCommand, TriggerEvent};
 
 use crate::ids::{NamespaceId, PartitionId, StreamId, TimeMs};
 use crate::state::{State, Unwritten, keys};

@@ -1,6 +1,7 @@
 //! Steps of the lives of jobs, as they are told in a stream: which record is which step, and how
 //! one reads as a `CloudEvent` in JSON.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::{Cause, DeadReason, Job, JobError};
@@ -8,7 +9,7 @@ use crate::bounds::cut;
 use crate::ids::{JobId, NamespaceId, TimeMs};
 use crate::job::CancelReason;
 use crate::message::quoted;
-use crate::record::{Next, Record};
+use crate::record::{Next, Record, Upkeep};
 use crate::state::State;
 use crate::wire::{wire_enum, wire_struct};
 
@@ -51,8 +52,10 @@ wire_enum! {
         15 => Rescheduled,
         /// What it had was replaced, as another one came with its unique key.
         16 => Replaced,
-        /// It was removed.
+        /// It was removed, or withdrawn before any worker had it.
         17 => Removed,
+        /// It went to another queue, or has another priority.
+        242 => Moved,
     }
 }
 
@@ -77,6 +80,7 @@ impl LifeStep {
             Self::Rescheduled => "rescheduled",
             Self::Replaced => "replaced",
             Self::Removed => "removed",
+            Self::Moved => "moved",
         }
     }
 }
@@ -105,6 +109,8 @@ wire_struct! {
         pub message: Option<String> = 5,
         /// When it may start, or start again.
         pub available_at: Option<TimeMs> = 6,
+        /// Its priority from now on, where somebody changed that.
+        pub priority: Option<u8> = 243,
     }
 }
 
@@ -122,6 +128,7 @@ impl JobLife {
             error: None,
             message: None,
             available_at: None,
+            priority: None,
         }
     }
 
@@ -171,6 +178,9 @@ impl JobLife {
         }
         if let Some(at) = self.available_at {
             let _ = write!(text, ",\"available_at\":\"{}\"", instant(at));
+        }
+        if let Some(priority) = self.priority {
+            let _ = write!(text, ",\"priority\":{priority}");
         }
         text.push_str("}}");
         text
@@ -224,93 +234,164 @@ fn word_of_cause(cause: &Cause) -> &'static str {
     }
 }
 
+/// Steps that records are, of the namespaces that want to know.
+pub(crate) struct Lives<'a> {
+    state: &'a State,
+    /// Jobs that enter with the same records: the state has them afterwards.
+    entering: BTreeMap<(NamespaceId, JobId), &'a Job>,
+    /// Each with the namespace of its job.
+    pub(crate) told: Vec<(NamespaceId, JobLife)>,
+    /// Steps of jobs that are not there.
+    pub(crate) untold: u64,
+}
+
 impl State {
-    /// The steps that a record is, each with the namespace of its job.
-    pub(crate) fn lives_of(&self, record: &Record, told: &mut Vec<(NamespaceId, JobLife)>) {
+    /// The steps that records are which are about to be recorded together.
+    pub(crate) fn lives_of<'a>(&'a self, records: &'a [Record]) -> Lives<'a> {
+        let (entering, told) = (BTreeMap::new(), Vec::new());
+        let mut lives = Lives { state: self, entering, told, untold: 0 };
+        for record in records {
+            lives.add(record);
+        }
+        lives
+    }
+}
+
+impl<'a> Lives<'a> {
+    /// Tells a step of a job, if anybody wants to know.
+    fn tell(
+        &mut self,
+        (namespace, id): (&NamespaceId, &JobId),
+        step: LifeStep,
+        change: impl FnOnce(JobLife) -> JobLife,
+    ) {
+        if !self.state.tells_lives_of(*namespace) {
+            return;
+        }
+        let life = match self.entering.get(&(*namespace, *id)) {
+            Some(job) => Some(JobLife::of(job, step)),
+            None => self.state.job(*namespace, *id).map(|job| JobLife::of(&job, step)),
+        };
+        let Some(life) = life else {
+            self.untold += 1;
+            return;
+        };
+        let lease = self.state.leases.get(*namespace, *id).map(|live| &live.lease);
+        let worker = lease.map(|lease| lease.worker.to_string());
+        let attempt = lease.map_or(life.attempt, |lease| lease.attempt);
+        self.told.push((*namespace, change(JobLife { attempt, worker, ..life })));
+    }
+
+    fn add(&mut self, record: &'a Record) {
         match record {
             Record::JobEnqueued { namespace, job } => {
-                let life = JobLife::of(job, LifeStep::Enqueued).from(job.available_at);
-                told.push((*namespace, life));
+                if self.state.tells_lives_of(*namespace) {
+                    self.entering.insert((*namespace, job.id), job);
+                    let life = JobLife::of(job, LifeStep::Enqueued).from(job.available_at);
+                    self.told.push((*namespace, life));
+                }
             }
             Record::LeasesGranted { namespace, worker, grants, .. } => {
                 for grant in grants {
-                    let Some(job) = self.job(*namespace, grant.id) else { continue };
-                    let life = JobLife::of(&job, LifeStep::Started);
-                    let (attempt, worker) = (job.attempt + 1, Some(worker.clone()));
-                    told.push((*namespace, JobLife { attempt, worker, ..life }));
+                    self.tell((namespace, &grant.id), LifeStep::Started, |life| JobLife {
+                        attempt: life.attempt + 1,
+                        worker: Some(worker.clone()),
+                        ..life
+                    });
                 }
             }
-            _ => told.extend(self.life_of_one(record)),
+            Record::Upkeep { fact } => self.add_upkeep(fact),
+            _ => self.add_step(record),
         }
     }
 
-    /// The step of the one job that a record is about.
-    fn life_of_one(&self, record: &Record) -> Option<(NamespaceId, JobLife)> {
-        use LifeStep as Step;
-        let of = |namespace: &NamespaceId, id: &JobId, step: LifeStep| {
-            let life = JobLife::of(&*self.job(*namespace, *id)?, step);
-            let lease = self.leases.get(*namespace, *id).map(|live| &live.lease);
-            let worker = lease.map(|lease| lease.worker.to_string());
-            let attempt = lease.map_or(life.attempt, |lease| lease.attempt);
-            Some((*namespace, JobLife { attempt, worker, ..life }))
-        };
-        let with = |told: Option<(NamespaceId, JobLife)>, change: &dyn Fn(JobLife) -> JobLife| {
-            told.map(|(namespace, life)| (namespace, change(life)))
-        };
-        match record {
-            Record::JobSucceeded { namespace, id, .. } => of(namespace, id, Step::Succeeded),
-            Record::AttemptFailed { namespace, id, cause, error, next, .. } => {
-                let step = match next {
-                    Next::Dead { .. } => Step::Dead,
-                    Next::Cancelled => Step::Cancelled,
-                    Next::RetryAt { .. } | Next::Requeue | Next::Resume => Step::Failed,
-                };
-                with(of(namespace, id, step), &|life| {
-                    let life = life.with_error(error.as_ref());
-                    match next {
-                        Next::Dead { reason, .. } => life.because(word_of_dead(reason)),
-                        Next::RetryAt { available_at } => {
-                            life.because(word_of_cause(cause)).from(*available_at)
-                        }
-                        _ => life.because(word_of_cause(cause)),
-                    }
-                })
+    fn add_upkeep(&mut self, fact: &Upkeep) {
+        match fact {
+            Upkeep::JobMoved { namespace, id, queue, priority } => {
+                self.tell((namespace, id), LifeStep::Moved, |life| JobLife {
+                    queue: queue.clone().unwrap_or(life.queue),
+                    priority: *priority,
+                    ..life
+                });
             }
+            Upkeep::JobWithdrawn { namespace, id } => {
+                self.tell((namespace, id), LifeStep::Removed, |life| life.because("withdrawn"));
+            }
+            Upkeep::LimitChanged { .. }
+            | Upkeep::LimitKeysSettled { .. }
+            | Upkeep::LimitKeySettled { .. }
+            | Upkeep::SlaMinutesRemoved { .. }
+            | Upkeep::LineMoved { .. }
+            | Upkeep::RunWaited { .. }
+            | Upkeep::LivesTold { .. } => {}
+        }
+    }
+
+    /// The step of the one job that a record is about, if it is about one.
+    fn add_step(&mut self, record: &Record) {
+        use LifeStep as Step;
+        let (of, step) = match record {
+            Record::AttemptFailed { .. } => return self.add_failure(record),
             Record::JobDied { namespace, id, reason, .. } => {
-                with(of(namespace, id, Step::Dead), &|life| life.because(word_of_dead(reason)))
+                let why = word_of_dead(reason);
+                return self.tell((namespace, id), Step::Dead, |life| life.because(why));
             }
             Record::JobCancelled { namespace, id, reason, error, .. } => {
-                with(of(namespace, id, Step::Cancelled), &|life| {
-                    life.because(word_of_cancelled(reason)).with_error(error.as_ref())
-                })
+                let why = word_of_cancelled(reason);
+                return self.tell((namespace, id), Step::Cancelled, |life| {
+                    life.because(why).with_error(error.as_ref())
+                });
             }
             Record::JobSnoozed { namespace, id, available_at, .. } => {
-                with(of(namespace, id, Step::Snoozed), &|life| life.from(*available_at))
+                return self.tell((namespace, id), Step::Snoozed, |life| life.from(*available_at));
             }
             Record::JobInterrupted { namespace, id, reason, available_at, .. } => {
-                with(of(namespace, id, Step::Interrupted), &|life| {
+                return self.tell((namespace, id), Step::Interrupted, |life| {
                     let life = life.because(&cut(reason, ERROR_BYTES_MAX));
                     JobLife { available_at: *available_at, ..life }
-                })
+                });
             }
             Record::JobRescheduled { namespace, id, available_at } => {
-                with(of(namespace, id, Step::Rescheduled), &|life| life.from(*available_at))
+                let at = *available_at;
+                return self.tell((namespace, id), Step::Rescheduled, |life| life.from(at));
             }
             Record::JobReplaced { namespace, id, available_at, .. } => {
-                with(of(namespace, id, Step::Replaced), &|life| JobLife {
-                    available_at: *available_at,
+                let available_at = *available_at;
+                return self.tell((namespace, id), Step::Replaced, |life| JobLife {
+                    available_at,
                     ..life
-                })
+                });
             }
-            Record::JobReleased { namespace, id, .. } => of(namespace, id, Step::Released),
-            Record::JobExpired { namespace, id } => of(namespace, id, Step::Expired),
-            Record::CancelRequested { namespace, id } => of(namespace, id, Step::CancelRequested),
-            Record::JobPaused { namespace, id } => of(namespace, id, Step::Paused),
-            Record::JobResumed { namespace, id } => of(namespace, id, Step::Resumed),
-            Record::JobRetried { namespace, id, .. } => of(namespace, id, Step::Retried),
-            Record::JobRemoved { namespace, id } => of(namespace, id, Step::Removed),
-            _ => None,
-        }
+            Record::JobSucceeded { namespace, id, .. } => ((namespace, id), Step::Succeeded),
+            Record::JobReleased { namespace, id, .. } => ((namespace, id), Step::Released),
+            Record::JobExpired { namespace, id } => ((namespace, id), Step::Expired),
+            Record::CancelRequested { namespace, id } => ((namespace, id), Step::CancelRequested),
+            Record::JobPaused { namespace, id } => ((namespace, id), Step::Paused),
+            Record::JobResumed { namespace, id } => ((namespace, id), Step::Resumed),
+            Record::JobRetried { namespace, id, .. } => ((namespace, id), Step::Retried),
+            Record::JobRemoved { namespace, id } => ((namespace, id), Step::Removed),
+            _ => return,
+        };
+        self.tell(of, step, |life| life);
+    }
+
+    fn add_failure(&mut self, record: &Record) {
+        let Record::AttemptFailed { namespace, id, cause, error, next, .. } = record else {
+            return;
+        };
+        let (step, why, at) = match next {
+            Next::Dead { reason, .. } => (LifeStep::Dead, word_of_dead(reason), None),
+            // It was asked to be cancelled while it ran.
+            Next::Cancelled => (LifeStep::Cancelled, word_of_cancelled(&CancelReason::Asked), None),
+            Next::RetryAt { available_at } => {
+                (LifeStep::Failed, word_of_cause(cause), Some(*available_at))
+            }
+            Next::Requeue | Next::Resume => (LifeStep::Failed, word_of_cause(cause), None),
+        };
+        self.tell((namespace, id), step, |life| JobLife {
+            available_at: at,
+            ..life.with_error(error.as_ref()).because(why)
+        });
     }
 }
 
@@ -331,6 +412,7 @@ mod tests {
             error: None,
             message: None,
             available_at: Some(TimeMs(1_700_000_000_000)),
+            priority: Some(7),
         };
         let text = life.to_cloud_event("shop/eu", "9-17", TimeMs(1_700_000_000_500));
         let job = "44444444-4444-4444-4444-444444444444";
@@ -341,7 +423,7 @@ mod tests {
              \"time\":\"2023-11-14T22:13:20.500Z\",\"datacontenttype\":\"application/json\",\
              \"data\":{{\"job\":\"{job}\",\"queue\":\"mail \\\"out\\\"\",\"kind\":\"Send\",\
              \"attempt\":2,\"worker\":\"w\",\"reason\":\"timeout\",\
-             \"available_at\":\"2023-11-14T22:13:20.000Z\"}}}}"
+             \"available_at\":\"2023-11-14T22:13:20.000Z\",\"priority\":7}}}}"
         );
         assert_eq!(text, expected);
     }

@@ -27,6 +27,7 @@ use bytes::Bytes;
 pub use checkpoint::{Checkpoint, Saved, SkippedItem};
 pub(crate) use enqueue::{Decision, check_defaults, check_lease, check_new_job};
 pub use filter::JobFilter;
+pub(crate) use life::Lives;
 pub use life::{JobLife, LifeStep};
 pub use retry_policy::RetryPolicy;
 

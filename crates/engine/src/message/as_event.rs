@@ -1,9 +1,11 @@
-//! Messages as events, and events as messages: which headers stand for what. One is the other's
-//! inverse, so that a queue which is filled again from a stream gets what was published. Values of
-//! headers that are no text, number or truth value do not go along.
+//! Messages as events, and events as messages: which headers stand for what, so that a queue which
+//! is filled again from a stream gets what was published. Some of it is lost: times to live,
+//! further routing keys, why and where it became a dead letter, and values of headers that are no
+//! text, number or truth value; numbers and truth values become texts.
 
 use bytes::Bytes;
 
+use super::into_jobs::HOPS_MAX;
 use super::properties::{Reader, headers_of, text_of};
 use super::{HeaderValue, Message};
 
@@ -15,8 +17,22 @@ const ROUTING_KEY: &str = "routing-key";
 const PRIORITY: &str = "priority";
 /// The header of an event, and the property of a message, that says when it was made.
 const TIMESTAMP: &str = "timestamp";
-/// What headers of a message begin with that say where its event stands.
-const OF_STREAM: &str = "x-stream";
+/// The property that is checked when a message is published. No event sets it, since nobody checks
+/// that: there it is a header.
+const USER_ID: &str = "user-id";
+/// The header of a message that names the stream of its event.
+const STREAM: &str = "x-stream";
+/// The header of a message that names the partition of its event.
+const PARTITION: &str = "x-stream-partition";
+/// The header of a message that says where in its partition its event stands.
+const OFFSET: &str = "x-stream-offset";
+/// The header of a message whose event has no value.
+const TOMBSTONE: &str = "x-stream-tombstone";
+/// Headers of a message that say where its event stands: those of an event before do not count.
+const OF_STREAM: [&str; 4] = [STREAM, PARTITION, OFFSET, TOMBSTONE];
+
+/// The header of an event that says how many ends of jobs its message follows from.
+const HOPS: &str = "x-longshore-hops";
 
 /// Bytes of a short string of AMQP.
 const SHORT_MAX: usize = 255;
@@ -44,7 +60,7 @@ const PROPERTIES: [(u16, Shape, Option<&str>); 14] = [
     (1 << 7, Shape::Short, Some("message-id")),
     (1 << 6, Shape::Instant, Some(TIMESTAMP)),
     (1 << 5, Shape::Short, Some("type")),
-    (1 << 4, Shape::Short, Some("user-id")),
+    (1 << 4, Shape::Short, Some(USER_ID)),
     (1 << 3, Shape::Short, Some("app-id")),
     (1 << 2, Shape::Short, None),
 ];
@@ -89,12 +105,17 @@ impl Message {
         text_of(&headers.find(|(name, _)| name == wanted)?.1)
     }
 
-    /// The headers of the event that it is. `keyed` where the key of that is not its routing key.
-    pub(crate) fn event_headers(&self, keyed: bool) -> EventHeaders {
+    /// The headers of the event that it is. `key` where the key of that is not its routing key.
+    pub(crate) fn event_headers(&self, key: Option<&Bytes>) -> EventHeaders {
         let text = |text: &str| Some(Bytes::copy_from_slice(text.as_bytes()));
         let mut told = vec![(EXCHANGE.to_owned(), text(&self.exchange))];
-        if keyed {
+        // An empty key does not say that the routing key was empty.
+        let is_key = key.is_none_or(|key| **key == *self.routing_key.as_bytes());
+        if !is_key || self.routing_key.is_empty() {
             told.push((ROUTING_KEY.to_owned(), text(&self.routing_key)));
+        }
+        if self.hops > 0 {
+            told.push((HOPS.to_owned(), Some(self.hops.to_string().into())));
         }
         if self.priority > 0 {
             told.push((PRIORITY.to_owned(), Some(self.priority.to_string().into())));
@@ -110,6 +131,14 @@ impl Message {
         }
         told
     }
+}
+
+/// How many ends of jobs an event follows from, as its headers say: what is made of it ends where
+/// it would without a stream in between.
+pub(crate) fn hops_of(headers: &[(String, Option<Bytes>)]) -> u8 {
+    let Some((_, value)) = headers.iter().find(|(name, _)| name == HOPS) else { return 0 };
+    let text = value.as_deref().and_then(|value| std::str::from_utf8(value).ok());
+    text.and_then(|text| text.parse().ok()).map_or(0, |hops: u8| hops.min(HOPS_MAX))
 }
 
 /// Where an event stands, and when it is from.
@@ -140,7 +169,7 @@ pub(crate) fn of_event(
     let mut of = OfEvent::default();
     let mut known: [Option<Bytes>; PROPERTIES.len()] = Default::default();
     let mut table = Vec::new();
-    for (name, value) in headers.iter().filter(|(name, _)| !name.starts_with(OF_STREAM)) {
+    for (name, value) in headers.iter().filter(|(name, _)| !OF_STREAM.contains(&name.as_str())) {
         let text = value.as_deref().and_then(|value| std::str::from_utf8(value).ok());
         let text = text.filter(|text| text.len() <= SHORT_MAX);
         match (name.as_str(), text) {
@@ -151,6 +180,7 @@ pub(crate) fn of_event(
             (PRIORITY, Some(text)) if of.priority.is_none() && text.parse::<u8>().is_ok() => {
                 of.priority = text.parse().ok();
             }
+            (HOPS, _) => {}
             (name, Some(text)) if place_of(name, text, &mut known) => {}
             (name, _) => put_header(name, value.as_ref(), &mut table),
         }
@@ -159,16 +189,14 @@ pub(crate) fn of_event(
     if let (Some(seconds), Some(slot)) = (seconds, known.get_mut(INSTANT_AT)) {
         slot.get_or_insert_with(|| seconds.to_string().into());
     }
-    put_header(OF_STREAM, Some(&Bytes::copy_from_slice(origin.stream.as_bytes())), &mut table);
-    let numbers = [("partition", u64::from(origin.partition)), ("offset", origin.offset)];
-    for (name, number) in numbers {
-        let name = format!("{OF_STREAM}-{name}");
-        put_name(&name, &mut table);
+    put_header(STREAM, Some(&Bytes::copy_from_slice(origin.stream.as_bytes())), &mut table);
+    for (name, number) in [(PARTITION, u64::from(origin.partition)), (OFFSET, origin.offset)] {
+        put_name(name, &mut table);
         table.push(b'l');
         table.extend_from_slice(&number.to_be_bytes());
     }
     if tombstone {
-        put_name(&format!("{OF_STREAM}-tombstone"), &mut table);
+        put_name(TOMBSTONE, &mut table);
         table.extend_from_slice(b"t\x01");
     }
     of.properties = content_header(&known, of.priority, &table);
@@ -180,7 +208,8 @@ const INSTANT_AT: usize = 9;
 
 /// Whether a header of an event is a property of its message, which it is from here on.
 fn place_of(name: &str, text: &str, known: &mut [Option<Bytes>]) -> bool {
-    let at = PROPERTIES.iter().position(|(_, _, told)| *told == Some(name));
+    let is_it = |told: Option<&str>| told == Some(name) && name != USER_ID;
+    let at = PROPERTIES.iter().position(|(_, _, told)| is_it(*told));
     let Some((at, slot)) = at.and_then(|at| known.get_mut(at).map(|slot| (at, slot))) else {
         return false;
     };
@@ -283,13 +312,33 @@ mod tests {
             hops: 0,
         };
         assert_eq!(message.header_text("customer").as_deref(), Some("9"));
-        let mut again = message.event_headers(true);
+        let key = Bytes::from_static(b"another");
+        let mut again = message.event_headers(Some(&key));
         let place = again.split_off(told.len());
         assert_eq!(again, told);
         let place: Vec<_> = place.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(place, ["x-stream", "x-stream-partition", "x-stream-offset"]);
-        let twice = of_event(&message.event_headers(true), origin(), false);
+        let twice = of_event(&message.event_headers(Some(&key)), origin(), false);
         assert_eq!(twice.properties, message.properties, "where it stood does not add up");
+        // The routing key goes along where the key of the event does not say it.
+        let keyed = |message: &Message, key: Option<&'static str>| {
+            let key = key.map(|key| Bytes::from_static(key.as_bytes()));
+            let headers = message.event_headers(key.as_ref());
+            headers.iter().any(|(name, _)| name == ROUTING_KEY)
+        };
+        assert!(!keyed(&message, None) && !keyed(&message, Some("order.paid")));
+        let message = Message { routing_key: String::new(), ..message };
+        assert!(keyed(&message, None) && keyed(&message, Some("k")));
+    }
+
+    #[test]
+    fn an_event_says_nothing_of_who_published_and_keeps_headers_of_other_names() {
+        let told = vec![header("user-id", "root"), header("x-streaming", "yes")];
+        let of = of_event(&told, origin(), false);
+        assert!(properties_of(&of.properties).iter().all(|(name, _)| *name != "user-id"));
+        let found = headers_of(&of.properties);
+        let names: Vec<_> = found.iter().take(2).map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["user-id", "x-streaming"]);
     }
 
     #[test]

@@ -25,7 +25,7 @@ const KEY_HEADER: &str = "x-job-key";
 
 /// Ends of jobs that are told in a row, each of a job that the one before brought about: what goes
 /// round by itself ends here.
-const HOPS_MAX: u8 = 8;
+pub(super) const HOPS_MAX: u8 = 8;
 
 /// What publishing one message comes to.
 #[derive(Debug)]

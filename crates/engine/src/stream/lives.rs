@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::{StreamChange, partition_of};
 use crate::ids::{NamespaceId, PartitionId, TimeMs};
-use crate::job::JobLife;
+use crate::job::{JobLife, Lives};
 use crate::record::{Record, Upkeep};
 use crate::state::State;
 use crate::wire::wire_struct;
@@ -82,12 +82,15 @@ impl State {
         !self.streams.telling.is_empty()
     }
 
-    /// What is told of the jobs that records are about. Offsets are given with the record.
-    pub(crate) fn decide_lives(&self, records: &[Record]) -> Vec<Record> {
-        let mut lives = Vec::new();
-        for record in records {
-            self.lives_of(record, &mut lives);
-        }
+    /// Whether a namespace wants to know of the lives of its jobs.
+    pub(crate) fn tells_lives_of(&self, namespace: NamespaceId) -> bool {
+        self.streams.telling.contains_key(&namespace)
+    }
+
+    /// What is told of the jobs that records are about, and how many steps are not. Offsets are
+    /// given with the record.
+    pub(crate) fn decide_lives(&self, records: &[Record]) -> (Vec<Record>, u64) {
+        let Lives { told: lives, untold, .. } = self.lives_of(records);
         let mut found: BTreeMap<(NamespaceId, PartitionId), Vec<JobLife>> = BTreeMap::new();
         for (namespace, life) in lives {
             let stream = self.streams.telling.get(&namespace);
@@ -111,7 +114,7 @@ impl State {
             let name = self.namespaces.name(namespace);
             Record::Upkeep { fact: Box::new(Upkeep::LivesTold { namespace: name, lots }) }
         };
-        told.into_iter().map(record).collect()
+        (told.into_iter().map(record).collect(), untold)
     }
 
     pub(crate) fn apply_lives_told(&mut self, namespace: &str, lots: Vec<LivesLot>) {

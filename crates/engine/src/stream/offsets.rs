@@ -53,8 +53,8 @@ pub(super) const LOOKS: usize = 4;
 /// Slices of offsets of removed streams that are forgotten with one of those that are told.
 const FORGETS: usize = 16;
 
-/// What became of each offset, and the record of those that are remembered.
-type CommitDecision = (Vec<Result<(), OffsetRefusal>>, Option<Record>);
+/// What became of each offset, and the records of those that are remembered.
+type CommitDecision = (Vec<Result<(), OffsetRefusal>>, Vec<Record>);
 
 impl State {
     pub(crate) fn decide_offsets_committed(
@@ -70,13 +70,14 @@ impl State {
             return Err(Rejection::ValueRefused { field: "offsets", value, allowed });
         }
         let (results, notes) = self.offset_notes(ns, offsets);
+        if notes.is_empty() {
+            return Ok((results, Vec::new()));
+        }
+        let ended = self.decide_replay_passed(ns, group, &notes);
         let (namespace, group) = (ns, group.to_owned());
-        let record = (!notes.is_empty()).then_some(Record::OffsetsCommitted {
-            namespace,
-            group,
-            offsets: notes,
-        });
-        Ok((results, record))
+        let mut records = vec![Record::OffsetsCommitted { namespace, group, offsets: notes }];
+        records.extend(ended);
+        Ok((results, records))
     }
 
     /// What becomes of each offset, and those that can be remembered.

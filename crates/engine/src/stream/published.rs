@@ -82,7 +82,7 @@ pub(super) fn published(place: &EventPlace, message: &Message) -> StreamChange {
         partition: place.partition,
         base_offset: place.offset,
         at: message.published_at,
-        headers: message.event_headers(place.key.is_some()),
+        headers: message.event_headers(place.key.as_ref()),
         key: place
             .key
             .clone()
@@ -111,7 +111,7 @@ impl State {
             let (field, value) = ("routing_key", String::new());
             return Err(Rejection::ValueRefused { field, value, allowed: allowed.to_owned() });
         }
-        let headers = message.event_headers(key.is_some());
+        let headers = message.event_headers(key.as_ref());
         let header = |(name, value): &(String, Option<Bytes>)| {
             HEADER_BYTES + name.len() + value.as_ref().map_or(0, Bytes::len)
         };

@@ -10,11 +10,11 @@ mod to_messages;
 
 use bytes::Bytes;
 
-use super::{CommittedOffset, OffsetNote, PartitionEnds, Stream};
+use super::{CommittedOffset, LIVES_STREAM, OffsetNote, PartitionEnds, Stream};
 use crate::bounds::check_name;
 use crate::command::{FollowUp, NewJob};
 use crate::ids::{NamespaceId, PartitionId, Place};
-use crate::message::{EventHeaders, args_of, quoted};
+use crate::message::{EventHeaders, args_of, hops_of, quoted};
 use crate::moment::Moment;
 use crate::overlay::Overlay;
 use crate::record::Record;
@@ -25,6 +25,9 @@ use crate::wire::wire_struct;
 
 /// What the group of a trigger begins with; its name follows.
 const GROUP_PREFIX: &str = "trigger.";
+
+/// What the names of replays begin with, and of no other trigger; the queue follows.
+pub const REPLAY_PREFIX: &str = "replay.";
 
 /// Triggers of one stream.
 const TRIGGERS_MAX: usize = 16;
@@ -150,6 +153,12 @@ impl State {
         self.check_trigger(ns, &trigger)?;
         let group = trigger.group();
         let stream = self.stream_named(ns, stream)?;
+        if stream.name == LIVES_STREAM && !trigger.kind.is_empty() {
+            let allowed = "none, as each job would be told there and become jobs without end: make \
+                           messages of the steps, and consume those";
+            let (field, value) = ("kind", quoted(&trigger.kind));
+            return Err(Rejection::ValueRefused { field, value, allowed: allowed.to_owned() });
+        }
         if let Some(other) = self.stream_of_trigger(ns, &trigger.name)
             && other.id != stream.id
         {
@@ -168,6 +177,11 @@ impl State {
             return Ok(Vec::from_iter(
                 changes.then_some(Record::StreamChanged { id: stream.id, settings }),
             ));
+        }
+        if trigger.name.starts_with(REPLAY_PREFIX) {
+            let (value, allowed) = (quoted(&trigger.name), "no name that begins as replays' do");
+            let allowed = format!("{allowed}, with \"{REPLAY_PREFIX}\"");
+            return Err(Rejection::ValueRefused { field: "trigger", value, allowed });
         }
         let from = stream.partitions.iter().map(|id| {
             let ends = self.ends_of(*id);
@@ -228,8 +242,20 @@ impl State {
         self.streams.partition(id).map(|it| it.ends).unwrap_or_default()
     }
 
-    /// The records that remove a trigger; none where there is none.
+    /// The records that remove a trigger; none where there is none. How far a replay came is kept
+    /// like the offsets of any group: whoever waits for it is told that it did not come to its end.
     pub(crate) fn decide_trigger_deleted(&self, ns: NamespaceId, name: &str) -> Vec<Record> {
+        let mut records = self.decide_trigger_ended(ns, name);
+        let stream = self.stream_of_trigger(ns, name);
+        let mut triggers = stream.into_iter().flat_map(|stream| &stream.settings.triggers);
+        if triggers.any(|trigger| trigger.name == name && !trigger.until.is_empty()) {
+            records.retain(|record| !matches!(record, Record::OffsetsForgotten { .. }));
+        }
+        records
+    }
+
+    /// The records that remove a trigger, and how far it has come.
+    fn decide_trigger_ended(&self, ns: NamespaceId, name: &str) -> Vec<Record> {
         let Some(stream) = self.stream_of_trigger(ns, name) else { return Vec::new() };
         let mut settings = stream.settings.clone();
         let gone = settings.triggers.extract_if(.., |trigger| trigger.name == name).next();
@@ -292,7 +318,7 @@ impl State {
             self.jobs_of_events((ns, moment), (stream, fire.partition), trigger, &fire.events)?
         };
         if self.is_done((ns, stream), trigger, (fire.partition, fire.next)) {
-            records.extend(self.decide_trigger_deleted(ns, &trigger.name));
+            records.extend(self.decide_trigger_ended(ns, &trigger.name));
             return Ok(Some(records));
         }
         let (group, committed) = (trigger.group(), committed_at(fire.next));
@@ -355,6 +381,7 @@ impl State {
             ordering_key: key.filter(|_| trigger.ordered).map(str::to_owned),
             metadata: Some(metadata.into()),
             traceparent: event.header(TRACEPARENT).filter(fits).map(str::to_owned),
+            hops: hops_of(&event.headers),
             ..NewJob::new(crate::ids::JobId::default(), trigger.kind.clone(), args)
         }
     }

@@ -34,7 +34,8 @@ impl Turn {
             return Ok(());
         }
         if self.state.tells_lives() {
-            let lives = self.state.decide_lives(records.as_ref());
+            let (lives, untold) = self.state.decide_lives(records.as_ref());
+            self.lost.lives_untold += untold;
             if !lives.is_empty() {
                 return self.record_with_lives(records.into_iter().collect(), lives);
             }

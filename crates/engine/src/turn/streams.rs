@@ -62,9 +62,9 @@ impl Turn {
                 StreamAnswer::ProducerId(id)
             }
             StreamCommand::CommitOffsets { group, offsets } => {
-                let (results, record) =
+                let (results, records) =
                     self.state.decide_offsets_committed(ns, &group, &offsets)?;
-                self.try_record(Vec::from_iter(record))?;
+                self.try_record(records)?;
                 StreamAnswer::Committed(results)
             }
             StreamCommand::GetOffsets { group, of } => {

@@ -150,6 +150,8 @@ fn refused(op: Op) -> Option<&'static str> {
         Op::PutStream | Op::PutTrigger | Op::PutGroup | Op::DeleteGroup => {
             Some("to say again how it is to be does nothing more")
         }
+        // Where it begins is looked up in files, which the shard does not wait for.
+        Op::ReplayStream => Some("a replay that is under way is refused a second time"),
         _ => None,
     }
 }

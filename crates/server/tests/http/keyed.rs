@@ -104,6 +104,8 @@ async fn where_a_key_cannot_be_kept_it_is_refused_and_what_failed_may_come_again
         ("PUT", "/v1/queues/m", r#"{"messages":{}}"#),
         ("PUT", "/v1/holds/t?wait=1s", ""),
         ("POST", "/v1/backups", "{}"),
+        ("POST", "/v1/streams/s/replay", r#"{"queue":"q","kind":"k"}"#),
+        ("POST", "/v1/streams/s/replay", r#"{"queue":"q","from":"2026-01-01T00:00:00Z"}"#),
     ] {
         ask(client, method, path, "a", body).await.refused(400, "idempotency_unsupported");
     }

@@ -139,6 +139,68 @@ fn settle_all(bench: &mut Bench) {
 }
 
 #[test]
+fn a_job_that_enters_and_is_replaced_at_once_is_told_of_twice() {
+    let mut bench = bench();
+    tell_lives(&mut bench, 1);
+    let unique = crate::NewUnique {
+        key: [1; 16],
+        period_ms: None,
+        until: crate::UniqueUntil::Started,
+        on_conflict: crate::OnConflict::Replace { args: true, time: false },
+        spans_queues: false,
+    };
+    let of = |id: u8| NewJob {
+        unique: Some(unique.clone()),
+        ..NewJob::new(JobId([id; 16]), "Send", "{}")
+    };
+    let queue = "mail".to_owned();
+    let bulk = EnqueueJobs { queue: queue.clone(), jobs: vec![of(1), of(2)] };
+    let answer = bench.tell(Command::EnqueueJobs(bulk));
+    assert!(matches!(answer, Answer::Enqueued(_)), "{answer:?}");
+    let answer = bench.tell(Command::WithdrawJob { id: JobId([1; 16]) });
+    assert!(matches!(answer, Answer::JobWithdrawn), "{answer:?}");
+    assert_eq!(told(&bench), ["enqueued", "replaced", "removed,\"reason\":\"withdrawn\""]);
+    assert_eq!(bench.turn.stats(CLOCK, None, 10).lives_untold, 0);
+    bench.restart();
+}
+
+#[test]
+fn a_run_that_ends_as_it_was_asked_to_is_told_so() {
+    let mut bench = bench();
+    tell_lives(&mut bench, 1);
+    enqueue(&mut bench, 1..2);
+    let held = lease(&mut bench);
+    bench.tell(Command::CancelJob { id: held.0, force: false });
+    let error =
+        JobError { kind: "Broken".to_owned(), message: String::new(), backtrace: String::new() };
+    settle(&mut bench, held, Verdict::Fail { error, retry_in_ms: None });
+    let found = told(&bench);
+    let last = found.last().map(String::as_str);
+    let wanted = "cancelled,\"attempt\":1,\"worker\":\"w\",\"reason\":\"asked\",\
+                  \"error\":\"Broken\"";
+    assert_eq!(last, Some(wanted), "{found:?}");
+    bench.restart();
+}
+
+#[test]
+fn a_job_that_is_moved_is_told_of_with_where_to() {
+    let mut bench = bench();
+    tell_lives(&mut bench, 1);
+    enqueue(&mut bench, 7..8);
+    let (filter, action) =
+        (crate::JobFilter::default(), crate::JobAction::SetPriority { priority: 7 });
+    let change = Box::new(crate::JobsChange { filter, action, limit: None });
+    bench.tell(Command::StartOperation(crate::OperationKind::ChangeJobs { change }));
+    for _ in 0..100 {
+        bench.turn.tick(CLOCK);
+        bench.seal();
+        bench.turn.committed(bench.turn.position());
+    }
+    assert_eq!(told(&bench), ["enqueued", "moved,\"priority\":7"]);
+    bench.restart();
+}
+
+#[test]
 fn what_an_entry_does_not_take_is_counted() {
     let mut bench = Bench::with(Limits { entry_bytes_max: 600, ..Limits::tiny() });
     tell_lives(&mut bench, 1);

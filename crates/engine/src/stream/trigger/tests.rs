@@ -128,6 +128,8 @@ fn a_trigger_that_leads_nowhere_is_refused() {
     assert!(matches!(nowhere, Err(Rejection::QueueUnknown { .. })));
     let urgent = put(&mut bench, Trigger { priority: Some(10), ..trigger() }, true);
     assert!(matches!(urgent, Err(Rejection::ValueRefused { field: "priority", .. })));
+    let reserved = put(&mut bench, Trigger { name: "replay.mail".to_owned(), ..trigger() }, true);
+    assert!(matches!(reserved, Err(Rejection::ValueRefused { field: "trigger", .. })));
     let unnamed = put(&mut bench, Trigger { name: String::new(), ..trigger() }, true);
     assert!(matches!(unnamed, Err(Rejection::ValueRefused { field: "trigger", .. })));
 }
@@ -145,6 +147,51 @@ fn how_far_a_trigger_has_come_is_not_deleted_while_it_is_there() {
     let delete = TriggerCommand::Delete { trigger: "t".to_owned() };
     bench.ask(StreamCommand::Trigger(delete)).unwrap();
     assert!(bench.ask(forget()).is_ok());
+}
+
+#[test]
+fn a_replay_whose_group_is_set_to_the_end_has_ended() {
+    let (mut bench, first) = bench();
+    bench.declare("inbox", crate::MessageSettings::default());
+    bench.append_some(first, 5);
+    let (stream, trigger) = ("s".to_owned(), to_messages());
+    let replay = TriggerCommand::Replay { stream, trigger, from: vec![0, 0] };
+    bench.ask(StreamCommand::Trigger(replay)).unwrap();
+    let commit = |bench: &mut Bench, offset| {
+        let (stream, committed) = (std::sync::Arc::from("s"), committed_at(offset));
+        let offsets = vec![crate::OffsetToCommit { stream, partition: 0, committed }];
+        let group = to_messages().group();
+        bench.ask(StreamCommand::CommitOffsets { group, offsets }).unwrap();
+    };
+    commit(&mut bench, 4);
+    assert_eq!(come(&mut bench), Some(4), "one is left");
+    commit(&mut bench, 5);
+    assert_eq!(come(&mut bench), None, "it has ended");
+    bench.restart();
+    assert!(matches!(put(&mut bench, to_messages(), true), Ok(StreamAnswer::TriggerPut)));
+}
+
+#[test]
+fn how_far_a_replay_came_that_was_deleted_is_kept() {
+    let (mut bench, first) = bench();
+    bench.declare("inbox", crate::MessageSettings::default());
+    bench.append_some(first, 5);
+    let replay = |bench: &mut Bench| {
+        let (stream, trigger) = ("s".to_owned(), to_messages());
+        let replay = TriggerCommand::Replay { stream, trigger, from: vec![1] };
+        bench.ask(StreamCommand::Trigger(replay)).unwrap();
+    };
+    replay(&mut bench);
+    let events = |range: std::ops::Range<u64>| range.map(|at| event(at, None, Some("x"))).collect();
+    let trigger = to_messages();
+    assert_eq!(bring((&mut bench, first), (&trigger, 1), events(1..3)), Ok(true));
+    let delete = TriggerCommand::Delete { trigger: "t".to_owned() };
+    bench.ask(StreamCommand::Trigger(delete)).unwrap();
+    bench.restart();
+    assert_eq!(come(&mut bench), Some(3));
+    assert_eq!(bring((&mut bench, first), (&trigger, 3), events(3..5)), Ok(false));
+    replay(&mut bench);
+    assert_eq!(come(&mut bench), Some(1), "another one begins anew");
 }
 
 fn to_messages() -> Trigger {
@@ -269,4 +316,39 @@ fn a_replay_ends_with_the_last_event_that_was_there() {
     assert_eq!(bench.take("inbox").len(), 3);
     bench.restart();
     assert_eq!(replay(&mut bench, vec![0]), Ok(7), "and may begin anew");
+}
+
+#[test]
+fn the_lives_of_jobs_become_no_jobs_without_end() {
+    let (mut bench, _) = bench();
+    bench.declare("inbox", crate::MessageSettings::default());
+    let (stream, settings) =
+        (super::super::LIVES_STREAM.to_owned(), super::super::StreamSettings::default());
+    bench.ask(StreamCommand::Create { stream: stream.clone(), partitions: 1, settings }).unwrap();
+    let put = |bench: &mut Bench, trigger| {
+        let stream = stream.clone();
+        bench.ask(StreamCommand::Trigger(TriggerCommand::Put { stream, trigger, from_end: true }))
+    };
+    let refused = put(&mut bench, trigger());
+    assert!(matches!(refused, Err(Rejection::ValueRefused { field: "kind", .. })), "{refused:?}");
+    put(&mut bench, to_messages()).unwrap();
+}
+
+#[test]
+fn what_an_event_follows_from_goes_along() {
+    let (mut bench, first) = bench();
+    bench.declare("inbox", crate::MessageSettings::default());
+    bench.append_some(first, 3);
+    put(&mut bench, to_messages(), false).unwrap();
+    let hops = |text: &'static str| {
+        vec![("x-longshore-hops".to_owned(), Some(Bytes::from_static(text.as_bytes())))]
+    };
+    let told = |offset, text| TriggerEvent { headers: hops(text), ..event(offset, None, None) };
+    let events = vec![told(0, "5"), told(1, "200"), told(2, "many")];
+    assert_eq!(bring((&mut bench, first), (&to_messages(), 0), events), Ok(true));
+    let taken = bench.take("inbox");
+    assert_eq!(taken.iter().map(|it| it.hops).collect::<Vec<_>>(), [5, 8, 0]);
+    assert_eq!(taken[0].header_text("x-longshore-hops"), None);
+    let headers = taken[0].event_headers(None);
+    assert!(headers.contains(&hops("5")[0]), "{headers:?}");
 }

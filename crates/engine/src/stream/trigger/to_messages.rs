@@ -5,7 +5,7 @@ use super::{Trigger, TriggerEvent};
 use crate::bounds::{check_name, check_size};
 use crate::ids::NamespaceId;
 use crate::message::{
-    EventOrigin, Message, PROPERTY_BYTES_MAX, Routed, check_routing_key, of_event,
+    EventOrigin, Message, PROPERTY_BYTES_MAX, Routed, check_routing_key, hops_of, of_event,
 };
 use crate::moment::Moment;
 use crate::overlay::Overlay;
@@ -65,7 +65,7 @@ impl State {
             properties: of.properties,
             body,
             deaths: Vec::new(),
-            hops: 0,
+            hops: hops_of(&event.headers),
         })
     }
 }

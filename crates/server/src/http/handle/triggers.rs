@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use hyper::StatusCode;
-use longshore_engine::Trigger;
 use longshore_engine::ask::{DeleteTrigger, PutTrigger, ReplayStream};
+use longshore_engine::{REPLAY_PREFIX, Trigger};
 use longshore_streams::StreamEntry;
 
 use super::streams::{begin_at, named};
@@ -64,7 +64,7 @@ fn kind_of(kind: Option<String>) -> Result<String, Refusal> {
 
 /// What the trigger of a replay is called.
 fn replay_name(queue: &str) -> String {
-    format!("replay.{queue}")
+    format!("{REPLAY_PREFIX}{queue}")
 }
 
 /// Has events that are there become jobs or messages once more.
