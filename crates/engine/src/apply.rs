@@ -206,6 +206,7 @@ impl State {
                 self.apply_job_moved(namespace, id, queue, priority);
             }
             Upkeep::JobWithdrawn { namespace, id } => self.apply_job_withdrawn(namespace, id),
+            Upkeep::JobTold { namespace, id } => self.apply_job_told(namespace, id),
             Upkeep::LivesTold { namespace, lots } => self.apply_lives_told(&namespace, lots),
         }
     }

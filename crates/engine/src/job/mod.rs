@@ -359,6 +359,8 @@ wire_struct! {
         pub tick: Option<Tick> = 40,
         /// When it could first start, where that was not when it was enqueued.
         pub due_at: Option<TimeMs> = 70,
+        /// Others than who enqueued it were told that it is there: it is not withdrawn any more.
+        pub told: bool = 232,
     }
 }
 

@@ -87,6 +87,13 @@ wire_enum! {
             /// The job.
             id: JobId,
         },
+        /// A job that may be withdrawn was named to others than who enqueued it: it stays.
+        225 => JobTold {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// The job.
+            id: JobId,
+        },
         /// Steps of jobs, which the records before it are, are events of the stream for these.
         236 => LivesTold {
             /// The name of their namespace.

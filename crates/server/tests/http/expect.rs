@@ -134,6 +134,15 @@ async fn what_others_were_told_of_is_not_withdrawn() {
     let unique = json!({"kind": "u", "unique": {"by": ["kind"], "on_conflict": "existing"}});
     asks(server.address, headers, &unique).await.unwrap().refused(504, "outcome_pending");
     assert_eq!(client.get("/v1/queues/q").await.expect(200)["ready"], 2);
+
+    // Also where the others come while it is waited: their `202` is kept.
+    let id = "22222222-2222-4333-8444-555555555555";
+    let job = json!({"id": id, "kind": "k"});
+    let first = asks(server.address, &[("expect", "200-ok"), ("prefer", "wait=2")], &job);
+    while client.get(&format!("/v1/status/{id}")).await.status != 200 {}
+    assert_eq!(enqueue(client, "q", job.clone()).await, id);
+    first.await.unwrap().refused(504, "outcome_pending");
+    assert_eq!(client.get(&format!("/v1/status/{id}")).await.expect(200)["state"], "ready");
     server.stop().await;
 }
 
