@@ -281,6 +281,7 @@ impl<'a> Bulk<'a> {
             tick: new.tick.clone(),
             due_at: (available_at > now).then_some(available_at),
             told: false,
+            moved: None,
         })
     }
 }

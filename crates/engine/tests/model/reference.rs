@@ -61,6 +61,12 @@ pub(crate) struct RefJob {
 }
 
 impl RefJob {
+    /// Its order of entry: into its queue, or at all.
+    pub(crate) fn entered(&self, into_queue: bool) -> Place {
+        let moved = self.job.moved.filter(|_| into_queue);
+        moved.into_iter().chain([self.job.place]).max().unwrap_or(self.job.place)
+    }
+
     /// No worker ever had it, and nobody else was told of it.
     pub(crate) fn may_be_withdrawn(&self) -> bool {
         let of = &self.job;

@@ -357,6 +357,7 @@ impl Reference {
             tick: new.tick.clone(),
             due_at: (available_at > now).then_some(available_at),
             told: false,
+            moved: None,
         }
     }
 
