@@ -158,7 +158,7 @@ pub(crate) async fn change_matching(
     let verb = change.verb();
     let Meant { filter, limit, yes, dry_run, .. } = matching;
     let Change { action, to_queue, priority, force } = change;
-    let request =
+    let mut request =
         OperationRequest { action, filter: filter.body(), limit, to_queue, priority, force };
     let path = client.path("/operations");
     if dry_run || !yes {
@@ -172,6 +172,8 @@ pub(crate) async fn change_matching(
             return Ok(ExitCode::SUCCESS);
         }
         confirm(&format!("{verb} {}?", count(would.changed, "job")))?;
+        // Its ages are instants: what became as old since is not what was counted.
+        request.filter = would.filter.unwrap_or(request.filter);
     }
     let body = client.post(&path, &request).await?;
     operations::follow(client, &body, format).await

@@ -199,10 +199,11 @@ impl State {
             Upkeep::LineMoved { namespace, id, under } => {
                 self.apply_line_moved(namespace, id, under);
             }
-            Upkeep::JobMoved { namespace, id, queue, priority } => {
-                self.apply_job_moved(namespace, id, queue, priority);
+            Upkeep::JobMoved { namespace, id, queue, priority, place } => {
+                self.apply_job_moved(namespace, id, (queue, place), priority);
             }
             Upkeep::JobWithdrawn { namespace, id } => self.apply_job_withdrawn(namespace, id),
+            Upkeep::JobTold { namespace, id } => self.apply_job_told(namespace, id),
             Upkeep::LivesTold { namespace, lots } => self.apply_lives_told(&namespace, lots),
         }
     }

@@ -41,7 +41,7 @@ pub struct Page {
     pub jobs: Vec<JobView>,
     /// Where to go on; `None` at the end.
     pub next: Option<Bytes>,
-    /// How many entries were looked at.
+    /// How many jobs were looked at.
     pub examined: usize,
 }
 
@@ -264,24 +264,25 @@ pub fn producers(
     told::producers(reader, partition, limit)
 }
 
-/// Up to `limit` jobs after `cursor`, looking at no more than `examine_max` entries. `None` where
-/// the namespace does not exist.
+/// Up to `limit` jobs after `cursor`, with no more than `looks_max` looks: one for each job, and
+/// more for args that are read. `None` where the namespace does not exist.
 pub fn list_jobs(
     reader: &dyn Reader,
     name: &str,
     filter: &JobFilter,
     cursor: Option<&Bytes>,
-    (limit, examine_max): (usize, usize),
+    (limit, looks_max): (usize, usize),
     now: TimeMs,
 ) -> Option<Page> {
     let ns = namespace(reader, name)?;
     let mut queues = Pauses::default();
-    let mut page = Page { jobs: Vec::new(), next: None, examined: 0 };
+    let (mut page, mut looks) = (Page { jobs: Vec::new(), next: None, examined: 0 }, 0);
     page.next = walk(reader, ns, filter, cursor, &mut |job, lease| {
-        if page.jobs.len() >= limit || page.examined >= examine_max {
+        if page.jobs.len() >= limit || looks >= looks_max {
             return None;
         }
-        page.examined += filter.looks(job);
+        looks += filter.looks(job);
+        page.examined += 1;
         if filter.takes(reader, (job, lease.is_some()), now) {
             page.jobs.push(view_of(reader, ns, (job.clone(), lease), &mut queues, now));
         }

@@ -83,6 +83,8 @@ fn job(phase: Phase) -> Job {
         ran_ms: 3_600_000,
         tick: None,
         due_at: Some(AT.plus(15_000)),
+        told: false,
+        moved: None,
     }
 }
 

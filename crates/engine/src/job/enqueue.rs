@@ -6,7 +6,7 @@ use crate::answer::{Answer, Enqueued};
 use crate::bounds::{check_duration, check_name, check_size, resolve_start};
 use crate::command::{EnqueueJobs, FollowUp, NewJob, Start};
 use crate::gate::{check_gates, sorted};
-use crate::ids::{NamespaceId, Place, QueueId, TimeMs};
+use crate::ids::{JobId, NamespaceId, Place, QueueId, TimeMs};
 use crate::job::{Body, Job, JobOptions, Phase, RetryPolicy};
 use crate::limit::{JobLimit, LIMITS_OF_JOB_MAX};
 use crate::limits::Limits;
@@ -33,6 +33,8 @@ struct Bulk<'a> {
     queue: &'a str,
     defaults: &'a JobDefaults,
     answers: Vec<Enqueued>,
+    /// Jobs that were there before and are noted as told of.
+    told: BTreeSet<JobId>,
 }
 
 impl State {
@@ -159,7 +161,7 @@ fn bytes_of(job: &NewJob) -> usize {
 impl<'a> Bulk<'a> {
     fn of(overlay: Overlay<'a>) -> Self {
         let defaults = &QueueSettings::of_none().defaults;
-        Self { overlay, queue: "", defaults, answers: Vec::new() }
+        Self { overlay, queue: "", defaults, answers: Vec::new(), told: BTreeSet::new() }
     }
 
     /// What is added next is for this queue.
@@ -176,6 +178,7 @@ impl<'a> Bulk<'a> {
             if earlier.fingerprint != new.fingerprint {
                 return Err(Rejection::JobIdTaken { id: new.id });
             }
+            self.tell_of(new.id);
             self.answers.push(Enqueued { id: new.id, replayed: true, met: None });
             return Ok(());
         }
@@ -188,6 +191,7 @@ impl<'a> Bulk<'a> {
             if let Some(record) = record {
                 self.overlay.record(record);
             }
+            self.tell_of(holder.id);
             self.answers.push(Enqueued { id: holder.id, replayed: false, met: Some(met) });
             return Ok(());
         }
@@ -202,6 +206,15 @@ impl<'a> Bulk<'a> {
             self.overlay.record(Record::CursorSet { namespace, id, cursor });
         }
         Ok(())
+    }
+
+    /// An answer names a job that was there before: from then on it stays, whatever whoever
+    /// enqueued it expected of it. One of this command is of whoever sent that.
+    fn tell_of(&mut self, id: JobId) {
+        let record = self.overlay.state.decide_told(self.overlay.ns, id);
+        if let Some(record) = record.filter(|_| self.told.insert(id)) {
+            self.overlay.record(record);
+        }
     }
 
     fn job(&self, new: &NewJob) -> Result<Job, Rejection> {
@@ -267,6 +280,8 @@ impl<'a> Bulk<'a> {
             ran_ms: 0,
             tick: new.tick.clone(),
             due_at: (available_at > now).then_some(available_at),
+            told: false,
+            moved: None,
         })
     }
 }

@@ -48,7 +48,11 @@ wire_struct! {
 
 impl JobFilter {
     /// Refuses one with a part that no job can be like, or that is longer than it may be.
-    pub(crate) fn check(&self, limits: &Limits) -> Result<(), Rejection> {
+    ///
+    /// # Errors
+    ///
+    /// It is one of them.
+    pub fn check(&self, limits: &Limits) -> Result<(), Rejection> {
         let named = [
             ("queue", &self.queue),
             ("kind", &self.kind),

@@ -360,10 +360,20 @@ wire_struct! {
         pub tick: Option<Tick> = 40,
         /// When it could first start, where that was not when it was enqueued.
         pub due_at: Option<TimeMs> = 70,
+        /// Others than who enqueued it were told that it is there: it is not withdrawn any more.
+        pub told: bool = 232,
+        /// Its order of entry into its queue, where it was moved there later.
+        pub moved: Option<Place> = 233,
     }
 }
 
 impl Job {
+    /// Its order of entry into the queue in which it is: what is about a queue is about the jobs
+    /// that were in it when that began.
+    pub(crate) fn entered_queue(&self) -> Place {
+        self.moved.map_or(self.place, |moved| moved.max(self.place))
+    }
+
     /// When it could first start.
     pub(crate) fn due(&self) -> TimeMs {
         self.due_at.unwrap_or(self.enqueued_at)

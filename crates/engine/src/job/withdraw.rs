@@ -1,13 +1,15 @@
 //! Withdrawing: a job that no worker ever had goes as if it had not been enqueued, and its id is
-//! free again. One that has started stays as it is.
+//! free again. One that has started, or of which others were told, stays as it is.
 
 use crate::ids::{JobId, NamespaceId};
+use crate::job::Job;
 use crate::record::{Record, Upkeep};
 use crate::rejection::Rejection;
 use crate::state::State;
 
 impl State {
-    /// The record that withdraws a job; none where a worker has or had it, or it has ended.
+    /// The record that withdraws a job; none where a worker has or had it, it has ended, or
+    /// others were told of it.
     pub(crate) fn decide_withdrawal(
         &self,
         namespace: NamespaceId,
@@ -16,10 +18,27 @@ impl State {
         let Some(job) = self.job(namespace, id) else {
             return Err(self.job_unknown(namespace, id));
         };
-        let started = self.leases.contains(namespace, id) || job.has_run() || job.losses > 0;
-        let withdrawn = !started && job.phase.is_unfinished();
         let fact = || Box::new(Upkeep::JobWithdrawn { namespace, id });
+        let withdrawn = self.may_be_withdrawn(namespace, &job);
         Ok(withdrawn.then(|| Record::Upkeep { fact: fact() }))
+    }
+
+    /// The record that keeps a job from being withdrawn, where it could be: somebody else than who
+    /// enqueued it is answered that it is there.
+    pub(crate) fn decide_told(&self, namespace: NamespaceId, id: JobId) -> Option<Record> {
+        let job = self.job(namespace, id)?;
+        let fact = || Box::new(Upkeep::JobTold { namespace, id });
+        self.may_be_withdrawn(namespace, &job).then(|| Record::Upkeep { fact: fact() })
+    }
+
+    fn may_be_withdrawn(&self, ns: NamespaceId, job: &Job) -> bool {
+        let started = self.leases.contains(ns, job.id) || job.has_run() || job.losses > 0;
+        !started && !job.told && job.phase.is_unfinished()
+    }
+
+    pub(crate) fn apply_job_told(&mut self, ns: NamespaceId, id: JobId) {
+        let job = self.job(ns, id).expect("the record names a waiting job");
+        self.put_job(ns, Job { told: true, ..(*job).clone() });
     }
 
     pub(crate) fn apply_job_withdrawn(&mut self, ns: NamespaceId, id: JobId) {

@@ -211,7 +211,7 @@ impl State {
                 let of_queue = filter.queue.as_ref().is_none_or(|queue| job.queue == *queue);
                 next.examined += u64::from(counts && of_queue);
                 let lease = self.leases.get(ns, job.id).map(|live| &live.lease);
-                if job.place < operation.upper && change.means(self, (&job, lease), moment.at) {
+                if operation.was_there(&job) && change.means(self, (&job, lease), moment.at) {
                     let made = self.change_job(ns, change, &job, &mut slice);
                     slice.add(made);
                 }
@@ -271,17 +271,23 @@ impl State {
             JobAction::Move { queue } => match self.check_takes_one(namespace, queue, slice) {
                 Ok(()) => {
                     slice.entered += 1;
-                    let queue = Some(queue.clone());
-                    Made::moved(Upkeep::JobMoved { namespace, id, queue, priority: None })
+                    let (queue, place) = (Some(queue.clone()), Some(self.next_place(slice)));
+                    Made::moved(Upkeep::JobMoved { namespace, id, queue, priority: None, place })
                 }
                 Err(rejection) => Made::Kept(rejection),
             },
             JobAction::Remove => Made::Changed(Record::JobRemoved { namespace, id }),
             JobAction::SetPriority { priority } => {
                 let priority = Some(*priority);
-                Made::moved(Upkeep::JobMoved { namespace, id, queue: None, priority })
+                Made::moved(Upkeep::JobMoved { namespace, id, queue: None, priority, place: None })
             }
         }
+    }
+
+    /// The order of entry of the next job of the slice that enters.
+    fn next_place(&self, slice: &mut Slice) -> Place {
+        slice.placed += 1;
+        Place(self.meta.next_place.0 + slice.placed - 1)
     }
 
     fn retry_one(&self, namespace: NamespaceId, job: &Job, slice: &mut Slice) -> Made {
@@ -298,8 +304,7 @@ impl State {
                 return Made::Kept(Rejection::UniqueTaken { holder });
             }
         }
-        let place = Some(Place(self.meta.next_place.0 + slice.placed));
-        slice.placed += 1;
+        let place = Some(self.next_place(slice));
         Made::Changed(Record::JobRetried { namespace, id, place })
     }
 

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 pub use jobs::{JobAction, JobsChange};
 
 use crate::ids::{NamespaceId, OperationId, Place, QueueId, TimeMs};
+use crate::job::Job;
 use crate::message::MessageMove;
 use crate::wire::{wire_enum, wire_struct};
 
@@ -109,6 +110,14 @@ wire_struct! {
         pub kept_why: Option<String> = 181,
         /// Queues that had no room: what follows for them stays as well, so that order is kept.
         pub full: Vec<QueueId> = 182,
+    }
+}
+
+impl Operation {
+    /// Whether a job was there when it started: in its queue, where it is about one.
+    pub(crate) fn was_there(&self, job: &Job) -> bool {
+        let entered = if self.kind.queue().is_some() { job.entered_queue() } else { job.place };
+        entered < self.upper
     }
 }
 

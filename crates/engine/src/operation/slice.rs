@@ -121,7 +121,7 @@ impl State {
         let (namespace, id) = (operation.namespace, job.id);
         let (kind, before) = operation.kind.filter();
         let since = job.phase.ended_at().unwrap_or(job.enqueued_at);
-        if job.place >= operation.upper
+        if !operation.was_there(job)
             || kind.is_some_and(|kind| kind != job.kind)
             || before.is_some_and(|before| since >= before)
             || self.leases.contains(namespace, id)

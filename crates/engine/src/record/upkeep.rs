@@ -2,7 +2,7 @@
 //! waiting jobs that administrators or their producers change, and what is told of jobs. They are
 //! one record of [`Record`](super::Record), and have numbers of their own.
 
-use crate::ids::{JobId, NamespaceId};
+use crate::ids::{JobId, NamespaceId, Place};
 use crate::limit::LimitSettings;
 use crate::stream::LivesLot;
 use crate::wire::wire_enum;
@@ -69,9 +69,18 @@ wire_enum! {
             queue: Option<String> = 1,
             /// Its priority from now on, where that changes.
             priority: Option<u8> = 2,
+            /// Its order of entry into that queue.
+            place: Option<Place> = 3,
         },
         /// A job that no worker ever had was withdrawn: nothing is left of it.
         224 => JobWithdrawn {
+            /// Its namespace.
+            namespace: NamespaceId,
+            /// The job.
+            id: JobId,
+        },
+        /// A job that may be withdrawn was named to others than who enqueued it: it stays.
+        225 => JobTold {
             /// Its namespace.
             namespace: NamespaceId,
             /// The job.

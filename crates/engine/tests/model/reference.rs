@@ -60,6 +60,22 @@ pub(crate) struct RefJob {
     pub(crate) waited: bool,
 }
 
+impl RefJob {
+    /// Its order of entry: into its queue, or at all.
+    pub(crate) fn entered(&self, into_queue: bool) -> Place {
+        let moved = self.job.moved.filter(|_| into_queue);
+        moved.into_iter().chain([self.job.place]).max().unwrap_or(self.job.place)
+    }
+
+    /// No worker ever had it, and nobody else was told of it.
+    pub(crate) fn may_be_withdrawn(&self) -> bool {
+        let of = &self.job;
+        let ran = of.attempt > 0 || !of.ends.is_empty() || of.last_error.is_some();
+        let started = self.run.is_some() || ran || of.losses > 0;
+        !started && !of.told && of.phase.is_unfinished()
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct Run {
     pub(crate) lease: Lease,

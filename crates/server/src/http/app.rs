@@ -130,9 +130,18 @@ pub(crate) struct Call<'a> {
     /// The last event that whoever comes back to server-sent events has.
     pub(crate) last_event_id: Option<&'a str>,
     pub(crate) body: Bytes,
+    /// Its place among the requests of its class.
+    pub(crate) place: Option<Admitted>,
 }
 
 impl Call<'_> {
+    /// What the request was let in for is done, and it waits from here on: it changes to a place
+    /// among those that wait, as a lease that waits has one. Where there is none it keeps its own.
+    pub(crate) fn wait_from_here(&mut self) -> Result<(), Refusal> {
+        self.place = Some(self.app.admit(Class::Lease)?);
+        Ok(())
+    }
+
     /// The path of something in the request's namespace, such as `status`.
     pub(crate) fn path(&self, folder: &str, name: &str) -> String {
         let mut path = String::with_capacity(64);
@@ -259,16 +268,16 @@ impl App {
         let query = Query::parse(found.route, parts.uri.query())?;
         admit::check_route(app, &found, &query)?;
         self.check_room(found.route.class, earlier)?;
-        let _admitted = self.admit(found.route.class)?;
+        let admitted = self.admit(found.route.class)?;
         self.check_publishing(found.route.class)?;
         match found.route.op {
             op if only_asks(op) => self.check_reads()?,
             Op::Settle | Op::Lease | Op::Metrics => self.check_memory()?,
             _ => {}
         }
-        let body = self.body(found.route, incoming).await?;
+        let (body, held) = self.body(found.route, incoming).await?;
         let at = (&found, parts.uri.query());
-        let reply = app.call_once(at, query, &parts.headers, body).await?;
+        let reply = app.call_once(at, query, &parts.headers, (body, held, admitted)).await?;
         Ok((reply, found.route.op))
     }
 
@@ -277,8 +286,7 @@ impl App {
         found: &Found<'_>,
         query: Query<'_>,
         headers: &HeaderMap,
-        body: Bytes,
-        held: Option<Held>,
+        (body, held, admitted): (Bytes, Option<Held>, Admitted),
     ) -> Result<Reply, Refusal> {
         check_path_name("namespace", &found.namespace)?;
         if found.route.bodies.is_empty() {
@@ -293,7 +301,9 @@ impl App {
         };
         let (namespace, name) = (&*found.namespace, &*found.name);
         let last_event_id = headers.get("last-event-id").and_then(|id| id.to_str().ok());
-        let call = Call { app: self, namespace, name, query, preferences, last_event_id, body };
+        let place = Some(admitted);
+        let call =
+            Call { app: self, namespace, name, query, preferences, last_event_id, body, place };
         handle::dispatch(found.route.op, call, held).await
     }
 

@@ -19,7 +19,7 @@ use longshore_engine::{
 };
 use sha2::{Digest, Sha256};
 
-use super::app::{App, Call};
+use super::app::{Admitted, App, Call};
 use super::body::Held;
 use super::code::Code;
 use super::handle;
@@ -238,6 +238,7 @@ impl Again {
             preferences: Preferences::default(),
             last_event_id: None,
             body: self.body.clone(),
+            place: None,
         };
         // It waits for nothing: what it asks is at hand.
         match handle::dispatch(self.route.op, call, None).now_or_never() {
@@ -292,10 +293,12 @@ impl App {
         (found, query_text): (&Found<'_>, Option<&str>),
         query: Query<'_>,
         headers: &HeaderMap,
-        (body, held): (Bytes, Option<Held>),
+        (body, held, admitted): (Bytes, Option<Held>, Admitted),
     ) -> Result<Reply, Refusal> {
         let key = if found.route.method == "GET" { None } else { key_of(headers)? };
-        let Some(text) = key else { return self.call(found, query, headers, body, held).await };
+        let Some(text) = key else {
+            return self.call(found, query, headers, (body, held, admitted)).await;
+        };
         if let Some(why) = refused(found.route.op) {
             return Err(unsupported(why));
         }
@@ -319,7 +322,7 @@ impl App {
             return Err(Refusal::new(Code::IdempotencyInProgress, detail).retry_after_s(1));
         };
         let app = self.keyed(key, (found, query_text), &body);
-        let answer = app.call(found, query, headers, body, held).await;
+        let answer = app.call(found, query, headers, (body, held, admitted)).await;
         let kept = match app.keyed.as_deref() {
             Some(Keyed::Asked { kept, .. }) => {
                 kept.lock().unwrap_or_else(PoisonError::into_inner).take()

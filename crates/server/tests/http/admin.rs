@@ -148,6 +148,22 @@ async fn all_jobs_that_match_are_counted_and_changed() {
     assert_eq!(refused["allowed"], "retrying, dead");
     client.post("/v1/operations?dry_run=true", &running).await.refused(400, "value_refused");
     client.post("/v1/operations", "{\"action\":\"cancel\"}").await.refused(400, "field_missing");
+
+    // Who only asks what would happen hears the same.
+    client.put("/v1/queues/messages", "{\"messages\":{}}").await.expect(200);
+    let to = |queue: &str| json!({"to_queue": queue});
+    let long = json!({"text": "x".repeat(1025)});
+    for (body, status, code) in [
+        (operation("move", json!({}), to("nowhere")), 404, "queue_unknown"),
+        (operation("move", json!({}), to("messages")), 409, "queue_type_refused"),
+        (operation("move", json!({"queue": "q"}), to("q")), 400, "value_refused"),
+        (operation("cancel", json!({"queue": "messages"}), json!({})), 409, "queue_type_refused"),
+        (operation("cancel", long, json!({})), 400, "value_refused"),
+    ] {
+        for path in ["/v1/operations", "/v1/operations?dry_run=true"] {
+            client.post(path, &body).await.refused(status, code);
+        }
+    }
     server.stop().await;
 }
 

@@ -134,6 +134,44 @@ async fn what_others_were_told_of_is_not_withdrawn() {
     let unique = json!({"kind": "u", "unique": {"by": ["kind"], "on_conflict": "existing"}});
     asks(server.address, headers, &unique).await.unwrap().refused(504, "outcome_pending");
     assert_eq!(client.get("/v1/queues/q").await.expect(200)["ready"], 2);
+
+    // Also where the others come while it is waited: their `202` is kept.
+    let id = "22222222-2222-4333-8444-555555555555";
+    let job = json!({"id": id, "kind": "k"});
+    let first = asks(server.address, &[("expect", "200-ok"), ("prefer", "wait=2")], &job);
+    while client.get(&format!("/v1/status/{id}")).await.status != 200 {}
+    assert_eq!(enqueue(client, "q", job.clone()).await, id);
+    first.await.unwrap().refused(504, "outcome_pending");
+    assert_eq!(client.get(&format!("/v1/status/{id}")).await.expect(200)["state"], "ready");
+    server.stop().await;
+}
+
+/// Whoever waits for an outcome counts with those that wait, not with those that enqueue.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_finds_no_place_to_wait_hears_so() {
+    let server = Server::start_with(|config| config.http.waits_max = 0).await;
+    let client = &mut server.client().await;
+    let job = json!({"kind": "k"});
+    let refused = asks(server.address, &[("expect", "200-ok")], &job).await.unwrap();
+    refused.refused(503, "too_many_requests");
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    assert_eq!(client.get("/v1/queues/q").await.expect(200)["ready"], 0);
+    let accepted = asks(server.address, &[("prefer", "wait=60")], &job).await.unwrap();
+    accepted.expect(202);
+    assert_eq!(accepted.header("preference-applied"), None);
+    assert_eq!(client.get("/v1/queues/q").await.expect(200)["ready"], 1);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_removed_meanwhile_is_gone() {
+    let server = Server::start().await;
+    let client = &mut server.client().await;
+    let id = "11111111-2222-4333-8444-555555555555";
+    let waits = asks(server.address, &[("expect", "200-ok")], &json!({"id": id, "kind": "k"}));
+    while client.get(&format!("/v1/status/{id}")).await.status != 200 {}
+    client.post("/v1/queues/q/purge", "{}").await.expect(202);
+    waits.await.unwrap().refused(410, "job_gone");
     server.stop().await;
 }
 

@@ -1,6 +1,8 @@
 //! Queues that nobody uses.
 
 use super::*;
+use crate::job::JobFilter;
+use crate::operation::{JobAction, JobsChange};
 
 impl Shard {
     fn queue_names(&mut self) -> Vec<String> {
@@ -67,4 +69,27 @@ fn queues_that_are_empty_and_unused_are_removed() {
     assert_eq!(shard.queue_names(), ["busy", "dead", "full", "set"]);
     enqueue(&mut shard, "a", 10);
     done(&mut shard, "a");
+}
+
+/// A queue that jobs only ever were moved to counted as unused from when it was created.
+#[test]
+fn a_queue_that_jobs_are_moved_to_is_used() {
+    let limits = Limits { queue_idle_ms: Some(80_000), ..Limits::default() };
+    let mut shard = Shard::recover(&[], limits);
+    let to = || "to".to_owned();
+    shard.call(Command::PutQueue { queue: to(), settings: QueueSettings::DEFAULT });
+    shard.enqueue(job(1));
+    shard.sleep(75_000);
+    let (filter, action) = (JobFilter::default(), JobAction::Move { queue: to() });
+    let change = Box::new(JobsChange { filter, action, limit: None });
+    shard.call(Command::StartOperation(OperationKind::ChangeJobs { change }));
+    shard.advance(1);
+    let queues = vec![QueuePattern::Exactly(to())];
+    let answer = shard.call(Command::LeaseJobs(Box::new(LeaseJobs { queues, ..wish() })));
+    let Answer::Leased { jobs, .. } = answer else { panic!("{answer:?}") };
+    shard.settle(&jobs[0], ack()).unwrap();
+    shard.sleep(20_000);
+    assert!(shard.queue_names().contains(&to()));
+    shard.sleep(100_000);
+    assert!(!shard.queue_names().contains(&to()));
 }

@@ -241,3 +241,35 @@ fn what_no_job_can_be_meant_by_is_refused() {
     let long = JobFilter { text: Some("x".repeat(1025)), ..JobFilter::default() };
     assert_eq!(allowed(refused(long, JobAction::Retry)).0, "text");
 }
+
+/// A purge that had begun removed what was moved into its queue since.
+#[test]
+fn a_purge_leaves_what_is_moved_into_its_queue_later() {
+    for is_deletion in [false, true] {
+        let mut shard = shard();
+        for (n, queue) in [(1, "a"), (2, "a"), (3, "b"), (4, "b")] {
+            let (queue, jobs) = (queue.to_owned(), vec![job(n)]);
+            shard.call(Command::EnqueueJobs(EnqueueJobs { queue, jobs }));
+        }
+        let moved = JobFilter { queue: Some("a".to_owned()), ..JobFilter::default() };
+        let moves = change(moved, JobAction::Move { queue: "b".to_owned() });
+        let moves = start(&mut shard, moves);
+        let queue = "b".to_owned();
+        let purge = if is_deletion {
+            OperationKind::DeleteQueue { queue }
+        } else {
+            OperationKind::PurgeQueue { queue, kind: None, before: None }
+        };
+        let purge = start(&mut shard, purge);
+        assert_eq!(done(&mut shard, moves.id).changed, 2);
+        let mut shard = shard.restart();
+        assert_eq!(done(&mut shard, purge.id).changed, 2);
+        let there = [1, 2, 3, 4].map(|n| shard.state(id(n)).is_some());
+        assert_eq!(there, [true, true, false, false]);
+        // One that begins now means them, too.
+        let queue = "b".to_owned();
+        let purge = OperationKind::PurgeQueue { queue, kind: None, before: None };
+        let purge = start(&mut shard, purge);
+        assert_eq!(done(&mut shard, purge.id).changed, 2);
+    }
+}

@@ -25,9 +25,7 @@ impl Reference {
             Command::RemoveJob { id } => self.remove(ns, id),
             Command::WithdrawJob { id } => {
                 let Some(job) = self.job(ns, id) else { return Err(self.unknown(ns, id)) };
-                let of = &job.job;
-                let ran = of.attempt > 0 || !of.ends.is_empty() || of.last_error.is_some();
-                if job.run.is_some() || ran || of.losses > 0 || !of.phase.is_unfinished() {
+                if !job.may_be_withdrawn() {
                     return Ok(self.job_answer(ns, id));
                 }
                 self.withdraw_job(ns, id);

@@ -173,7 +173,7 @@ impl Reference {
             JobAction::SetPriority { priority } => job.job.options.priority != *priority,
             JobAction::Retry | JobAction::Cancel { .. } | JobAction::Remove => true,
         };
-        job.job.place < operation.upper
+        job.entered(change.filter.queue.is_some()) < operation.upper
             && differs
             && is_for(&change.action, state)
             && change.filter.state.is_none_or(|wanted| wanted == state)
@@ -223,9 +223,13 @@ impl Reference {
                 self.cancel(ns, id, *force).expect("it has not ended");
             }
             JobAction::Remove => self.remove_job(ns, id),
-            JobAction::Move { queue } => self.put_elsewhere(ns, id, |job| {
-                job.queue.clone_from(queue);
-            }),
+            JobAction::Move { queue } => {
+                let place = self.take_place();
+                self.put_elsewhere(ns, id, |job| {
+                    job.queue.clone_from(queue);
+                    job.moved = Some(place);
+                });
+            }
             JobAction::SetPriority { priority } => {
                 self.put_elsewhere(ns, id, |job| job.options.priority = *priority);
             }

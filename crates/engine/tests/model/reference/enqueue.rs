@@ -17,6 +17,8 @@ pub(super) struct Entering<'a> {
     pub(super) changes: Vec<Change>,
     /// The job that ends with it.
     pub(super) leaving: Option<JobId>,
+    /// Jobs that were there before, and that the answers name.
+    told: Vec<JobId>,
     answers: Vec<Enqueued>,
     queues: Vec<&'a str>,
     kinds: Vec<(String, u32)>,
@@ -177,6 +179,11 @@ impl Reference {
         for change in changes {
             self.replace(ns, (change.id, change.args, change.at));
         }
+        for id in entering.told {
+            if self.job(ns, id).is_some_and(RefJob::may_be_withdrawn) {
+                self.job_mut(ns, id).job.told = true;
+            }
+        }
     }
 
     /// Whether the same request came before, or why it cannot be taken.
@@ -201,6 +208,7 @@ impl Reference {
             };
             match before {
                 Some(before) if before == Some(fingerprint) => {
+                    entering.told.extend(self.job(ns, new.id).map(|of| of.job.id));
                     return Ok(Enqueued { id: new.id, replayed: true, met: None });
                 }
                 Some(_) => return Err(Rejection::JobIdTaken { id: new.id }),
@@ -209,6 +217,7 @@ impl Reference {
         }
         self.check_new(new)?;
         if let Some((id, met)) = self.meet(ns, (queue, new), entering)? {
+            entering.told.extend(self.job(ns, id).map(|of| of.job.id));
             return Ok(Enqueued { id, replayed: false, met: Some(met) });
         }
         let kind = (new.kind.clone(), new.version);
@@ -347,6 +356,8 @@ impl Reference {
             ran_ms: 0,
             tick: new.tick.clone(),
             due_at: (available_at > now).then_some(available_at),
+            told: false,
+            moved: None,
         }
     }
 

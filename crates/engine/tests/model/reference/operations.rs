@@ -205,7 +205,8 @@ impl Reference {
 
     fn affects(&self, operation: &Operation, id: JobId, before: &[JobId]) -> bool {
         let ns = operation.namespace;
-        let job = &self.job(ns, id).expect("it was found there").job;
+        let of = self.job(ns, id).expect("it was found there");
+        let job = &of.job;
         let key = |job: &Job| job.options.unique.as_ref().map(|lock| (lock.key, lock.since));
         let earlier = before.iter().filter_map(|id| key(&self.job(ns, *id)?.job));
         let taken =
@@ -213,9 +214,9 @@ impl Reference {
         if taken && matches!(operation.kind, OperationKind::RetryDead { .. }) {
             return false;
         }
-        let (_, kind, before) = filter(&operation.kind);
+        let (queue, kind, before) = filter(&operation.kind);
         let since = job.phase.ended_at().unwrap_or(job.enqueued_at);
-        job.place < operation.upper
+        of.entered(queue.is_some()) < operation.upper
             && kind.is_none_or(|kind| job.kind == kind)
             && before.is_none_or(|before| since < before)
     }

@@ -32,7 +32,7 @@ use crate::http::{view, write};
 /// When to ask again for an unfinished job.
 const STATUS_RETRY_AFTER_S: u64 = 1;
 
-pub(super) async fn enqueue(call: Call<'_>, held: Option<Held>) -> Result<Reply, Refusal> {
+pub(super) async fn enqueue(mut call: Call<'_>, held: Option<Held>) -> Result<Reply, Refusal> {
     check_path_name("queue", call.name)?;
     let parsed = parse_enqueue(call.name, &call.body, &call.app.bounds)?;
     let answer_bytes = write::enqueued_bulk_bytes(parsed.jobs.len());
@@ -48,16 +48,19 @@ pub(super) async fn enqueue(call: Call<'_>, held: Option<Held>) -> Result<Reply,
         Answer::Rejected(rejection) if parsed.is_bulk => return Err(Refusal::of_bulk(rejection)),
         answer => look::told::<EnqueueJobs>(answer)?,
     };
-    drop(held);
+    // A wait may be long: the bytes are given back when nobody has them any more.
+    drop((std::mem::take(&mut call.body), held));
     if parsed.is_bulk {
         return Ok(Reply::json(StatusCode::ACCEPTED, write::enqueued_bulk(&jobs)));
     }
     let one = look::only(jobs)?;
     if wants_outcome {
-        return Box::pin(outcome::expected(&call, one, is_unique)).await;
+        let place = call.wait_from_here();
+        return Box::pin(outcome::expected(&call, (one, is_unique), place)).await;
     }
     let waits = call.preferences.expected.is_none() && call.preferences.wait_s > Some(0);
-    if waits {
+    // The job is accepted whether or not there is a place to wait at.
+    if waits && call.wait_from_here().is_ok() {
         return Box::pin(enqueued_and_waited(&call, one)).await;
     }
     let reply = accepted(&call, one);

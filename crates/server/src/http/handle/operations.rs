@@ -9,7 +9,7 @@ use longshore_engine::ask::{
 };
 use longshore_engine::query;
 use longshore_engine::{
-    Command, JobState, JobsChange, OperationId, OperationKind, QueueView, Rejection,
+    Command, JobAction, JobState, JobsChange, OperationId, OperationKind, QueueView, Rejection,
 };
 use longshore_node::wall_now;
 
@@ -22,7 +22,7 @@ use crate::http::operation_view;
 use crate::http::parse::{parse_operation, parse_purge, parse_retry_dead};
 use crate::http::refusal::Refusal;
 use crate::http::reply::Reply;
-use crate::http::text::check_path_name;
+use crate::http::text::{check_path_name, quoted};
 
 /// Stands for all queues of the namespace in the path of an operation on dead jobs.
 const EVERY_QUEUE: &str = "*";
@@ -98,7 +98,10 @@ pub(crate) async fn count(
         limit => limit.unwrap_or(u64::MAX),
     };
     if let OperationKind::ChangeJobs { change } = &kind {
-        check_can_be(change)?;
+        for need in needs_of(&Command::StartOperation(kind.clone())) {
+            app.who.demand(ns, &need)?;
+        }
+        check_change(app, ns, change).await?;
     }
     let candidates = candidates(app, ns, &kind).await?;
     if !kind.is_filtered() {
@@ -123,6 +126,29 @@ pub(crate) async fn count(
             return Ok(operation_view::dry_run(&kind, most, examined, matched));
         }
     }
+}
+
+/// Refuses what the operation itself would be refused for.
+async fn check_change(app: &App, ns: &str, change: &JobsChange) -> Result<(), Refusal> {
+    change.filter.check(&app.limits)?;
+    check_can_be(change)?;
+    let to = match &change.action {
+        JobAction::Move { queue } => Some(queue),
+        _ => None,
+    };
+    if let Some(to) = to.filter(|to| change.filter.queue.as_ref() == Some(to)) {
+        return Err(Refusal::value("to_queue", quoted(to), "another queue"));
+    }
+    // Whoever may start it need not be one who may look at the queues.
+    let app = app.for_itself();
+    for queue in change.filter.queue.iter().chain(to) {
+        let known = look::ask(&app, ns, GetQueue { queue: queue.clone() }).await?;
+        if known.settings.messages.is_some() {
+            let (queue, holds) = (queue.clone(), "messages");
+            return Err(Rejection::QueueTypeRefused { queue, holds }.into());
+        }
+    }
+    Ok(())
 }
 
 /// Refuses a state in which no job can be changed so.
@@ -191,7 +217,7 @@ fn operation_id(call: &Call<'_>) -> Result<OperationId, Refusal> {
     match call.name.parse() {
         Ok(id) if plain => Ok(OperationId(id)),
         _ => {
-            let value = super::super::text::quoted(call.name);
+            let value = quoted(call.name);
             Err(Refusal::value("id", value, "the id of an operation: a number"))
         }
     }

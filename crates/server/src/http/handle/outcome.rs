@@ -45,21 +45,30 @@ fn wait_ms(call: &Call<'_>) -> u64 {
 }
 
 /// Waits for the outcome of a job. Only one that is this request's alone is withdrawn: whoever met
-/// it otherwise was told that it is there.
+/// it otherwise was told that it is there. `place`: whether there was one to wait at.
 pub(super) async fn expected(
     call: &Call<'_>,
-    one: Enqueued,
-    is_unique: bool,
+    (one, is_unique): (Enqueued, bool),
+    place: Result<(), Refusal>,
 ) -> Result<Reply, Refusal> {
     let (id, wait_ms) = (one.id, wait_ms(call));
     let applied = call.preferences.wait_s.map(|_| format!("wait={}", wait_ms / 1000));
-    let reply = match ask(call, AwaitJob { id, wait_ms }).await {
+    let waited = match place {
+        Ok(()) => ask(call, AwaitJob { id, wait_ms }).await,
+        Err(refusal) => Err(refusal),
+    };
+    let reply = match waited {
         Ok(view) if !view.job.phase.is_unfinished() => told(call, &view).await,
+        Err(refusal) if is_gone(&refusal) => return Err(Refusal::job_gone(id)),
+        // Nothing is changed any more.
+        Err(refusal) if is_stopping(&refusal) => pending(call, id),
         _ if one.replayed || one.met.is_some() || is_unique => pending(call, id),
-        _ => match ask(call, WithdrawJob { id }).await {
-            Ok(None) => return Err(withdrawn(wait_ms)),
+        waited => match ask(call, WithdrawJob { id }).await {
+            // Nobody could wait for it: that is what keeps the outcome from being told.
+            Ok(None) => return Err(waited.err().unwrap_or_else(|| withdrawn(wait_ms))),
             Ok(Some(view)) if !view.job.phase.is_unfinished() => told(call, &view).await,
-            // It has started; or nobody knows, as the shard has stopped.
+            Err(refusal) if is_gone(&refusal) => return Err(Refusal::job_gone(id)),
+            // It has started, or others were told of it; or nobody knows, as the shard has stopped.
             _ => pending(call, id),
         },
     };
@@ -67,6 +76,15 @@ pub(super) async fn expected(
         Some(applied) => reply.preference_applied(&applied),
         None => reply,
     })
+}
+
+/// The job is not there any more: somebody purged it, or its outcome was kept no longer.
+fn is_gone(refusal: &Refusal) -> bool {
+    matches!(refusal.code(), Code::JobGone | Code::JobUnknown)
+}
+
+fn is_stopping(refusal: &Refusal) -> bool {
+    matches!(refusal.code(), Code::Stopping | Code::ShardStopped)
 }
 
 fn withdrawn(wait_ms: u64) -> Refusal {
@@ -116,7 +134,7 @@ async fn told(call: &Call<'_>, view: &JobView) -> Reply {
     };
     let result = match result_of(call, view).await {
         // It is kept no longer than this took: what it was is told all the same.
-        Err(refusal) if matches!(refusal.code(), Code::JobGone | Code::JobUnknown) => None,
+        Err(refusal) if is_gone(&refusal) => None,
         Err(_) => return pending(call, id),
         Ok(result) => result,
     };
