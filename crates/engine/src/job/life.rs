@@ -307,7 +307,7 @@ impl<'a> Lives<'a> {
 
     fn add_upkeep(&mut self, fact: &Upkeep) {
         match fact {
-            Upkeep::JobMoved { namespace, id, queue, priority } => {
+            Upkeep::JobMoved { namespace, id, queue, priority, .. } => {
                 self.tell((namespace, id), LifeStep::Moved, |life| JobLife {
                     queue: queue.clone().unwrap_or(life.queue),
                     priority: *priority,
@@ -322,7 +322,7 @@ impl<'a> Lives<'a> {
             | Upkeep::LimitKeySettled { .. }
             | Upkeep::SlaMinutesRemoved { .. }
             | Upkeep::LineMoved { .. }
-            | Upkeep::RunWaited { .. }
+            | Upkeep::JobTold { .. }
             | Upkeep::LivesTold { .. } => {}
         }
     }
