@@ -45,12 +45,16 @@ fn change(random: &mut Random) -> JobsChange {
         4 => JobAction::Remove,
         _ => JobAction::SetPriority { priority: random.below(10) as u8 },
     };
-    let filter = JobFilter {
+    let mut filter = JobFilter {
         queue: random.maybe(50, queue),
         state: random.maybe(40, |random| *random.pick(action.states())),
         kind: random.maybe(40, |random| (*random.pick(&KINDS)).to_owned()),
         ..JobFilter::default()
     };
+    if matches!(action, JobAction::Remove) && filter.kind.is_none() {
+        // Jobs of schedules stay: by them it is told that no slot was lost.
+        filter.queue.get_or_insert_with(|| QUEUES[0].to_owned());
+    }
     let limit = random.maybe(50, |random| 1 + random.below(5));
     JobsChange { filter, action, limit }.normal()
 }
