@@ -140,13 +140,13 @@ fn who_does_not_read_is_given_nothing_more() {
     // As the engine does it: while there is something left of both.
     while left > 0 && bytes > 0 {
         let one = delivery(place, &body);
-        bytes -= one.message.credit_bytes() as i64;
+        bytes -= one.message.credit_bytes().cast_signed();
         client.session.deliver(consumer, vec![one]);
         (left, place) = (left - 1, place + 1);
         while let Some(Ask::Call { command, .. }) = client.session.next_ask() {
             let MessageCommand::AddCredit(credit) = command else { panic!("{command:?}") };
             left += credit.iter().map(|(_, more)| more.messages).sum::<u64>();
-            bytes += credit.iter().map(|(_, more)| more.bytes as i64).sum::<i64>();
+            bytes += credit.iter().map(|(_, more)| more.bytes.cast_signed()).sum::<i64>();
         }
         assert!(place < 64, "it is given more and more");
     }

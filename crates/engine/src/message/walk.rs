@@ -9,9 +9,9 @@ use super::{MessageTag, Slot, Stored};
 use crate::ids::{NamespaceId, Place, QueueId};
 use crate::state::{State, keys};
 
-/// Places over which the tree is looked through at a time, and how often in one walk. Places are the
-/// shard's: of a queue that is seldom written most spans are empty, and cost a look each. What was
-/// removed is rare in what was not read yet: expiries and walks that a restart has cut short.
+/// Places over which the tree is looked through at a time, and how often in one walk. Places are
+/// the shard's: of a queue that is seldom written most spans are empty, and cost a look each. What
+/// was removed is rare in what was not read yet: expiries and walks that a restart has cut short.
 const SPAN: u64 = if cfg!(test) { 16 } else { 65_536 };
 const SPANS_MAX: usize = 4;
 

@@ -1,7 +1,7 @@
-//! What blocks an entry: a *switch* over a part of a lane (the pause of its queue, a gate, a version
-//! that nobody runs), which takes that part out of the merge and moves no entry, or a *key* (its
-//! ordering key, the pause of the single job, the hold of a tag): an entry that a key blocks stands
-//! aside of its lane, and what the key lets go comes forward to its old place in it.
+//! What blocks an entry: a *switch* over a part of a lane (the pause of its queue, a gate, a
+//! version that nobody runs), which takes that part out of the merge and moves no entry, or a *key*
+//! (its ordering key, the pause of the single job, the hold of a tag): an entry that a key blocks
+//! stands aside of its lane, and what the key lets go comes forward to its old place in it.
 //!
 //! A key is a file of its own beside this one, which says what it blocks and whom its end lets go,
 //! and has one line in each function here that lists the keys. Nothing else files an entry:

@@ -30,8 +30,8 @@ const NAMESPACES_PER_PAGE_MAX: usize = 1000;
 /// Queues in one answer at most.
 const QUEUES_PER_PAGE_MAX: usize = 200;
 
-/// Comparisons of kinds with what workers ask for, lanes of queues, and seconds that jobs became due in and no
-/// record has settled, in one answer at most: about a millisecond.
+/// Comparisons of kinds with what workers ask for, lanes of queues, and seconds that jobs became
+/// due in and no record has settled, in one answer at most: about a millisecond.
 pub(super) const LOOKS_MAX: usize = 20_000;
 pub(super) const KINDS_TOLD_MAX: usize = 100;
 

@@ -325,7 +325,9 @@ fn of_messages<'a>(command: &'a MessageCommand, needs: &mut Vec<Need<'a>>) {
             needs.extend(dead_letters(&declare.settings));
             needs.extend(events_of(&declare.settings));
         }
-        MessageCommand::GetQueue { queue, .. } => needs.push(Need::named(LOOK, queue)),
+        MessageCommand::GetQueue { queue, .. } | MessageCommand::Blocked { queue, .. } => {
+            needs.push(Need::named(LOOK, queue));
+        }
         MessageCommand::DeleteQueue { queue, .. } | MessageCommand::PurgeQueue { queue, .. } => {
             needs.push(Need::named(ADMIN, queue));
         }
@@ -333,7 +335,6 @@ fn of_messages<'a>(command: &'a MessageCommand, needs: &mut Vec<Need<'a>>) {
             needs.push(Need::named(ADMIN, &declare.exchange));
             needs.extend(declare.alternate.iter().map(|to| Need::named(PUBLISH, to)));
         }
-        MessageCommand::Blocked { queue, .. } => needs.push(Need::named(LOOK, queue)),
         MessageCommand::GetExchange { exchange } => needs.push(Need::named(LOOK, exchange)),
         MessageCommand::DeleteExchange { exchange, .. } => {
             needs.push(Need::named(ADMIN, exchange));

@@ -5,7 +5,7 @@ mod made;
 
 use longshore_engine::driver::Class;
 
-use self::filter::LISTED_JOBS;
+use self::filter::{LISTED_JOBS, MEANT_MESSAGES};
 use self::made::{at_root, of, outcome, parameter, route, settling};
 use super::route::{Op, Outcome, Parameter, ParameterKind, Route};
 use crate::api::{AccountBody, AccountList, AccountRecord, AuditList, TokenAnswer, TokenRequest};
@@ -76,22 +76,6 @@ const FROM: Parameter = parameter(
     ParameterKind::Text,
     "Where to begin: `earliest`, `latest` or an instant; `earliest` where left out.",
 );
-/// Which messages of a queue are meant.
-const MEANT_MESSAGES: &[Parameter] = &[
-    CURSOR,
-    LIMIT,
-    parameter(
-        "routing_key",
-        ParameterKind::Text,
-        "Only those with this key; `*` is one word, `#` any number.",
-    ),
-    parameter("header", ParameterKind::Text, "Only those with this header: `NAME=VALUE`."),
-    parameter("text", ParameterKind::Text, "Only those whose body contains this."),
-    parameter("since", ParameterKind::Text, "Only those published at this instant or later."),
-    parameter("until", ParameterKind::Text, "Only those published before this instant."),
-    parameter("reason", ParameterKind::Text, "Only dead letters that ended last for this."),
-    parameter("died_in", ParameterKind::Text, "Only dead letters that ended last in this queue."),
-];
 const SCHEDULE: &[Outcome] =
     &[outcome(200, "The schedule as it is now.", &[of::<ScheduleRecord<'static>>])];
 const JOB: &[Outcome] = &[outcome(200, "The job as it is now.", &[of::<JobRecord<'static>>])];

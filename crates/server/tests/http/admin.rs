@@ -76,6 +76,16 @@ async fn a_purge_can_be_counted_before_it_is_done() {
     server.stop().await;
 }
 
+fn operation(action: &str, filter: serde_json::Value, more: serde_json::Value) -> String {
+    let mut body = json!({"action": action});
+    body["filter"] = filter;
+    let serde_json::Value::Object(more) = more else { panic!("fields are meant: {more}") };
+    for (name, value) in more {
+        body[name] = value;
+    }
+    body.to_string()
+}
+
 /// Operations knew only the jobs of a queue and dead ones: who wanted those with one error, tag or
 /// text read lists and went through them one by one.
 #[tokio::test(flavor = "multi_thread")]
@@ -87,13 +97,6 @@ async fn all_jobs_that_match_are_counted_and_changed() {
         let job = json!({"kind": "k", "args": {"account": n}, "tags": tags, "max_attempts": 1});
         client.post("/v1/queues/q/jobs", &job.to_string()).await.expect(202);
     }
-    let operation = |action: &str, filter: serde_json::Value, more: serde_json::Value| {
-        let mut body = json!({"action": action, "filter": filter});
-        for (name, value) in more.as_object().unwrap() {
-            body[name] = value.clone();
-        }
-        body.to_string()
-    };
     let vip = || json!({"tag": "vip", "state": "ready"});
     let body = operation("set_priority", vip(), json!({"priority": 7}));
     let dry = client.post("/v1/operations?dry_run=true", &body).await.expect(200);
@@ -148,8 +151,14 @@ async fn all_jobs_that_match_are_counted_and_changed() {
     assert_eq!(refused["allowed"], "retrying, dead");
     client.post("/v1/operations?dry_run=true", &running).await.refused(400, "value_refused");
     client.post("/v1/operations", "{\"action\":\"cancel\"}").await.refused(400, "field_missing");
+    server.stop().await;
+}
 
-    // Who only asks what would happen hears the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_what_an_operation_would_do_hears_what_it_would_be_refused_for() {
+    let server = Server::start().await;
+    let client = &mut server.client().await;
+    client.post("/v1/queues/q/jobs", r#"{"kind":"k"}"#).await.expect(202);
     client.put("/v1/queues/messages", "{\"messages\":{}}").await.expect(200);
     let to = |queue: &str| json!({"to_queue": queue});
     let long = json!({"text": "x".repeat(1025)});

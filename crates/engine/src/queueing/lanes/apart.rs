@@ -117,8 +117,8 @@ impl Lanes {
         self.apart.kinds.get(&kind).is_some_and(|kind| kind.held)
     }
 
-    /// Whether a lane is to be passed over where it is met at a node: its queue is shut, or it stands
-    /// apart and the node is not that of its kind.
+    /// Whether a lane is to be passed over where it is met at a node: its queue is shut, or it
+    /// stands apart and the node is not that of its kind.
     pub(in crate::queueing) fn passes(&self, id: LaneId, node: NodeId) -> bool {
         if self.is_out(id) {
             return true;

@@ -47,7 +47,8 @@ impl Lanes {
         !self.rounds.queues.is_empty()
     }
 
-    /// A turn begins: some lanes follow, or all of them. Calls `came` with queues that are open now.
+    /// A turn begins: some lanes follow, or all of them. Calls `came` with queues that are open
+    /// now.
     pub(super) fn follow_some(&mut self, all: bool, came: &mut dyn FnMut(QueueId)) {
         self.rounds.left = if all { usize::MAX } else { LANES_PER_TURN };
         self.follow(came);

@@ -353,8 +353,8 @@ impl MessageTakers {
         self.shares.forget(connection);
     }
 
-    /// A consumer was handed a message of so many bytes, and stands at the end of the line with what
-    /// is left.
+    /// A consumer was handed a message of so many bytes, and stands at the end of the line with
+    /// what is left.
     pub(in crate::turn) fn pay(&mut self, id: ConsumerId, bytes: u64) {
         self.leave_line(id);
         if let Some(consumer) = self.consumers.get_mut(&id) {

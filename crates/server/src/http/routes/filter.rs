@@ -1,4 +1,4 @@
-//! The parameters that say which jobs are listed.
+//! The parameters that say which jobs or messages are meant.
 
 use super::made::parameter;
 use super::{CURSOR, LIMIT};
@@ -42,4 +42,21 @@ pub(super) const LISTED_JOBS: &[Parameter] = &[
     ),
     CURSOR,
     LIMIT,
+];
+
+/// Which messages of a queue are meant.
+pub(super) const MEANT_MESSAGES: &[Parameter] = &[
+    CURSOR,
+    LIMIT,
+    parameter(
+        "routing_key",
+        ParameterKind::Text,
+        "Only those with this key; `*` is one word, `#` any number.",
+    ),
+    parameter("header", ParameterKind::Text, "Only those with this header: `NAME=VALUE`."),
+    parameter("text", ParameterKind::Text, "Only those whose body contains this."),
+    parameter("since", ParameterKind::Text, "Only those published at this instant or later."),
+    parameter("until", ParameterKind::Text, "Only those published before this instant."),
+    parameter("reason", ParameterKind::Text, "Only dead letters that ended last for this."),
+    parameter("died_in", ParameterKind::Text, "Only dead letters that ended last in this queue."),
 ];
