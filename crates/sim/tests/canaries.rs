@@ -5,7 +5,7 @@ use std::path::Path;
 
 use longshore_sim::{CANARIES, Canary, Config, run};
 
-const SEEDS_MAX: u64 = 300;
+const SEEDS_MAX: u64 = 200;
 /// Enough for what needs several things to come together, such as a stream that ends while a
 /// delivery is on its way.
 const STEPS: u64 = 1000;

@@ -96,6 +96,21 @@ impl KnownGates {
         }
         Ok(())
     }
+
+    /// Whether all stand that somebody was told of and whose time is not over.
+    pub(crate) fn check_standing(&self, map: &SimTree, now: TimeMs) -> Check {
+        let keys = vec![GATE_KEY_FIRST]..vec![GATE_KEY_FIRST + 1];
+        let gates = map.entries.range(keys).map(|(_, value)| Gate::from_bytes(value));
+        let gates: Result<Vec<Gate>, _> = gates.collect();
+        let gates = gates.map_err(|error| format!("a gate: {error}"))?;
+        for ((_, name), gate) in &self.closed {
+            let open = gate.expires_at.is_some_and(|at| at <= now);
+            if !open && !gates.contains(gate) {
+                return Err(format!("gate {name} was told as {gate:?}, and does not stand"));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// `jobs` are those of each namespace, by its number as keys have it. What stands in a part of a

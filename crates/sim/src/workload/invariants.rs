@@ -69,6 +69,7 @@ pub(crate) fn check((turn, map): (&Turn, &SimTree), shadow: &Shadow, clock: Cloc
     tenants::check(map, &numbered)?;
     slas::check(map)?;
     gates::check(map, &numbered)?;
+    shadow.gates.check_standing(map, turn.engine_time().max(clock.wall))?;
     check_settings(turn, shadow, clock)?;
     check_counts(turn, clock, &counted)
 }
