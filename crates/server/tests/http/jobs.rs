@@ -209,7 +209,6 @@ async fn an_outcome_past_its_retention_is_gone() {
             if answer.status != 303 {
                 break answer;
             }
-            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
     let past = tokio::time::timeout(Duration::from_secs(30), past).await.expect("it is past");
