@@ -15,6 +15,8 @@ use crate::streams::stream_path;
 
 /// How often it is looked how far it has come.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How many looks there are to a line that says so.
+const LOOKS_PER_NOTE: u32 = 4;
 
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  longshore replay orders --to orders.inbox\n  \
@@ -72,10 +74,11 @@ pub(crate) async fn replay(args: ReplayArgs, context: &Context) -> anyhow::Resul
     Ok(ExitCode::SUCCESS)
 }
 
-/// Waits until a replay has ended. One that stands still is told of, and waited for.
+/// Waits until a replay has ended, and tells meanwhile how far it is. One that stands still is told
+/// of, and waited for.
 async fn wait(client: &Client, trigger: &str) -> anyhow::Result<()> {
     let path = client.path(&format!("/triggers/{}", segment(trigger)));
-    let (mut last, mut still) = (None, 0_u32);
+    let (mut last, mut still, mut looks) = (None, 0_u32, 0_u32);
     let mut seen: Option<TriggerRecord> = None;
     loop {
         let record: TriggerRecord = match client.get(&path).await {
@@ -88,6 +91,13 @@ async fn wait(client: &Client, trigger: &str) -> anyhow::Result<()> {
         // Nothing is there if it ended between the two.
         let left = group_of(client, &record).await?.map(|group| left_of(&record, &group));
         still = if left == last { still + 1 } else { 0 };
+        looks += 1;
+        if looks.is_multiple_of(LOOKS_PER_NOTE)
+            && still == 0
+            && let Some(left) = left
+        {
+            note(&format!("{trigger}: {} offsets left", grouped(left)));
+        }
         if still == 20 {
             let left = grouped(left.unwrap_or(0));
             note(&format!("{left} offsets wait: the queue may be full, or the server out of room"));
