@@ -18,17 +18,20 @@ impl State {
         let Some(job) = self.job(namespace, id) else {
             return Err(self.job_unknown(namespace, id));
         };
-        let fact = || Box::new(Upkeep::JobWithdrawn { namespace, id });
-        let withdrawn = self.may_be_withdrawn(namespace, &job);
-        Ok(withdrawn.then(|| Record::Upkeep { fact: fact() }))
+        Ok(self.may_be_withdrawn(namespace, &job).then(|| {
+            let fact = Box::new(Upkeep::JobWithdrawn { namespace, id });
+            Record::Upkeep { fact }
+        }))
     }
 
     /// The record that keeps a job from being withdrawn, where it could be: somebody else than who
     /// enqueued it is answered that it is there.
     pub(crate) fn decide_told(&self, namespace: NamespaceId, id: JobId) -> Option<Record> {
         let job = self.job(namespace, id)?;
-        let fact = || Box::new(Upkeep::JobTold { namespace, id });
-        self.may_be_withdrawn(namespace, &job).then(|| Record::Upkeep { fact: fact() })
+        self.may_be_withdrawn(namespace, &job).then(|| {
+            let fact = Box::new(Upkeep::JobTold { namespace, id });
+            Record::Upkeep { fact }
+        })
     }
 
     fn may_be_withdrawn(&self, ns: NamespaceId, job: &Job) -> bool {

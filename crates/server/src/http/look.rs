@@ -159,7 +159,7 @@ pub(crate) async fn later(app: &App, ns: &str, id: JobId) -> Result<Box<JobView>
 }
 
 /// The engine answered something else than what the command is answered with: a bug.
-pub(crate) fn unexpected(answer: &Answer) -> Refusal {
+fn unexpected(answer: &Answer) -> Refusal {
     // Without its contents, which may be what nobody shall read in a log.
     let kind = format!("{answer:?}");
     let kind = kind.split(|it: char| !it.is_alphanumeric()).next().unwrap_or_default();
