@@ -317,7 +317,7 @@ pub(super) const KNOBS: &[Row] = &[
     ),
     count_row!(
         "http.waits_max",
-        "Requests in flight that wait for jobs or a job's end.",
+        "Requests in flight that wait for jobs or a job's end, enqueues that wait for it included.",
         http.waits_max,
         usize,
         1,
