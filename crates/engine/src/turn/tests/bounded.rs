@@ -242,16 +242,21 @@ fn no_lane_of_a_limited_queue_is_forgotten() {
     let scope = LimitScope::Queue { name: Some("q".to_owned()) };
     let settings = LimitSettings { scope, rule: LimitRule::Concurrency { max: 1 } };
     shard.call(Command::PutLimit { name: "l".to_owned(), settings });
-    for n in 1..=40 {
-        shard.enqueue(NewJob { kind: format!("k{n}"), ..job(n) });
+    for n in 1..=80 {
+        shard.enqueue(NewJob { kind: format!("k{}", n % 40), ..job(n) });
     }
-    for n in 1..=40 {
+    let ask = |shard: &mut Shard| {
         let wish = LeaseJobs { wait_ms: 60_000, max: 5, ..wish() };
-        let waiting = shard.send(Command::LeaseJobs(Box::new(wish)));
+        shard.send(Command::LeaseJobs(Box::new(wish)))
+    };
+    let mut waiting = ask(&mut shard);
+    for n in 1..=80 {
         lanes_by_turn(&mut shard, 0);
         let served = shard.answers.remove(&waiting);
         let Some(Answer::Leased { jobs, .. }) = served else { panic!("{n}: {served:?}") };
         assert_eq!(ids(&jobs), [n]);
+        // Whoever asks next waits already when the limit lets go.
+        waiting = ask(&mut shard);
         shard.settle(&jobs[0], ack()).unwrap();
     }
 }
