@@ -1,5 +1,5 @@
-//! Runs the test programs that cargo has built, as many at a time as there are cores. Cargo itself
-//! runs them one after the other, and most of ours wait: for servers, clients and clocks.
+//! Runs the test programs that cargo has built, one more at a time than there are cores. Cargo
+//! itself runs them one after the other, and most of ours wait: for servers, clients and clocks.
 
 use std::collections::VecDeque;
 use std::ffi::OsStr;
@@ -57,8 +57,9 @@ pub(crate) fn run(build: &[&str], set: &[(&str, &OsStr)]) -> Result<()> {
             }
         }
     };
+    let cores = thread::available_parallelism().map_or(1, usize::from);
     thread::scope(|scope| {
-        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+        for _ in 0..=cores {
             scope.spawn(one_after_the_other);
         }
     });
