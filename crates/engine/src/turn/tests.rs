@@ -19,6 +19,7 @@ mod leaks;
 mod limit_changes;
 mod limits;
 mod messages;
+mod offering;
 mod once;
 mod pause;
 mod queueing;
