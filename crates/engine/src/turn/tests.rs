@@ -29,6 +29,7 @@ mod schedules;
 mod sessions;
 mod several;
 mod slas;
+mod slas_of_schedules;
 mod snoozes;
 mod spent;
 mod stats;
