@@ -1,6 +1,6 @@
 //! What a limit over a namespace held back is offered to those who wait once it lets go: so many of
-//! the namespace's queues at a time. A look begins where the one before ended, so that each queue has
-//! its turn, however soon the limit is spent again. It knows nobody who waits.
+//! the namespace's queues at a time. A look begins where the one before ended, so that each queue
+//! has its turn, however soon the limit is spent again. It knows nobody who waits.
 
 use std::collections::{BTreeMap, BTreeSet};
 

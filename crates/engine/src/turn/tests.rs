@@ -8,6 +8,7 @@ mod checkpoints;
 mod consumers;
 mod costs;
 mod entries;
+mod fairness;
 mod follow_ups;
 mod gates;
 mod holds;

@@ -14,12 +14,17 @@ impl Shard {
             NewJob { id: JobId(u128::from(self.next_reply).to_be_bytes()), ..job(0) }
         });
         let (queue, jobs) = (queue.to_owned(), jobs.collect());
-        let command = Command::EnqueueJobs(EnqueueJobs { queue, jobs });
+        self.ask_in(namespace, Command::EnqueueJobs(EnqueueJobs { queue, jobs }));
+    }
+
+    fn ask_in(&mut self, namespace: &str, command: Command) {
         let reply_to = ReplyTo(self.next_reply + 1);
         self.next_reply += 2;
         let request = Request { namespace: namespace.to_owned(), reply_to, command };
         self.turn.submit(request, self.clock);
         self.flush();
+        let answer = self.answers.remove(&reply_to.0);
+        assert!(!matches!(answer, None | Some(Answer::Rejected(_))), "{answer:?}");
     }
 
     fn one_at_a_time(&mut self) {
@@ -64,6 +69,7 @@ impl Shard {
 #[test]
 fn the_end_of_a_run_looks_at_few_queues_of_its_own_namespace() {
     let mut shard = Shard::new();
+    shard.ask_in("other", Command::CreateNamespace);
     for n in 0..500 {
         shard.fill_in("other", &format!("q{n:03}"), 1);
     }
@@ -88,8 +94,8 @@ fn the_end_of_a_run_looks_at_few_queues_of_its_own_namespace() {
     assert!(shard.delivered.is_empty(), "nobody takes of the others");
 }
 
-/// Of many queues only the first so many were offered: where these always have jobs, and the limit is
-/// spent again at once, workers of the others never had a turn.
+/// Of many queues only the first so many were offered: where these always have jobs, and the limit
+/// is spent again at once, workers of the others never had a turn.
 #[test]
 fn workers_of_all_queues_have_their_turn_under_a_limit_over_their_namespace() {
     let mut shard = Shard::new();

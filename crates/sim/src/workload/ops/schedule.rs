@@ -138,7 +138,7 @@ fn check_slots(
     while slot < next {
         // When it was decided about at the latest.
         let later = slots.range(slot..).next().map(|(_, view)| view.job.enqueued_at);
-        let at = later.or(state.last.as_ref().map(|last| last.at)).unwrap_or_default();
+        let at = later.or_else(|| state.last.as_ref().map(|last| last.at)).unwrap_or_default();
         match slots.get(&slot) {
             Some(view) if view.job.enqueued_at.since(slot) >= late_ms => {
                 return Err(format!("slot {slot} fired at {}", view.job.enqueued_at));
