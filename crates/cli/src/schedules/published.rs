@@ -7,7 +7,7 @@ use super::yaml::{Fault, parse};
 /// What an entry came to: its line, name, time, zone, job, queue and what else there is.
 fn told(entry: &Entry) -> String {
     let Entry { line, name, body, first_in, notes } = entry;
-    let when = body.cron.clone().or(body.every.map(|every| every.to_string()));
+    let when = body.cron.clone().or_else(|| body.every.map(|every| every.to_string()));
     let mut told = format!("{line} {name}: {}", when.unwrap_or_default());
     let zone = body.time_zone.iter().map(|zone| format!(" in {zone}"));
     let args = body.job.args.as_ref().map_or("", |args| args.get());
@@ -105,6 +105,12 @@ fn files_of_resque_scheduler() {
             "a:\n  cron: '0 * * * *'\n  class: A\n  queue: q\n  args:\n",
             &["1 a: 0 * * * *; A [] to q"],
         ),
+    ]);
+}
+
+#[test]
+fn times_and_options_of_resque_scheduler() {
+    check(&[
         // A distance, as a text, a number, and with options in both ways of YAML.
         ("a: {every: 30s, class: A, queue: q}\n", &["1 a: 30s; A [] to q"]),
         ("a: {every: 45, class: A, queue: q}\n", &["1 a: 45s; A [] to q"]),
