@@ -3,6 +3,8 @@
 mod crontab;
 mod entries;
 mod import;
+#[cfg(test)]
+mod published;
 mod yaml;
 
 use std::process::ExitCode;

@@ -41,13 +41,14 @@ const CONCURRENCY_MAX: usize = 1000;
 #[derive(Args, Debug)]
 #[command(
     after_help = "The command gets the args on standard input, and LONGSHORE_JOB_ID, _KIND, \
-    _KIND_VERSION,\n_ATTEMPT, _MAX_ATTEMPTS, _LEASE_TOKEN, _QUEUE, _SERVER, _NAMESPACE, _CURSOR \
-    and _INTERRUPT in its\nenvironment. Its exit \
+    _KIND_VERSION,\n_ATTEMPT, _MAX_ATTEMPTS, _LEASE_TOKEN, _QUEUE, _SERVER, _NAMESPACE, _CURSOR, \
+    _INTERRUPT and\n_NEXT in its environment. Its exit \
     code is the verdict:\n  0          done; standard output is the result\n  75         failed, \
     tried again later\n  79         interrupted: another run goes on from the cursor that standard \
     output says\n  65         discarded, never tried again\n  otherwise  failed; the end of \
     standard error is the message\nLONGSHORE_INTERRUPT names a file that comes into being when a \
-    run shall be interrupted.\nA cancelled job gets SIGTERM, then SIGKILL after 5 s; a job \
+    run shall be interrupted.\nIn the file LONGSHORE_NEXT a run may say when its schedule fires \
+    next: 5s, or an instant.\nA cancelled job gets SIGTERM, then SIGKILL after 5 s; a job \
     whose lease is lost SIGKILL.\n\nExample:\n  longshore work --queue mail --exec \
     './send-mail.sh' --concurrency 4"
 )]
@@ -76,6 +77,9 @@ pub(crate) struct WorkArgs {
     /// As many jobs at a time as the service levels of its queues need, from MIN to MAX
     #[arg(long, value_name = "MIN..MAX", conflicts_with = "concurrency")]
     autoscale: Option<autoscale::Range>,
+    /// How often it is looked how many are needed: what tests have no time for otherwise
+    #[arg(long, value_name = "DURATION", default_value = "10s", hide = true)]
+    autoscale_every: DurationText,
     /// The lease to ask for [default: what job or queue say, else 30s]
     #[arg(long, value_name = "DURATION", env = "LONGSHORE_LEASE")]
     lease: Option<DurationText>,
@@ -154,6 +158,7 @@ pub(crate) async fn execute(args: WorkArgs, context: &Context) -> anyhow::Result
     }
     let quiet = args.quiet;
     let (allow_shell, range) = (args.allow_shell, args.autoscale);
+    let every = Duration::from_millis(args.autoscale_every.0.max(1));
     let settings = settings_of(args, config)?;
     check_concurrency(settings.concurrency)?;
     let stop = stop_on_signal()?;
@@ -185,7 +190,7 @@ pub(crate) async fn execute(args: WorkArgs, context: &Context) -> anyhow::Result
     let follow = async {
         let of = range.zip(settings.scale.clone());
         let Some((range, scale)) = of else { return std::future::pending().await };
-        autoscale::follow(client.another(), settings.clone(), (range, scale), quiet).await;
+        autoscale::follow(client.another(), settings.clone(), (range, scale, every), quiet).await;
     };
     let both = async {
         tokio::try_join!(

@@ -126,7 +126,7 @@ mod worker;
 
 pub use client::{
     BatchOutcome, Change, Client, ClientBuilder, ClientError, Ended, Enqueue, EnqueueAll,
-    EnqueueCall, EnqueueService, Enqueued, Gate, Hold, JobHandle, JobRecord, JobState, Jobs,
+    EnqueueCall, EnqueueService, Enqueued, Gate, Hold, JobHandle, JobRecord, JobState, Jobs, Kind,
     KindVersion, Limit, LimitSettings, Missed, Overlap, Refusal, Resume, Schedule, ScheduleRecord,
     SkippedItem, Sla, SlaSettings, Start, StreamedBatch, UnansweredBatch,
 };

@@ -88,10 +88,14 @@ pub enum Canary {
     LostMove,
     /// A flush keeps what buckets hold as the flush before it did.
     BucketBack,
+    /// A flush keeps gates that were opened since the flush before.
+    LeakedGate,
+    /// A flush leaves out which queues, kinds and namespaces limits hold back.
+    LostSlots,
 }
 
 /// Every canary with its name on the command line.
-pub const CANARIES: [(&str, Canary); 62] = [
+pub const CANARIES: [(&str, Canary); 64] = [
     ("no-fsync", Canary::NoFsync),
     ("token-reuse", Canary::TokenReuse),
     ("lost-dead-set", Canary::LostDeadSet),
@@ -123,6 +127,8 @@ pub const CANARIES: [(&str, Canary); 62] = [
     ("doubled-move", Canary::DoubledMove),
     ("lost-move", Canary::LostMove),
     ("bucket-back", Canary::BucketBack),
+    ("leaked-gate", Canary::LeakedGate),
+    ("lost-slots", Canary::LostSlots),
     ("answer-before-commit", Canary::Driver(Fault::AnswerBeforeCommit)),
     ("starved-is-durable", Canary::Driver(Fault::StarvedIsDurable)),
     ("two-groups", Canary::Driver(Fault::TwoGroups)),

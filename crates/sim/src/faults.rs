@@ -11,8 +11,10 @@ use longshore_engine::{
 use crate::map::{Entries, Image, SimTree};
 use crate::node::NAMESPACES;
 use crate::workload::TOKENS;
-use crate::workload::limits::BUDGET_KEY_FIRST;
+use crate::workload::gates::GATE_KEY_FIRST;
+use crate::workload::limits::{BUDGET_KEY_FIRST, SPENT_KEY_FIRST};
 use crate::workload::messages::QUEUES;
+use crate::workload::scopes::SCOPED;
 
 /// The keys under which the state keeps its own numbers, its index of dead jobs and how far jobs
 /// have come, as the engine's catalogue of keys has them.
@@ -259,6 +261,28 @@ pub(crate) fn keep_buckets(entries: &mut Entries, earlier: &Entries) {
             value.clone_from(older);
         }
     }
+}
+
+/// Makes a state in which the gates are closed that were in an earlier one.
+pub(crate) fn keep_closed_gates(entries: &mut Entries, earlier: &Entries) {
+    /// Where keys of gates say whether these are closed.
+    const CLOSED_AT: usize = 5;
+    for (key, value) in earlier.range(vec![GATE_KEY_FIRST]..vec![GATE_KEY_FIRST + 1]) {
+        let mut other = key.clone();
+        if let Some(closed @ 1) = other.get_mut(CLOSED_AT) {
+            *closed = 0;
+            entries.remove(&other);
+            entries.insert(key.clone(), value.clone());
+        }
+    }
+}
+
+/// Makes a state in which limits over queues, kinds and namespaces hold nothing back.
+pub(crate) fn lose_spent_scopes(entries: &mut Entries) {
+    let scoped = |key: &[u8]| {
+        SCOPED.iter().any(|name| key.windows(name.len()).any(|part| part == name.as_bytes()))
+    };
+    entries.retain(|key, _| key.first() != Some(&SPENT_KEY_FIRST) || !scoped(key));
 }
 
 /// Makes a state without what was published since an earlier one to the namespace in which messages

@@ -127,6 +127,8 @@ fn tamper_with(canary: Canary, entries: &mut Entries, earlier: &Entries) {
         Canary::LostAnswers => {
             entries.retain(|key, _| key.first() != Some(&ANSWER_KEY_FIRST));
         }
+        Canary::LeakedGate => faults::keep_closed_gates(entries, earlier),
+        Canary::LostSlots => faults::lose_spent_scopes(entries),
         Canary::LostGates => {
             entries.retain(|key, _| key.first() != Some(&GATE_KEY_FIRST));
         }

@@ -64,7 +64,7 @@ impl Runner for DemoWorkerArgs {
         let (archive, source) = (self.archive.clone(), self.folder.join(&path));
         let stored = tokio::task::spawn_blocking(move || archive::store(&archive, &path, &source));
         let verdict = match stored.await.map_err(std::io::Error::other).flatten() {
-            Ok(()) => Verdict::Ack(None),
+            Ok(()) => Verdict::Ack(None, None),
             // There is nothing to archive any more.
             Err(error) if error.kind() == ErrorKind::NotFound => Verdict::Discard(None),
             Err(error) => Verdict::failed("archive", error.to_string()),

@@ -164,7 +164,7 @@ impl Fields {
             "description" => self.description = value.text().map(str::to_owned),
             "rails_env" | "env" => self.take_env(&text()?, mapping),
             "status" => match &*text()? {
-                "enabled" => {}
+                "enabled" => self.paused = Some(false),
                 "disabled" => self.paused = Some(true),
                 _ => return Err(needed("enabled or disabled")),
             },

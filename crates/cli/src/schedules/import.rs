@@ -115,8 +115,13 @@ fn text_of(file: &Path) -> Result<String, Failure> {
     fs::read_to_string(file).map_err(|error| broken(error.to_string()))
 }
 
-/// The schedules that are there, with what they came from.
-type Known = Vec<(String, Option<String>)>;
+/// A schedule that is there.
+struct Known {
+    name: String,
+    /// What it came from.
+    source: Option<String>,
+    paused: bool,
+}
 
 pub(super) async fn execute(
     client: &Client,
@@ -127,7 +132,7 @@ pub(super) async fn execute(
     let found = found_in(args, &text);
     // Refused lines are told without a server, too.
     let is_sound = found.iter().all(Result::is_ok);
-    let known = if is_sound { all(client).await? } else { Known::new() };
+    let known = if is_sound { all(client).await? } else { Vec::new() };
     let file_name = args.file.file_name().and_then(|it| it.to_str()).unwrap_or("import");
     let source = args.source.as_deref().unwrap_or(file_name);
     let (mut wanted, mut refused) = (Vec::new(), 0);
@@ -141,8 +146,8 @@ pub(super) async fn execute(
             Ok(Read::Entry(mut entry)) => {
                 entry.body.source = Some(source.to_owned());
                 entry.first_in = entry.first_in.filter(|_| {
-                    let is_new = !known.iter().any(|(name, _)| *name == entry.name);
-                    is_new && entry.body.paused.is_none()
+                    let is_new = !known.iter().any(|of| of.name == entry.name);
+                    is_new && entry.body.paused != Some(true)
                 });
                 match next_of(&entry) {
                     Ok(next) => {
@@ -178,7 +183,7 @@ fn next_of(entry: &Entry) -> Result<String, String> {
     Ok(format!("{first}, in {after}"))
 }
 
-fn understood(entry: &Entry, next: &str, known: &Known) -> String {
+fn understood(entry: &Entry, next: &str, known: &[Known]) -> String {
     let Entry { name, body, notes, .. } = entry;
     let zone = body.time_zone.as_ref().map(|zone| format!(" {zone}")).unwrap_or_default();
     let queue = body.job.queue.as_deref().unwrap_or_default();
@@ -186,9 +191,15 @@ fn understood(entry: &Entry, next: &str, known: &Known) -> String {
     let unique = if body.job.unique.is_some() { ", unique" } else { "" };
     let paused = if body.paused == Some(true) { ", paused" } else { "" };
     let mut notes = notes.clone();
-    if let Some((_, of)) = known.iter().find(|(known, of)| known == name && *of != body.source) {
-        let of = of.as_ref().map_or_else(|| "by hand".to_owned(), |of| format!("from {of}"));
+    let before = known.iter().find(|of| of.name == *name);
+    if let Some(Known { source, .. }) = before.filter(|of| of.source != body.source) {
+        let of = source.as_ref().map_or_else(|| "by hand".to_owned(), |of| format!("from {of}"));
         notes.push(format!("it was put {of}, and is replaced"));
+    }
+    if before.is_some_and(|of| of.paused) {
+        let goes_on = body.paused == Some(false);
+        notes.extend(goes_on.then(|| "it is paused, and goes on".to_owned()));
+        notes.extend(body.paused.is_none().then(|| "it stays paused".to_owned()));
     }
     let notes = notes.iter().flat_map(|note| ["; ", note]).collect::<String>();
     let when = when(body);
@@ -200,11 +211,11 @@ fn understood(entry: &Entry, next: &str, known: &Known) -> String {
 async fn apply(
     client: &Client,
     args: &ImportArgs,
-    (wanted, source, known): (&[Entry], &str, &Known),
+    (wanted, source, known): (&[Entry], &str, &[Known]),
     format: Format,
 ) -> anyhow::Result<ExitCode> {
-    let is_gone = |(name, of): &&(String, Option<String>)| {
-        of.as_deref() == Some(source) && !wanted.iter().any(|it| it.name == *name)
+    let is_gone = |of: &&Known| {
+        of.source.as_deref() == Some(source) && !wanted.iter().any(|it| it.name == of.name)
     };
     let gone: Vec<_> = known.iter().filter(|_| args.prune).filter(is_gone).collect();
     if wanted.is_empty() && !gone.is_empty() {
@@ -216,7 +227,7 @@ async fn apply(
             .into());
     }
     let will = if args.dry_run { "would" } else { "will" };
-    for (name, _) in &gone {
+    for Known { name, .. } in &gone {
         note(&format!("{name}: {will} be removed: it came from {source}, which has it no longer"));
     }
     if !args.dry_run {
@@ -227,7 +238,7 @@ async fn apply(
                 client.post(&path(client, &entry.name, "/next"), &request).await?;
             }
         }
-        for (name, _) in &gone {
+        for Known { name, .. } in &gone {
             client.delete(&path(client, name, "")).await?;
         }
     }
@@ -239,7 +250,7 @@ async fn apply(
         }
         Format::Json => {
             let put: Vec<&str> = wanted.iter().map(|entry| entry.name.as_str()).collect();
-            let removed: Vec<&str> = gone.iter().map(|(name, _)| name.as_str()).collect();
+            let removed: Vec<&str> = gone.iter().map(|of| of.name.as_str()).collect();
             let told = serde_json::json!({
                 "dry_run": args.dry_run, "put": put, "removed": removed,
             });
@@ -249,14 +260,18 @@ async fn apply(
     Ok(ExitCode::SUCCESS)
 }
 
-/// The names of all schedules with their sources.
-async fn all(client: &Client) -> anyhow::Result<Known> {
+/// All schedules.
+async fn all(client: &Client) -> anyhow::Result<Vec<Known>> {
     let (mut all, mut cursor): (Vec<_>, Option<String>) = (Vec::new(), None);
     loop {
         let parameters = [("cursor", cursor.as_deref())];
         let body = client.get(&client.path(&format!("/schedules{}", query(&parameters)))).await?;
         let page: ScheduleList<'_> = read(&body)?;
-        all.extend(page.schedules.into_iter().map(|of| (of.name, of.settings.source)));
+        all.extend(page.schedules.into_iter().map(|of| Known {
+            name: of.name,
+            source: of.settings.source,
+            paused: of.paused,
+        }));
         cursor = page.next;
         if cursor.is_none() {
             return Ok(all);

@@ -15,9 +15,6 @@ use super::worker::Settings;
 use crate::client::{Client, read, segment};
 use crate::output::note;
 
-/// How often it is looked how many are needed.
-const EVERY: Duration = Duration::from_secs(10);
-
 /// From so many jobs at a time to so many.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Range {
@@ -87,12 +84,12 @@ fn needed(
     by_target.values().copied().reduce(u64::saturating_add)
 }
 
-/// Follows the levels until it is dropped. More is taken at once, fewer only once that was so for a
-/// minute.
+/// Follows the levels until it is dropped, with a look at them `every` so often. More is taken at
+/// once, fewer only once that was so for six looks.
 pub(super) async fn follow(
     client: Client,
     settings: Settings,
-    (range, scale): (Range, Scale),
+    (range, scale, every): (Range, Scale, Duration),
     quiet: bool,
 ) {
     let mut patience = WorkerPatience::default();
@@ -108,7 +105,7 @@ pub(super) async fn follow(
                 }
             }
         }
-        sleep(EVERY).await;
+        sleep(every).await;
     }
 }
 

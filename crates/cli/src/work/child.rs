@@ -26,6 +26,8 @@ const DRAIN: Duration = Duration::from_secs(1);
 pub(super) const CURSOR: &str = "LONGSHORE_CURSOR";
 /// The path of the file that says that a run is to be interrupted.
 pub(super) const FLAG: &str = "LONGSHORE_INTERRUPT";
+/// The path of the file in which a run says when its schedule fires next.
+pub(super) const NEXT: &str = "LONGSHORE_NEXT";
 
 /// What a child shall do about being stopped.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -93,6 +95,7 @@ pub(crate) async fn run(
         .arg(&invocation.command)
         .env_remove(CURSOR)
         .env_remove(FLAG)
+        .env_remove(NEXT)
         .envs(invocation.environment.iter().map(|(name, value)| (*name, value.as_os_str())))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -2,8 +2,9 @@
 //! the exit code as the verdict.
 
 use std::ffi::OsString;
-use std::io;
-use std::path::PathBuf;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,11 +14,13 @@ use tokio::sync::watch;
 
 use super::child::{self, Ending, Finished, Invocation, Stop};
 use super::flags::Flags;
-use super::job::{Assignment, News, Runner, Verdict};
+use super::job::{Assignment, News, Next, Runner, Verdict};
 use crate::output::{note, printable, telling_line};
 
 /// The largest result that a server takes unless told otherwise.
 const RESULT_BYTES_MAX: usize = 1 << 20;
+/// The longest text that says when a schedule fires next.
+const NEXT_BYTES_MAX: u64 = 64;
 /// How much of the end of standard error is told as an error's message.
 const STDERR_BYTES_MAX: usize = 8 << 10;
 
@@ -51,6 +54,9 @@ impl Runner for Exec {
         let flag = self.flags.as_ref().and_then(|flags| flags.path_of(&job));
         let mut environment = environment(&job, &self.way);
         environment.extend(flag.clone().map(|path| (child::FLAG, path.into())));
+        let next = self.flags.as_ref().map(|flags| flags.next_of(&job));
+        environment.extend(next.clone().map(|path| (child::NEXT, path.into())));
+        let name = format!("{} {}", job.id, printable(&job.kind));
         let invocation = Invocation {
             command: self.command.clone(),
             environment,
@@ -60,8 +66,17 @@ impl Runner for Exec {
             stderr_bytes_max: STDERR_BYTES_MAX,
             pass_stderr: true,
         };
-        match child::run(invocation, stop).await {
-            Ok(finished) => verdict_of(&finished),
+        let finished = child::run(invocation, stop).await;
+        let next = next.and_then(|path| {
+            let said = take_next(&path);
+            // Its work is done, whatever it says of the next time.
+            said.unwrap_or_else(|why| {
+                note(&format!("{name} moves no schedule: LONGSHORE_NEXT {why}"));
+                None
+            })
+        });
+        match finished {
+            Ok(finished) => verdict_of(&finished, next),
             Err(error) => not_run(&error),
         }
     }
@@ -106,9 +121,35 @@ pub(super) fn not_run(error: &io::Error) -> Verdict {
     Verdict::failed("worker", format!("cannot run the command: {error}"))
 }
 
-fn verdict_of(finished: &Finished) -> Verdict {
+/// What a run has left of when its schedule is to fire next; none where it said nothing.
+fn take_next(path: &Path) -> Result<Option<Next>, String> {
+    // Nothing else is opened: a pipe there would hold up the worker.
+    let is_file = |it: fs::Metadata| it.is_file();
+    match path.symlink_metadata().map(is_file) {
+        Ok(true) => {}
+        Ok(false) => return Err("is no file any more".to_owned()),
+        Err(_) => return Ok(None),
+    }
+    let mut said = String::new();
+    let read =
+        File::open(path).and_then(|file| file.take(NEXT_BYTES_MAX).read_to_string(&mut said));
+    // What is left of it goes with the worker.
+    let _ = fs::remove_file(path);
+    read.map_err(|error| format!("cannot be read: {error}"))?;
+    let said = said.trim();
+    if said.is_empty() {
+        return Ok(None);
+    }
+    let allowed = "a span, as in 90s, or an instant, as in 2030-01-01T00:00:00Z";
+    let wrong = || format!("says \"{}\": it has to be {allowed}", printable(said));
+    Next::read(said).map(Some).ok_or_else(wrong)
+}
+
+fn verdict_of(finished: &Finished, next: Option<Next>) -> Verdict {
     match finished.ending {
-        Ending::Exited(0) => Verdict::Ack(result_of(&finished.stdout, finished.stdout_bytes_lost)),
+        Ending::Exited(0) => {
+            Verdict::Ack(result_of(&finished.stdout, finished.stdout_bytes_lost), next)
+        }
         Ending::Exited(EXIT_DISCARD) => Verdict::Discard(Some(error_of(finished))),
         Ending::Exited(EXIT_INTERRUPTED) | Ending::Stopped(Some(EXIT_INTERRUPTED)) => {
             let cursor = result_of(&finished.stdout, finished.stdout_bytes_lost);
@@ -193,6 +234,7 @@ pub(super) fn tell(news: &News<'_>, quiet: bool) {
             note(&format!("{id} is to be interrupted: {}", printable(why)));
         }
         News::Lost(id, why) => note(&format!("{id} ends here and does not count: {why}")),
+        News::NotMoved(id, why) => note(&format!("{id} moves no schedule: {}", printable(why))),
         News::Away(why) => note(&format!("the server does not answer ({why}); trying again")),
         News::Back => note("the server answers again"),
         News::Stopping(0) => note("stopping: nothing is running"),
@@ -206,7 +248,7 @@ pub(super) fn tell(news: &News<'_>, quiet: bool) {
 fn words_for(verdict: &Verdict, after: Duration) -> String {
     let took = format!("after {:.2} s", after.as_secs_f64());
     match verdict {
-        Verdict::Ack(_) => format!("succeeded {took}"),
+        Verdict::Ack(..) => format!("succeeded {took}"),
         Verdict::Fail(error) => {
             let line = telling_line(&error.kind, &error.message);
             format!("failed {took} ({}): {}", printable(&error.kind), printable(&line))
@@ -232,8 +274,8 @@ mod tests {
     }
 
     fn result(stdout: &str) -> Option<String> {
-        match verdict_of(&finished(Ending::Exited(0), stdout, "")) {
-            Verdict::Ack(result) => result.map(|json| json.get().to_owned()),
+        match verdict_of(&finished(Ending::Exited(0), stdout, ""), None) {
+            Verdict::Ack(result, None) => result.map(|json| json.get().to_owned()),
             other => panic!("{other:?}"),
         }
     }
@@ -276,7 +318,7 @@ mod tests {
             for (stdout, cursor) in
                 [("", None), ("null\n", None), ("7\n", Some("7")), ("id 7\n", Some("\"id 7\""))]
             {
-                let verdict = verdict_of(&finished(ending.clone(), stdout, ""));
+                let verdict = verdict_of(&finished(ending.clone(), stdout, ""), None);
                 let Verdict::Interrupt(json) = verdict else { panic!("{verdict:?}") };
                 assert_eq!(json.as_ref().map(RawJson::get), cursor, "{stdout:?}");
             }
@@ -284,15 +326,44 @@ mod tests {
     }
 
     #[test]
+    fn a_run_that_succeeds_says_when_its_schedule_fires_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("next");
+        assert_eq!(take_next(&path), Ok(None), "it said nothing");
+        let in_5s = Next::In("5s".parse().unwrap());
+        let at = Next::At("2030-01-01T00:00:00Z".parse().unwrap());
+        for (said, next) in
+            [("", None), ("\n", None), ("5s\n", Some(in_5s)), ("2030-01-01T00:00:00Z", Some(at))]
+        {
+            fs::write(&path, said).unwrap();
+            assert_eq!(take_next(&path), Ok(next), "{said:?}");
+            assert!(!path.exists(), "the file outlives the run");
+        }
+        for said in ["soon", "-5s", "5s 5s", &"5".repeat(100_000)] {
+            fs::write(&path, said).unwrap();
+            let why = take_next(&path).unwrap_err();
+            assert!(why.contains("it has to be a span") && why.len() < 300, "{why}");
+        }
+        fs::write(&path, b"\xff").unwrap();
+        assert!(take_next(&path).unwrap_err().starts_with("cannot be read"));
+        fs::create_dir(&path).unwrap();
+        assert!(take_next(&path).unwrap_err().starts_with("is no file"));
+        let ended = |ending| verdict_of(&finished(ending, "", ""), Some(in_5s));
+        assert_eq!(ended(Ending::Exited(0)), Verdict::Ack(None, Some(in_5s)));
+        // How others end has nothing to do with it.
+        assert!(matches!(ended(Ending::Exited(1)), Verdict::Fail(_)));
+    }
+
+    #[test]
     fn exit_codes_are_verdicts() {
-        let discarded = verdict_of(&finished(Ending::Exited(65), "x", "y"));
+        let discarded = verdict_of(&finished(Ending::Exited(65), "x", "y"), None);
         let Verdict::Discard(Some(error)) = discarded else { panic!("{discarded:?}") };
         assert_eq!((error.kind.as_str(), error.message.as_str()), ("exit 65", "y"));
         for code in [None, Some(1), Some(143)] {
-            let stopped = verdict_of(&finished(Ending::Stopped(code), "", ""));
+            let stopped = verdict_of(&finished(Ending::Stopped(code), "", ""), None);
             assert_eq!(stopped, Verdict::Release, "{code:?}");
         }
-        let failed = |ending, stderr| match verdict_of(&finished(ending, "", stderr)) {
+        let failed = |ending, stderr| match verdict_of(&finished(ending, "", stderr), None) {
             Verdict::Fail(error) => (error.kind, error.message),
             other => panic!("{other:?}"),
         };

@@ -1,5 +1,6 @@
-//! The files by which commands hear that they are to be interrupted: each run knows the path of its
-//! own, and the file comes into being when it is to stop where another run can go on.
+//! The files by which commands and their worker talk: each run knows the paths of its own. One
+//! comes into being when it is to stop where another run can go on; in the other one it says when
+//! its schedule is to fire next.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -28,6 +29,11 @@ impl Flags {
     /// other would go on from where it stops.
     pub(crate) fn path_of(&self, job: &Assignment) -> Option<PathBuf> {
         (!job.at_most_once).then(|| self.folder.join(format!("{}-{}", job.id, job.token)))
+    }
+
+    /// Where a run may say when its schedule fires next.
+    pub(crate) fn next_of(&self, job: &Assignment) -> PathBuf {
+        self.folder.join(format!("{}-{}.next", job.id, job.token))
     }
 }
 

@@ -5,7 +5,8 @@ use std::future::Future;
 use std::time::Duration;
 
 use longshore_server::api::{
-    DurationText, ErrorText, JobIdText, LeasedJob, RawJson, SettlementText, TokenText, VerdictText,
+    DurationText, ErrorText, InstantText, JobIdText, LeasedJob, RawJson, SettlementText, TokenText,
+    VerdictText,
 };
 use tokio::sync::watch;
 
@@ -58,11 +59,28 @@ pub(crate) fn duration(text: DurationText) -> Duration {
     Duration::from_millis(text.0)
 }
 
+/// When the schedule of a job fires next, where its run says so.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Next {
+    /// So long after the end of the run.
+    In(DurationText),
+    /// At this instant.
+    At(InstantText),
+}
+
+impl Next {
+    /// What a text says: a span or an instant.
+    pub(crate) fn read(text: &str) -> Option<Self> {
+        let span = text.parse().map(Self::In);
+        span.ok().or_else(|| text.parse().map(Self::At).ok())
+    }
+}
+
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Verdict {
-    /// It succeeded, with this result.
-    Ack(Option<RawJson<'static>>),
+    /// It succeeded, with this result, and its schedule fires then.
+    Ack(Option<RawJson<'static>>, Option<Next>),
     /// It failed.
     Fail(ErrorText),
     /// It stopped where another run can go on: from this cursor, or where the last one was saved.
@@ -85,8 +103,9 @@ impl Verdict {
 
     /// The settlement that says so.
     pub(crate) fn settlement(self, id: JobIdText, token: TokenText) -> SettlementText<'static> {
+        let next = if let Self::Ack(_, next) = &self { *next } else { None };
         let (verdict, result, error) = match self {
-            Self::Ack(result) => (VerdictText::Ack, result, None),
+            Self::Ack(result, _) => (VerdictText::Ack, result, None),
             Self::Fail(error) => (VerdictText::Fail, None, Some(error)),
             // The cursor was saved before.
             Self::Interrupt(_) => (VerdictText::Interrupt, None, None),
@@ -95,6 +114,11 @@ impl Verdict {
         };
         let (location, retry_in, delay, reason) = (None, None, None, None);
         let enqueue = Vec::new();
+        let (next_in, next_at) = match next {
+            Some(Next::In(span)) => (Some(span), None),
+            Some(Next::At(instant)) => (None, Some(instant)),
+            None => (None, None),
+        };
         SettlementText {
             id,
             token,
@@ -106,8 +130,8 @@ impl Verdict {
             retry_in,
             delay,
             reason,
-            next_in: None,
-            next_at: None,
+            next_in,
+            next_at,
         }
     }
 }
@@ -138,6 +162,8 @@ pub(crate) enum News<'a> {
     Interrupted(JobIdText, &'a str),
     /// A run is stopped, or its end does not count.
     Lost(JobIdText, &'a str),
+    /// Its run succeeded, and moves no schedule.
+    NotMoved(JobIdText, &'a str),
     /// The server does not answer.
     Away(&'a str),
     /// It answers again.

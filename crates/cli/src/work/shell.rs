@@ -78,7 +78,7 @@ impl Runner for Shell {
                     stderr: String::from_utf8_lossy(&finished.stderr).into_owned(),
                     stdout_bytes_lost: finished.stdout_bytes_lost,
                 };
-                Verdict::Ack(RawJson::of(&result).ok())
+                Verdict::Ack(RawJson::of(&result).ok(), None)
             }
             Ending::Exited(_) | Ending::Signalled(_) => {
                 let error = error_of(&finished);
@@ -174,7 +174,8 @@ mod tests {
 
     #[tokio::test]
     async fn output_comes_back() {
-        let Verdict::Ack(Some(json)) = run(r#"{"command":"echo hi; echo so >&2"}"#).await else {
+        let Verdict::Ack(Some(json), None) = run(r#"{"command":"echo hi; echo so >&2"}"#).await
+        else {
             panic!("no result");
         };
         let result: ShellResult = serde_json::from_str(json.get()).unwrap();
@@ -205,7 +206,8 @@ mod tests {
         std::fs::create_dir(&odd).unwrap();
         let args =
             ShellArgs { command: "pwd".into(), folder: Some(odd.to_string_lossy().into_owned()) };
-        let Verdict::Ack(Some(json)) = run(&serde_json::to_string(&args).unwrap()).await else {
+        let Verdict::Ack(Some(json), None) = run(&serde_json::to_string(&args).unwrap()).await
+        else {
             panic!("no result");
         };
         assert!(json.get().contains("it's odd"), "{}", json.get());

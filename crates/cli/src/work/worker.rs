@@ -378,16 +378,20 @@ impl<R: Runner> Worker<R> {
         }
     }
 
-    /// A settlement was refused: a result that the server does not take is a failure of the run.
+    /// A settlement was refused: a result that the server does not take is a failure of the run; a
+    /// next time that it does not take, as no schedule enqueued the job, is left out.
     fn on_settlement_refused(
         &mut self,
-        settlement: &SettlementText<'_>,
+        settlement: &SettlementText<'static>,
         code: &str,
         message: &str,
     ) {
         let ended = is_about_the_run(code);
         let timed_out = settlement.error.as_ref().is_some_and(|error| error.kind == TIMEOUT);
-        if !ended && settlement.verdict == VerdictText::Ack && settlement.result.is_some() {
+        if !ended && (settlement.next_in.is_some() || settlement.next_at.is_some()) {
+            self.runner.hear(&News::NotMoved(settlement.id, message));
+            self.done.push(SettlementText { next_in: None, next_at: None, ..settlement.clone() });
+        } else if !ended && settlement.verdict == VerdictText::Ack && settlement.result.is_some() {
             let verdict = Verdict::failed("result_refused", message);
             self.done.push(verdict.settlement(settlement.id, settlement.token));
         } else if code != LEASE_LOST || !timed_out {

@@ -157,3 +157,63 @@ fn a_crontab_of_the_system_names_users() {
     let shown = server.run(&["schedules", "show", "bin-backup-all", "-o", "json"]).json();
     assert_eq!(shown["settings"]["job"]["args"]["command"], "/bin/backup --all", "{shown}");
 }
+
+/// A run says when its schedule fires next; one that nobody scheduled, or that says nonsense, has
+/// done its work all the same.
+#[test]
+fn a_command_says_when_its_schedule_fires_next() {
+    let server = Server::start();
+    let command = "tr -d '\"' > \"$LONGSHORE_NEXT\"; echo done";
+    let mut worker = server.worker(&["--exec", command]);
+    let next = || {
+        let shown = server.run(&["schedules", "show", "poll", "-o", "json"]).json();
+        shown["next"]["at"].as_str().unwrap().to_owned()
+    };
+    let run = |says: &str| {
+        let says = format!("{says:?}");
+        let put = ["schedules", "put", "poll", "--every", "1h", "--kind", "k", "--args", &says];
+        server.run(&put).good();
+        let before = next();
+        let id = server.run(&["schedules", "run", "poll"]).good().trim().to_owned();
+        let job = server.wait(&id);
+        assert_eq!((&job["state"], &job["result"]), (&"succeeded".into(), &"done".into()), "{job}");
+        (before, next())
+    };
+    let (first, _) = run("");
+    let in_two_years = first[..4].parse::<u32>().unwrap() + 2;
+    let then = format!("{in_two_years}-01-01T00:00:00.000Z");
+    let (before, at) = run(&then);
+    assert!(before < at && at == then, "{before}, {at}");
+    let (before, after) = run("30d");
+    assert!(after < before, "it goes by the span: {before}, {after}");
+    let (before, after) = run("soon");
+    assert_eq!(before, after, "it stays as it was");
+    worker.note_with("moves no schedule: LONGSHORE_NEXT says \"soon\"");
+    // Nobody scheduled it.
+    let id = server.enqueue(&["k", "\"5s\""]);
+    let job = server.wait(&id);
+    assert_eq!((&job["state"], &job["attempt"]), (&"succeeded".into(), &1.into()), "{job}");
+    worker.note_with(&format!("{id} moves no schedule"));
+}
+
+/// A deploy that set `status: enabled` again left the schedule paused for good.
+#[test]
+fn a_schedule_that_an_import_paused_goes_on_when_the_file_says_so() {
+    let server = Server::start();
+    let import = |status: &str| {
+        let text = format!("poll:\n  cron: '*/5 * * * *'\n  class: Poll\n{status}");
+        fs::write(server.folder.path().join("schedule.yml"), text).unwrap();
+        let said = server.run(&["schedules", "import", "schedule.yml", "--source", "shop"]).err;
+        let shown = server.run(&["schedules", "show", "poll", "-o", "json"]).json();
+        (shown["paused"] == true, shown["next"]["at"].is_string(), said)
+    };
+    let (paused, comes, said) = import("  status: disabled\n");
+    assert!(paused && !comes && said.contains(", paused"), "{said}");
+    // A file that says nothing of it leaves it as it is.
+    let (paused, comes, said) = import("");
+    assert!(paused && !comes && said.contains("it stays paused"), "{said}");
+    let (paused, comes, said) = import("  status: enabled\n");
+    assert!(!paused && comes && said.contains("it is paused, and goes on"), "{said}");
+    let (paused, comes, said) = import("  status: enabled\n");
+    assert!(!paused && comes && !said.contains("goes on"), "{said}");
+}

@@ -376,6 +376,7 @@ impl State {
             self.apply_limit_changed(ns, &name, None);
         }
         self.limiting.settings.remove(&ns);
+        self.limiting.offering.forget(ns);
     }
 
     /// Reads what has changed when a shard starts.

@@ -8,6 +8,7 @@ mod change;
 mod decide;
 mod leases;
 mod line;
+mod offering;
 mod several;
 mod told;
 mod usage;

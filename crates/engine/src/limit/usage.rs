@@ -8,15 +8,16 @@ use std::ops::ControlFlow;
 use super::budget::LimitBudget;
 use super::change::Changes;
 use super::leases::LimitLeases;
+use super::offering::Offering;
 use super::{LimitKey, LimitRefill, LimitRule, LimitScope, LimitSettings};
 use crate::command::QueuePattern;
-use crate::ids::{KindId, NamespaceId, QueueId, TimeMs};
+use crate::ids::{KindId, NamespaceId, TimeMs};
 use crate::job::Job;
 use crate::moment::Moment;
 use crate::record::Record;
 use crate::state::{Frontier, State, keys};
 
-/// Queues with something due that are looked at again when a limit lets go what it held back.
+/// Queues with something due that are looked at again when a limit over a kind lets go.
 const FRESH_MAX: usize = 4096;
 
 /// What memory holds of limits.
@@ -32,6 +33,8 @@ pub(crate) struct Limiting {
     pub(crate) refills: Frontier,
     /// Limits that were changed.
     pub(super) changes: Changes,
+    /// Queues that are offered once a limit over their namespace lets go.
+    pub(crate) offering: Offering,
     /// Lines that moved at the ends of turns, since it was asked last.
     pub(super) lines_moved: usize,
 }
@@ -46,6 +49,7 @@ impl Default for Limiting {
             kinds: BTreeMap::new(),
             refills: Frontier::new(vec![keys::LIMIT_REFILL]),
             changes: Changes::default(),
+            offering: Offering::default(),
             lines_moved: 0,
         }
     }
@@ -315,13 +319,7 @@ impl State {
                 let due = self.due_queues(ns, &all, Some(&kinds), FRESH_MAX);
                 self.note_fresh(due);
             }
-            LimitScope::Namespace => {
-                // Those of reserved kinds, too.
-                let here =
-                    |id: &QueueId| self.queues.get(*id).is_some_and(|queue| queue.namespace == ns);
-                let due: Vec<_> = self.lanes.queues_due().filter(here).take(FRESH_MAX).collect();
-                self.note_fresh(due);
-            }
+            LimitScope::Namespace => self.offer_namespace(ns),
         }
     }
 

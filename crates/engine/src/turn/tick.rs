@@ -54,6 +54,11 @@ impl Turn {
             self.record_all(Vec::from_iter(self.state.decide_answers_forgotten(moment.at)));
         }
         self.look_at_slas(moment);
+        if self.may_grant() && self.consumers.any_in_line() {
+            self.state.go_on_offering();
+        } else {
+            self.state.limiting.offering.stop();
+        }
         self.state.note_fresh(std::mem::take(&mut self.deferred));
         self.tick_messages(moment);
         self.go_on_with_walks(moment);
@@ -215,6 +220,7 @@ impl Turn {
             || self.state.gating.goes_on()
             || !self.leaving.is_empty()
             || self.state.limiting.has_gone()
+            || self.state.limiting.offering.goes_on()
             || (self.stopping && self.anybody_is_there());
         let next_life = || {
             self.state.limits_go_on()

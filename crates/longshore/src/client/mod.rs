@@ -24,7 +24,7 @@ pub use control::{Gate, Hold};
 pub use enqueue::{Enqueue, EnqueueAll, EnqueueCall, EnqueueService, Enqueued};
 pub use error::{ClientError, Refusal};
 pub use handle::{Ended, JobHandle};
-pub use kinds::KindVersion;
+pub use kinds::{Kind, KindVersion};
 pub use levels::{Sla, SlaSettings};
 pub use limits::{Limit, LimitSettings};
 pub use operate::{Jobs, Resume, Start};

@@ -102,6 +102,32 @@ async fn an_iteration_that_is_paused_stops_and_goes_on_there() {
     worker.stop().await;
 }
 
+/// Nobody said anything to the job itself: a gate over its kind, one that it names, or one over its
+/// queue was closed.
+#[tokio::test]
+async fn an_iteration_is_interrupted_by_a_closed_gate_and_goes_on_when_it_opens() {
+    let (_server, client, _) = server().await;
+    client.put_gate("over_kind", &[], &["numbers"]).await.unwrap();
+    client.put_gate("over_queue", &["numbers"], &[]).await.unwrap();
+    for gate in ["named", "over_kind", "over_queue"] {
+        let app = App::default();
+        let worker = Running::start(&client, &app);
+        let job = client.enqueue(numbers(40, 20)).gate("named").await.unwrap();
+        app.until_entered().await;
+        client.close_gate(gate, "the bank is down", None).await.unwrap();
+        let stopped = until(&job, |job| job.state != JobState::Running).await;
+        assert_eq!((&stopped.state, &stopped.cursor), (&JobState::Ready, &Some(json!(20))));
+        assert_eq!((stopped.attempt, app.runs(21)), (0, 0), "{gate}: it uses no attempt");
+        let blocked = stopped.document()["blocked_by"].to_string();
+        assert!(blocked.contains(gate), "{gate}: {blocked}");
+        client.open_gate(gate).await.unwrap();
+        job.result(PATIENCE).await.unwrap();
+        assert_eq!(job.record().await.unwrap().attempt, 1);
+        assert!((0..40).all(|number| app.runs(number) == 1), "{gate}");
+        worker.stop().await;
+    }
+}
+
 #[tokio::test]
 async fn jobs_are_called_off_and_dead_ones_removed_or_retried() {
     let (_server, client, app) = server().await;

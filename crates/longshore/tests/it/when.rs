@@ -1,14 +1,15 @@
 //! When and how many, against the real server: versions side by side, next slots, levels, limits
 //! and gates.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use longshore::testing::EmbeddedServer;
 use longshore::{
-    Context, Job, JobOptions, JobResult, LimitSettings, Outcome, Perform, SlaSettings, Start,
-    Stopped, Worker,
+    Context, Job, JobOptions, JobResult, LimitSettings, Missed, Outcome, Overlap, Perform,
+    Schedule, SlaSettings, Start, Stopped, Worker,
 };
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use crate::app::{App, Double, Gated, PATIENCE, Running};
@@ -91,6 +92,41 @@ async fn a_deploy_drains_the_old_version_and_routes_the_new_one() {
     server.stop().await.unwrap();
 }
 
+#[tokio::test]
+async fn kinds_are_listed_and_told_with_what_is_over_them() {
+    let server = EmbeddedServer::start().await.unwrap();
+    let (client, app) = (server.client(), App::default());
+    assert_eq!(client.list_kinds("").await.unwrap(), (Vec::new(), String::new()));
+    client.enqueue(OldInvoice { number: 1 }).await.unwrap();
+    client.enqueue(NewInvoice { customer: "acme".to_owned() }).await.unwrap();
+    let job = client.enqueue(Gated(1)).await.unwrap();
+    let worker = Running::start(&client, &app);
+    app.until_entered().await;
+    let (listed, next) = client.list_kinds("").await.unwrap();
+    let told: Vec<_> =
+        listed.iter().map(|it| (&*it.kind, it.version, it.waiting, it.running)).collect();
+    let expected = [("gated", None, 0, 1), ("invoice", Some(1), 1, 0), ("invoice", Some(2), 1, 0)];
+    assert_eq!((told, next.as_str()), (expected.to_vec(), ""));
+    client.put_gate("bank", &[], &["gated"]).await.unwrap();
+    client.put_limit("few", LimitSettings::concurrency(9).of_kind::<Gated>()).await.unwrap();
+    let soon = SlaSettings::started_within::<Gated>(Duration::from_secs(30));
+    client.put_sla("soon", soon).await.unwrap();
+    let kind = client.kind("gated").await.unwrap();
+    assert_eq!((kind.gates, kind.limits, kind.slas), by_name("bank", "few", "soon"));
+    assert_eq!((&*kind.name, kind.versions[0].consumers), ("gated", Some(1)));
+    assert_eq!(kind.versions[0].workers, ["tester"]);
+    assert_eq!(kind.record["kind"], "gated", "{}", kind.record);
+    assert!(client.kind("unknown").await.unwrap().versions.is_empty());
+    app.open(1);
+    job.result(PATIENCE).await.unwrap();
+    worker.stop().await;
+    server.stop().await.unwrap();
+}
+
+fn by_name(gate: &str, limit: &str, sla: &str) -> (Vec<String>, Vec<String>, Vec<String>) {
+    (vec![gate.to_owned()], vec![limit.to_owned()], vec![sla.to_owned()])
+}
+
 /// It was taken for a failure, and run again until it was dead, although its work was done.
 #[tokio::test]
 async fn a_job_without_a_schedule_succeeds_though_it_names_a_next_slot() {
@@ -135,5 +171,65 @@ async fn levels_limits_and_gates_are_set_and_told() {
     client.let_go("shard=1").await.unwrap();
     client.delete_sla("soon").await.unwrap();
     worker.stop().await;
+    server.stop().await.unwrap();
+}
+
+/// What a builder of a schedule says is what the server has.
+#[tokio::test]
+async fn schedules_are_as_they_are_built() {
+    let server = EmbeddedServer::start().await.unwrap();
+    let client = server.client();
+    let (minute, hour) = (Duration::from_secs(60), Duration::from_secs(3_600));
+    // A midnight that is to come.
+    let days = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs() / 86_400 + 2;
+    let from = SystemTime::UNIX_EPOCH + Duration::from_secs(days * 86_400);
+    let options = JobOptions::new().queue("low").tag("night").max_attempts(3);
+    let at_night = Schedule::cron("30 2 * * *", &Double(21), options).unwrap();
+    let at_night = at_night.time_zone("Europe/Berlin").jitter(minute).description("by night");
+    let at_night = at_night.starts_at(from).ends_at(from + 24 * hour);
+    let put = client.put_schedule("night", at_night).await.unwrap();
+    let settings =
+        |record: &[u8]| serde_json::from_slice::<Value>(record).unwrap()["settings"].clone();
+    let told = settings(&put.record);
+    for (field, value) in [
+        ("cron", "30 2 * * *"),
+        ("time_zone", "Europe/Berlin"),
+        ("jitter", "1m"),
+        ("description", "by night"),
+    ] {
+        assert_eq!(told[field], value, "{told}");
+    }
+    let [starts, ends] = ["starts_at", "ends_at"].map(|it| told[it].as_str().unwrap());
+    assert!(starts < ends && [starts, ends].iter().all(|it| it.ends_with("T00:00:00.000Z")));
+    let job = &told["job"];
+    assert_eq!((&job["kind"], &job["queue"]), (&json!("double"), &json!("low")), "{told}");
+    assert_eq!((&job["args"], &job["tags"]), (&json!(21), &json!(["night"])), "{told}");
+    assert_eq!(job["max_attempts"], 3, "{told}");
+    // Half past twelve by UTC, or half past one in winter, and up to a minute later.
+    let after = put.next.unwrap().duration_since(from).unwrap().as_secs() / 60;
+    assert!([30, 90].contains(&after), "{after}");
+
+    for (missed, text) in [
+        (Missed::Skip, "skip"),
+        (Missed::One, "one"),
+        (Missed::All, "all"),
+        (Missed::Within(hour), "within 1h"),
+    ] {
+        for (overlap, word) in [
+            (Overlap::Allow, "allow"),
+            (Overlap::Skip, "skip"),
+            (Overlap::QueueOne, "queue_one"),
+            (Overlap::CancelPrevious, "cancel_previous"),
+        ] {
+            let every = Schedule::every(90 * minute, &Double(1), JobOptions::new()).unwrap();
+            let every = every.missed(missed).overlap(overlap);
+            let told = settings(&client.put_schedule("every", every).await.unwrap().record);
+            assert_eq!((&told["missed"], &told["overlap"]), (&json!(text), &json!(word)), "{told}");
+            assert_eq!((&told["every"], &told["job"]["queue"]), (&json!("90m"), &json!("default")));
+        }
+    }
+    let wrong = Schedule::cron("61 * * * *", &Double(1), JobOptions::new()).unwrap();
+    let refused = client.put_schedule("wrong", wrong).await.unwrap_err();
+    assert_eq!(refused.code(), Some("value_refused"), "{refused}");
     server.stop().await.unwrap();
 }

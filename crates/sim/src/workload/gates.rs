@@ -1,7 +1,7 @@
 //! Gates: one of which somebody was told that it is closed stays so until somebody tries to change
 //! that or its time is over, and each job stands in the part of its lane that its gates make.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use longshore_engine::wire::Wire;
 use longshore_engine::{Answer, Command, GateAnswer, GateChange, GateClosed, GateCommand, Start};
@@ -44,6 +44,8 @@ type GateKey = (usize, String);
 #[derive(Debug, Default)]
 pub(crate) struct KnownGates {
     closed: BTreeMap<GateKey, Gate>,
+    /// Of which somebody was told that they are open, or gone.
+    open: BTreeSet<GateKey>,
     /// Attempts to change a gate, or to remove it, of which nobody heard yet.
     untold: BTreeMap<GateKey, u32>,
 }
@@ -61,6 +63,7 @@ impl KnownGates {
         let Some(name) = changed(command) else { return };
         let key = (namespace, name.clone());
         self.closed.remove(&key);
+        self.open.remove(&key);
         *self.untold.entry(key).or_default() += 1;
     }
 
@@ -70,11 +73,15 @@ impl KnownGates {
         let key = (namespace, name.clone());
         let untold = self.untold.entry(key.clone()).or_default();
         *untold = untold.saturating_sub(1);
-        if let Answer::Gates(GateAnswer::Gate(view)) = answer
-            && *untold == 0
-            && view.gate.closed
-        {
-            self.closed.insert(key, view.gate.clone());
+        match answer {
+            _ if *untold > 0 => {}
+            Answer::Gates(GateAnswer::Gate(view)) if view.gate.closed => {
+                self.closed.insert(key, view.gate.clone());
+            }
+            Answer::Gates(GateAnswer::Gate(_) | GateAnswer::Deleted) => {
+                self.open.insert(key);
+            }
+            _ => {}
         }
     }
 
@@ -92,6 +99,20 @@ impl KnownGates {
             let open = gate.expires_at.is_some_and(|at| at <= now);
             if *of == namespace && about && !open {
                 return Err(format!("job {} was handed over, and gate {name} is closed", job.id));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether those stand open of which somebody was told so: they hold nothing back.
+    pub(crate) fn check_open(&self, map: &SimTree) -> Check {
+        for (namespace, name) in &self.open {
+            // Namespaces are numbered from 1 on, and the closed gates of each stand together.
+            let of = (*namespace as u32 + 1).to_be_bytes();
+            let counted = (name.len() as u16).to_be_bytes();
+            let key = [&[GATE_KEY_FIRST][..], &of, &[1], &counted, name.as_bytes()].concat();
+            if map.entries.contains_key(&key) {
+                return Err(format!("gate {name} was told as open, and is closed"));
             }
         }
         Ok(())

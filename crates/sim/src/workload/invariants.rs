@@ -66,9 +66,11 @@ pub(crate) fn check((turn, map): (&Turn, &SimTree), shadow: &Shadow, clock: Cloc
     let numbered = by_number(map, all);
     limits::check(map, &numbered)?;
     shadow.limits.check(map, &numbered, turn.engine_time())?;
+    shadow.scopes.check(&numbered)?;
     tenants::check(map, &numbered)?;
     slas::check(map)?;
     gates::check(map, &numbered)?;
+    shadow.gates.check_open(map)?;
     shadow.gates.check_standing(map, turn.engine_time().max(clock.wall))?;
     check_settings(turn, shadow, clock)?;
     check_counts(turn, clock, &counted)

@@ -10,6 +10,7 @@ use longshore_engine::{
     Answer, Command, JobLimit, JobView, LimitRule, LimitScope, LimitSettings, TimeMs,
 };
 
+use super::scopes::key_of;
 use super::{CALLS, Check, KEYS, TOKENS};
 use crate::map::{Entries, SimTree};
 use crate::random::Random;
@@ -191,9 +192,6 @@ pub(crate) fn check(map: &SimTree, jobs: &[(u32, Vec<JobView>)]) -> Check {
         let settings = LimitSettings::from_bytes(&value.to_vec().into());
         let settings = settings.map_err(|error| format!("a limit: {error}"))?;
         let LimitRule::Concurrency { max } = settings.rule else { continue };
-        if settings.scope != LimitScope::Key {
-            continue;
-        }
         let name = tail(key);
         // Until all of its keys were looked through, some are as they were before it changed.
         let unsettled = limits_unsettled(map);
@@ -205,7 +203,13 @@ pub(crate) fn check(map: &SimTree, jobs: &[(u32, Vec<JobView>)]) -> Check {
         let mut leases: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
         for (ns, views) in jobs {
             for view in views.iter().filter(|view| view.lease.is_some()) {
-                for own in view.job.options.own_limits() {
+                let own = ns.to_be_bytes();
+                if let Some(key) = key_of(&settings.scope, view).filter(|_| name.starts_with(&own))
+                {
+                    *leases.entry([&name[..], &counted(key)].concat()).or_default() += 1;
+                }
+                let by_key = settings.scope == LimitScope::Key;
+                for own in view.job.options.own_limits().filter(|_| by_key) {
                     let of = [&ns.to_be_bytes()[..], &counted(&own.name)].concat();
                     if of == name {
                         *leases.entry([of, counted(&own.key)].concat()).or_default() += 1;

@@ -17,6 +17,7 @@ pub(crate) mod ops;
 pub(crate) mod oracle;
 pub(crate) mod queues;
 pub(crate) mod relay;
+pub(crate) mod scopes;
 pub(crate) mod shadow;
 pub(crate) mod slas;
 pub(crate) mod tenants;

@@ -11,6 +11,7 @@ use super::holds::KnownHolds;
 use super::keyed::{self, KnownKeys};
 use super::limits::KnownLimits;
 use super::queues::SetQueues;
+use super::scopes::KnownScopes;
 use super::slas::KnownSlas;
 use super::{Check, ops};
 
@@ -127,6 +128,8 @@ pub(crate) struct Shadow {
     pub(crate) slas: KnownSlas,
     /// What is known of limits.
     pub(crate) limits: KnownLimits,
+    /// What is known of limits over queues, kinds and namespaces.
+    pub(crate) scopes: KnownScopes,
     /// What is known of keys.
     pub(crate) keys: KnownKeys,
 }
@@ -154,6 +157,9 @@ impl Shadow {
             Command::Accounts(command) => self.accounts.tried(command),
             Command::Keyed(command) => keyed::tried(self, namespace, command),
             Command::StartOperation(kind) => ops::operation::tried(self, namespace, kind),
+            Command::PutLimit { .. } | Command::DeleteLimit { .. } => {
+                self.scopes.tried(namespace, command);
+            }
             _ => {}
         }
     }
@@ -188,6 +194,11 @@ impl Shadow {
             Command::Sla(_) => self.slas.told(namespace, answer, self.now),
             Command::PutLimit { name, .. } => {
                 self.limits.told(namespace, name, answer, self.now);
+                self.scopes.told(namespace, command, answer, self.now);
+                Ok(())
+            }
+            Command::DeleteLimit { .. } => {
+                self.scopes.told(namespace, command, answer, self.now);
                 Ok(())
             }
             Command::Keyed(command) => keyed::told(self, namespace, command, answer),

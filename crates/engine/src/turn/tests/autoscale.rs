@@ -24,7 +24,7 @@ const RATES: [f64; 6] = [2.0, 2.0, 4.0, 4.0, 1.0, 1.0];
 
 /// `SplitMix64`, as a span of this mean with an exponential distribution.
 #[expect(clippy::cast_sign_loss, reason = "a logarithm of less than one is negative")]
-fn span_ms(state: &mut u64, mean_ms: f64) -> u64 {
+pub(super) fn span_ms(state: &mut u64, mean_ms: f64) -> u64 {
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mut z = *state;
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -8,7 +8,7 @@ use longshore_engine::{
 use super::lease;
 use crate::random::Random;
 use crate::workload::shadow::{JobKey, Shadow};
-use crate::workload::{Check, LIMIT, QUEUES, gates, holds, limits, slas, tenants};
+use crate::workload::{Check, LIMIT, QUEUES, gates, holds, limits, scopes, slas, tenants};
 
 pub(crate) fn sample(random: &mut Random, shadow: &Shadow, namespace: usize) -> Command {
     let ids: Vec<JobId> =
@@ -37,6 +37,7 @@ pub(crate) fn sample(random: &mut Random, shadow: &Shadow, namespace: usize) -> 
         26 if !shadow.jobs.len().is_multiple_of(4) => {
             limits::calls(&mut Random::new(ids.len() as u64))
         }
+        26 => scopes::sample(&mut Random::new(ids.len() as u64 + 7)),
         24 | 25 => Command::RescheduleJob { id, start: start(random) },
         _ => Command::ListNamespaces { after: None, limit: 9 },
     }

@@ -24,11 +24,23 @@ const FRESH: &str = "fresh";
 const ALONE: &str = "alone";
 /// One job at a time, and one that waits for it.
 const BEHIND: &str = "behind";
+/// One job stands for all slots that were missed.
+const ONCE: &str = "once";
+/// Makes up for what was missed of late.
+const LATELY: &str = "lately";
+/// Passes over what is more than a minute late, although no later slot is due.
+const SELDOM: &str = "seldom";
 /// Goes by a wall clock that half an hour is taken from.
 const WALL: &str = "wall";
 
 /// Long enough that fewer than a thousand slots are missed in a row.
 const PERIOD_MS: u64 = 60_000;
+const FRESH_PERIOD_MS: u64 = 15_000;
+const FRESH_JITTER_MS: u64 = 3000;
+const ONCE_PERIOD_MS: u64 = 20_000;
+const SELDOM_PERIOD_MS: u64 = 150_000;
+/// How far back slots are made up for.
+const LATELY_MS: u64 = 90_000;
 
 fn settings(name: &str) -> NewSchedule {
     let mut job = NewJob::new(JobId::default(), "longshore.tick", "{}");
@@ -37,7 +49,14 @@ fn settings(name: &str) -> NewSchedule {
     let every = |period_ms| NewSchedule::new(Spec::Every { period_ms }, job.clone());
     match name {
         EACH => NewSchedule { missed: Missed::All, ..every(PERIOD_MS) },
-        FRESH => NewSchedule { missed: Missed::Skip, jitter_ms: 3000, ..every(15_000) },
+        FRESH => NewSchedule {
+            missed: Missed::Skip,
+            jitter_ms: FRESH_JITTER_MS,
+            ..every(FRESH_PERIOD_MS)
+        },
+        ONCE => NewSchedule { missed: Missed::One, ..every(ONCE_PERIOD_MS) },
+        LATELY => NewSchedule { missed: Missed::Within { ms: LATELY_MS }, ..every(ONCE_PERIOD_MS) },
+        SELDOM => NewSchedule { missed: Missed::Skip, ..every(SELDOM_PERIOD_MS) },
         ALONE => NewSchedule { overlap: Overlap::Skip, ..every(10_000) },
         BEHIND => NewSchedule { overlap: Overlap::QueueOne, ..every(10_000) },
         _ => NewSchedule {
@@ -54,8 +73,12 @@ pub(crate) fn sample(random: &mut Random) -> Command {
     let touched = matches!(&*name, ALONE | WALL);
     let choice = random.below(10);
     // So that runs from before it stay as they were.
-    if choice == 9 && name == FRESH {
-        BEHIND.clone_into(&mut name);
+    match (choice, &*name) {
+        (9, FRESH) => BEHIND.clone_into(&mut name),
+        (8, FRESH) => ONCE.clone_into(&mut name),
+        (9, EACH) => LATELY.clone_into(&mut name),
+        (8, EACH) => SELDOM.clone_into(&mut name),
+        _ => {}
     }
     let command = match choice {
         0 if touched => ScheduleCommand::Pause,
@@ -99,6 +122,97 @@ fn check_at_once(own: &[&JobView], most: usize) -> Check {
     Ok(())
 }
 
+/// Each slot of an interval that nobody moved has fired or was passed over, and is counted so:
+/// those that fired less than `late` after their time, and those that were passed over `passed`
+/// after it at the earliest.
+fn check_slots(
+    of: &ScheduleView,
+    slots: &BTreeMap<TimeMs, &JobView>,
+    period_ms: u64,
+    (late_ms, passed_ms): (u64, u64),
+) -> Check {
+    let state = &of.state;
+    let next = state.next.ok_or("it has no next slot")?.at;
+    let mut slot = of.schedule.created_at.plus(period_ms);
+    let (mut fired, mut passed) = (0, 0);
+    while slot < next {
+        // When it was decided about at the latest.
+        let later = slots.range(slot..).next().map(|(_, view)| view.job.enqueued_at);
+        let at = later.or_else(|| state.last.as_ref().map(|last| last.at)).unwrap_or_default();
+        match slots.get(&slot) {
+            Some(view) if view.job.enqueued_at.since(slot) >= late_ms => {
+                return Err(format!("slot {slot} fired at {}", view.job.enqueued_at));
+            }
+            Some(_) => fired += 1,
+            None if at.since(slot) < passed_ms => {
+                return Err(format!("slot {slot} was passed over at {at}"));
+            }
+            None => passed += 1,
+        }
+        slot = slot.plus(period_ms);
+    }
+    if (slot, fired) != (next, slots.len()) {
+        return Err(format!("its slots are not those of its interval: {next}, {slots:?}"));
+    }
+    let told = state.missed_total + state.skipped_total;
+    if passed != told {
+        return Err(format!("{passed} slots were passed over, and {told} are counted"));
+    }
+    Ok(())
+}
+
+/// What the policies of a schedule say of its slots, and of the jobs of these.
+fn check_policy(of: &ScheduleView, own: &[&JobView], slots: &BTreeMap<TimeMs, &JobView>) -> Check {
+    let state = &of.state;
+    let late = |view: &JobView, slot: TimeMs| view.job.enqueued_at.since(slot);
+    match &*of.schedule.name {
+        EACH => {
+            let apart = slots.keys().zip(slots.keys().skip(1));
+            let gap = apart.clone().find(|(one, other)| other.since(**one) != PERIOD_MS);
+            if let Some((one, other)) = gap {
+                return Err(format!("nothing between slots {one} and {other}"));
+            }
+            let first = of.schedule.created_at.plus(PERIOD_MS);
+            if slots.keys().next().is_some_and(|slot| *slot != first) {
+                return Err(format!("its first slot is not {first}"));
+            }
+            if state.missed_total > 0 || state.next.is_none() {
+                return Err(format!("{state:?}"));
+            }
+        }
+        // Of those that are due the newest fires, and no other one.
+        FRESH => {
+            let bounds = (FRESH_PERIOD_MS + FRESH_JITTER_MS, FRESH_PERIOD_MS);
+            check_slots(of, slots, FRESH_PERIOD_MS, bounds)?;
+        }
+        ONCE => {
+            check_slots(of, slots, ONCE_PERIOD_MS, (ONCE_PERIOD_MS, ONCE_PERIOD_MS))?;
+            let last = state.next.map(|next| next.at.0 - ONCE_PERIOD_MS);
+            let stands = slots.last_key_value().is_none_or(|(slot, _)| Some(slot.0) == last);
+            if !stands || slots.is_empty() && state.missed_total > 0 {
+                return Err(format!("no job stands for what was missed: {state:?}"));
+            }
+        }
+        LATELY => check_slots(of, slots, ONCE_PERIOD_MS, (LATELY_MS + 1, LATELY_MS + 1))?,
+        // On a full disk one may wait for longer than a minute, and fire all the same.
+        SELDOM => {
+            check_slots(of, slots, SELDOM_PERIOD_MS, (SELDOM_PERIOD_MS, LATE_MS_MAX + 1))?;
+        }
+        ALONE => check_at_once(own, 1)?,
+        BEHIND => check_at_once(own, 2)?,
+        _ => {
+            let whole = |slot: &TimeMs| slot.0.is_multiple_of(60_000);
+            let moved = slots
+                .iter()
+                .find(|(slot, view)| whole(slot) && late(view, **slot) > 90_000 + LATE_MS_MAX);
+            if let Some((slot, view)) = moved {
+                return Err(format!("slot {slot} fired at {}", view.job.enqueued_at));
+            }
+        }
+    }
+    Ok(())
+}
+
 fn check_one(of: &ScheduleView, own: &[&JobView]) -> Check {
     let state = &of.state;
     if own.len() as u64 != state.enqueued_total {
@@ -126,40 +240,7 @@ fn check_one(of: &ScheduleView, own: &[&JobView]) -> Check {
     if state.refused_total > 0 {
         return Err(format!("{:?} was refused", state.last));
     }
-    let late = |view: &JobView, slot: TimeMs| view.job.enqueued_at.since(slot);
-    match &*of.schedule.name {
-        EACH => {
-            let apart = slots.keys().zip(slots.keys().skip(1));
-            let gap = apart.clone().find(|(one, other)| other.since(**one) != PERIOD_MS);
-            if let Some((one, other)) = gap {
-                return Err(format!("nothing between slots {one} and {other}"));
-            }
-            let first = of.schedule.created_at.plus(PERIOD_MS);
-            if slots.keys().next().is_some_and(|slot| *slot != first) {
-                return Err(format!("its first slot is not {first}"));
-            }
-            if state.missed_total > 0 || state.next.is_none() {
-                return Err(format!("{state:?}"));
-            }
-        }
-        FRESH => {
-            let old = slots.iter().find(|(slot, view)| late(view, **slot) > LATE_MS_MAX + 3000);
-            if let Some((slot, view)) = old {
-                return Err(format!("slot {slot} fired at {}", view.job.enqueued_at));
-            }
-        }
-        ALONE => check_at_once(own, 1)?,
-        BEHIND => check_at_once(own, 2)?,
-        _ => {
-            let whole = |slot: &TimeMs| slot.0.is_multiple_of(60_000);
-            let moved = slots
-                .iter()
-                .find(|(slot, view)| whole(slot) && late(view, **slot) > 90_000 + LATE_MS_MAX);
-            if let Some((slot, view)) = moved {
-                return Err(format!("slot {slot} fired at {}", view.job.enqueued_at));
-            }
-        }
-    }
+    check_policy(of, own, &slots)?;
     let told = state.last.as_ref().filter(|last| last.outcome == TickOutcome::Enqueued);
     let job = told.and_then(|last| last.job);
     match job.filter(|job| !own.iter().any(|view| view.job.id == *job)) {
@@ -170,7 +251,7 @@ fn check_one(of: &ScheduleView, own: &[&JobView]) -> Check {
 
 /// Checks at rest that no schedule stands still.
 pub(crate) fn check_at_rest(map: &SimTree, namespace: &str, now: TimeMs) -> Check {
-    for name in [EACH, FRESH, ALONE, BEHIND, WALL] {
+    for name in [EACH, FRESH, ALONE, BEHIND, ONCE, LATELY, SELDOM, WALL] {
         let Some(of) = find_schedule(map, namespace, name) else { continue };
         let goes_on = of.state.next.is_some_and(|next| next.due > now);
         if !goes_on && !of.state.paused {
