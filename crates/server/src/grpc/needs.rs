@@ -42,6 +42,7 @@ fn asks(service: &str, method: &str) -> Option<&'static [Role]> {
         | ("Workers", "QuietWorker" | "TerminateWorker") => ADMIN,
         ("Jobs", "ListJobs") | ("Workers", "ListWorkers" | "GetWorker") => READ,
         ("Workers", "Work") => WORK,
+        ("Messages", "Redrive") => ADMIN,
         ("Messages", "Transact") => &[Role::Publish, Role::Enqueue, Role::Consume],
         ("Admin" | "Blockers" | "Levels" | "Schedules", method) => {
             if READS.contains(&method) {
