@@ -88,10 +88,12 @@ pub enum Canary {
     LostMove,
     /// A flush keeps what buckets hold as the flush before it did.
     BucketBack,
+    /// That a job is withdrawn is told, and not heard.
+    WithdrawalUnheard,
 }
 
 /// Every canary with its name on the command line.
-pub const CANARIES: [(&str, Canary); 62] = [
+pub const CANARIES: [(&str, Canary); 63] = [
     ("no-fsync", Canary::NoFsync),
     ("token-reuse", Canary::TokenReuse),
     ("lost-dead-set", Canary::LostDeadSet),
@@ -123,6 +125,7 @@ pub const CANARIES: [(&str, Canary); 62] = [
     ("doubled-move", Canary::DoubledMove),
     ("lost-move", Canary::LostMove),
     ("bucket-back", Canary::BucketBack),
+    ("withdrawal-unheard", Canary::WithdrawalUnheard),
     ("answer-before-commit", Canary::Driver(Fault::AnswerBeforeCommit)),
     ("starved-is-durable", Canary::Driver(Fault::StarvedIsDurable)),
     ("two-groups", Canary::Driver(Fault::TwoGroups)),
