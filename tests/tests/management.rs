@@ -117,7 +117,7 @@ fn users_and_permissions_are_accounts_and_what_these_cannot_say_is_refused() {
     for (path, body, why) in [
         ("permissions/%2F/ann", all, "configure means names that write or read does not"),
         ("permissions/%2F/ann", odd, "begin with ^"),
-        ("permissions/%2F/nobody", may, "no_such_user"),
+        ("permissions/%2F/noone", may, "no_such_user"),
         ("permissions/nowhere/ann", may, "no_such_vhost"),
         ("users/bob", hash, "password_hash cannot be taken over"),
         ("users/bob", r#"{"password": "long enough", "tags": "policymaker"}"#, "policymaker"),

@@ -73,9 +73,7 @@ impl Nginx {
 
     fn try_start(program: &Path, address: &str) -> Result<Option<Self>> {
         let folder = tempfile::tempdir()?;
-        let free = || TcpListener::bind("127.0.0.1:0");
-        let (plain, open) = (free()?, free()?);
-        let [plain, open] = [plain.local_addr()?.to_string(), open.local_addr()?.to_string()];
+        let [plain, open] = free_ports()?;
         let configuration = folder.path().join("nginx.conf");
         fs::write(&configuration, configuration_of(folder.path(), address, [&plain, &open]))?;
         let errors = folder.path().join("error.log");
@@ -106,6 +104,13 @@ impl Nginx {
         }
         bail!("nginx ended: {why}")
     }
+}
+
+/// Two addresses at which nobody listens, once this has ended.
+fn free_ports() -> Result<[String; 2]> {
+    let free = || TcpListener::bind("127.0.0.1:0");
+    let (one, other) = (free()?, free()?);
+    Ok([one.local_addr()?.to_string(), other.local_addr()?.to_string()])
 }
 
 impl Drop for Nginx {
