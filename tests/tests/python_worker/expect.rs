@@ -1,5 +1,5 @@
-//! `Expect` as clients see it that other people wrote: every outcome through curl, Python and nginx,
-//! and under kills that `417` is said of nothing that was done.
+//! `Expect` as clients see it that other people wrote: every outcome through curl, Python and
+//! nginx, and under kills that `417` is said of nothing that was done.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};

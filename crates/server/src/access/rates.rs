@@ -1,6 +1,6 @@
-//! Requests per second of an account: a bucket that fills evenly and holds one second's worth. What
-//! it publishes over AMQP and Kafka has a bucket of its own, since that waits for its turn and would
-//! leave none to the requests.
+//! Requests per second of an account: a bucket that fills evenly and holds one second's worth.
+//! What it publishes over AMQP and Kafka has a bucket of its own, since that waits for its turn and
+//! would leave none to the requests.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};

@@ -1,6 +1,6 @@
-//! What a connection has asked and could not ask yet: while the disk or memory is low, and until its
-//! turn comes where its account may publish so much in a second, what is published waits here, and
-//! everything else goes past it.
+//! What a connection has asked and could not ask yet: while the disk or memory is low, and until
+//! its turn comes where its account may publish so much in a second, what is published waits here,
+//! and everything else goes past it.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
