@@ -58,6 +58,15 @@ say -q publish routing_key=mail payload=third
 check reject "it[0]['payload'] == 'third'" raw get queue=mail ackmode=reject_requeue_false
 sleep "${SETTLES:-0}"
 check letter "it[0]['payload'] == 'third'" raw get queue=graves
+say -q declare user name=ann password=correct-horse tags=monitoring
+check user "[x['tags'] for x in it if x['name'] == 'ann'][0] in (['monitoring'], 'monitoring')" raw list users
+say -q declare permission vhost=/ user=ann 'configure=^$' 'write=^orders$' 'read=^mail$'
+check permission "[(x['configure'], x['write'], x['read']) for x in it if x['user'] == 'ann'] == [('^$', '^orders$', '^mail$')]" raw list permissions
+say -q declare user name=ann password=another-horse tags=administrator
+check user-changed "[x['tags'] for x in it if x['name'] == 'ann'][0] in (['administrator'], 'administrator')" raw list users
+say -q delete permission vhost=/ user=ann
+say -q delete user name=ann
+check user-gone "'ann' not in $(names)" raw list users
 say -q export "$work/definitions.json"
 check export "{'mail', 'graves'} <= {q['name'] for q in it['queues']} and it['policies'][0]['name'] == 'short'" cat "$work/definitions.json"
 say -q delete policy name=short

@@ -15,7 +15,8 @@ const MISSING: i32 = 69;
 /// Those that take a few seconds each.
 const QUICK: &[&str] = &["py-amqp", "amqp091-go", "java"];
 /// Those that take longer.
-const SLOW: &[&str] = &["pika-acceptance", "kombu", "aio-pika", "aiormq", "php-amqplib", "bunny"];
+const SLOW: &[&str] =
+    &["pika-acceptance", "kombu", "aio-pika", "aiormq", "php-amqplib", "bunny", "lapin"];
 
 fn check(client: &str) -> Result<()> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../compat/run.sh");

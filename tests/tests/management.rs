@@ -63,7 +63,9 @@ fn what_of_definitions_has_no_meaning_here_is_told_and_who_is_not_let_in() {
     let ha = refused.iter().find(|it| it["section"] == "policies").unwrap();
     assert_eq!(ha["item"]["name"], "ha");
     assert!(refused.iter().any(|it| it["section"] == "users"), "{came}");
-    for arguments in [&["API/overview"][..], &["-u", "guest:wrong", "API/overview"]] {
+    // The last one is how RabbitMQ's own page keeps a login.
+    let cookie = ["-H", "cookie: auth=Z3Vlc3Q6Z3Vlc3Q=; m=34e2:Z3Vlc3Q6Z3Vlc3Q=", "API/overview"];
+    for arguments in [&["API/overview"][..], &["-u", "guest:wrong", "API/overview"], &cookie] {
         assert_eq!(ask(&management, arguments).unwrap().0, 401);
     }
     let elsewhere = [&login[..], &["-H", "host: example.com", "API/overview"]].concat();
@@ -73,6 +75,69 @@ fn what_of_definitions_has_no_meaning_here_is_told_and_who_is_not_let_in() {
     assert_eq!((status, &why["error"]), (501, &"not_implemented".into()));
     let unknown = [&login[..], &["API/queues/%2F/nowhere"]].concat();
     assert_eq!(ask(&management, &unknown).unwrap().0, 404);
+}
+
+#[test]
+fn users_and_permissions_are_accounts_and_what_these_cannot_say_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (server, management) = start(folder.path()).unwrap();
+    let put = |path: &str, body: &str| {
+        let json = ["-u", "guest:guest", "-X", "PUT", "-H", "content-type: application/json"];
+        let (status, came) =
+            ask(&management, &[&json[..], &["-d", body, &format!("API/{path}")]].concat()).unwrap();
+        (status, came["reason"].as_str().unwrap_or_default().to_owned())
+    };
+    let get =
+        |path: &str| ask(&management, &["-u", "guest:guest", &format!("API/{path}")]).unwrap();
+    let ann = r#"{"password": "correct horse", "tags": "monitoring"}"#;
+    assert_eq!(put("users/ann", ann), (201, String::new()));
+    assert_eq!(put("users/ann", ann), (204, String::new()));
+    let may = r#"{"configure": "^own\\..*", "write": "^(own\\..*|orders)$", "read": ".*"}"#;
+    assert_eq!(put("permissions/%2F/ann", may), (201, String::new()));
+    let (_, told) = get("permissions/%2F/ann");
+    assert_eq!(told["configure"], "^own\\..*$", "{told}");
+    assert_eq!((&told["write"], &told["read"]), (&"^(orders|own\\..*)$".into(), &".*".into()));
+    let account = format!("http://{}/v1/accounts/ann", server.address);
+    let (_, account) = ask(&management, &[&account]).unwrap();
+    let mut grants: Vec<String> = account["grants"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| ["namespace", "role", "names"].map(|of| it[of].as_str().unwrap()).join(" "))
+        .collect();
+    grants.sort();
+    let expected =
+        ["* read *", "default admin own.*", "default consume *", "default publish orders"];
+    assert_eq!(grants, expected);
+
+    let all = r#"{"configure": ".*", "write": "^$", "read": ".*"}"#;
+    let odd = r#"{"configure": "^$", "write": "[a-z]+", "read": ".*"}"#;
+    let hash =
+        r#"{"password_hash": "kI3GCqW5JLMJa4iX1lo7X4D6XbYqlLgxIs30+P6tENUV2POR", "tags": ""}"#;
+    for (path, body, why) in [
+        ("permissions/%2F/ann", all, "configure means names that write or read does not"),
+        ("permissions/%2F/ann", odd, "begin with ^"),
+        ("permissions/%2F/noone", may, "no_such_user"),
+        ("permissions/nowhere/ann", may, "no_such_vhost"),
+        ("users/bob", hash, "password_hash cannot be taken over"),
+        ("users/bob", r#"{"password": "long enough", "tags": "policymaker"}"#, "policymaker"),
+        ("users/bob", r#"{"password": "short", "tags": ""}"#, "8 to 1024 bytes"),
+        ("users/bob", r#"{"password": "long enough"}"#, "key_missing: tags"),
+        ("users/_bob", r#"{"password": "long enough", "tags": ""}"#, "reserved"),
+    ] {
+        let (status, said) = put(path, body);
+        assert!(status == 400 && said.contains(why), "{path} {body}: {status} {said}");
+    }
+    // Without a password a user is exported, and taken over.
+    assert_eq!(put("users/cat", r#"{"password_hash": "", "tags": ""}"#).0, 201);
+    let (_, all) = get("definitions");
+    let names: Vec<_> = all["users"].as_array().unwrap().iter().map(|it| &it["name"]).collect();
+    assert_eq!(names, ["cat"]);
+    for path in ["permissions/%2F/ann", "users/ann", "users/cat"] {
+        let url = format!("API/{path}");
+        let gone = ask(&management, &["-u", "guest:guest", "-X", "DELETE", &url]).unwrap().0;
+        assert_eq!((gone, get(path).0), (204, 404), "{path}");
+    }
 }
 
 #[test]

@@ -1,5 +1,11 @@
 //! The worker protocol from another language: the Python example, with nothing but generated code,
 //! against a real server. Needs Python and packages from `PyPI`; skipped where those are missing.
+//! Beside it what others' clients of HTTP are answered with.
+
+#[path = "python_worker/expect.rs"]
+mod expect;
+#[path = "python_worker/nginx.rs"]
+mod nginx;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};

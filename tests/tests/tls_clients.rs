@@ -165,11 +165,10 @@ certificates = ["CN=app,OU=clients,O=Longshore tests"]
 grants = [{ role = "admin", namespace = "default", names = "app*" }]
 "#;
 
-#[test]
-fn clients_of_amqp_and_kafka_log_in_to_accounts_and_are_held_to_their_roles() -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let accounts = folder.path().join("accounts.toml");
-    std::fs::write(&accounts, ACCOUNTS)?;
+/// A server that asks who comes in, and where AMQP and Kafka are.
+fn start_with_accounts(folder: &Path, of: &str) -> Result<(Server, String, String)> {
+    let accounts = folder.join("accounts.toml");
+    std::fs::write(&accounts, of)?;
     let [certificate, key] = shows("server");
     let accounts = format!("--accounts-file={}", accounts.display());
     let client_ca = format!("tls.client_ca={}", made("ca.pem").display());
@@ -177,10 +176,38 @@ fn clients_of_amqp_and_kafka_log_in_to_accounts_and_are_held_to_their_roles() ->
     let tls = ["127.0.0.1:0", &certificate, &key, "--set", &client_ca];
     let optional = ["--set", "tls.client_certificates=optional"];
     let more = [&more[..], &tls, &optional].concat();
-    let server = Server::start_with(&folder.path().join("data"), &more)?;
+    let server = Server::start_with(&folder.join("data"), &more)?;
     let (amqps, kafka) = (server.next_address("amqps")?, server.next_address("kafka+tls")?);
+    Ok((server, amqps, kafka))
+}
+
+#[test]
+fn clients_of_amqp_and_kafka_log_in_to_accounts_and_are_held_to_their_roles() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (server, amqps, kafka) = start_with_accounts(folder.path(), ACCOUNTS)?;
     let (ca, own, own_key) = (made("ca.pem"), made("client.pem"), made("client.key"));
     let arguments =
         [OsStr::new(&amqps), OsStr::new(&kafka), ca.as_ref(), own.as_ref(), own_key.as_ref()];
     python_says("access.py", &arguments).map_err(|error| error.context(server.log_text()))
+}
+
+/// What `compat/tls/rates.py` finds.
+#[test]
+fn publishers_beyond_the_rate_of_their_account_are_slowed_and_consumers_are_not() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let slow = (1..=5).map(|n| {
+        format!(
+            "[[account]]
+name = \"slow{n}\"
+password = \"secret of slow{n}\"
+requests_per_second = 40
+grants = [{{ role = \"admin\", namespace = \"default\", names = \"app*\" }}]
+"
+        )
+    });
+    let accounts = format!("{ACCOUNTS}\n{}", slow.collect::<String>());
+    let (server, amqps, kafka) = start_with_accounts(folder.path(), &accounts)?;
+    let ca = made("ca.pem");
+    let arguments = [OsStr::new(&amqps), OsStr::new(&kafka), ca.as_ref()];
+    python_says("rates.py", &arguments).map_err(|error| error.context(server.log_text()))
 }

@@ -8,7 +8,9 @@ mod definitions;
 mod messages;
 mod objects;
 mod patient;
+mod patterns;
 mod serve;
+mod users;
 
 pub use serve::listen;
 

@@ -92,10 +92,12 @@ pub enum Canary {
     LeakedGate,
     /// A flush leaves out which queues, kinds and namespaces limits hold back.
     LostSlots,
+    /// That a job is withdrawn is told, and not heard.
+    WithdrawalUnheard,
 }
 
 /// Every canary with its name on the command line.
-pub const CANARIES: [(&str, Canary); 64] = [
+pub const CANARIES: [(&str, Canary); 65] = [
     ("no-fsync", Canary::NoFsync),
     ("token-reuse", Canary::TokenReuse),
     ("lost-dead-set", Canary::LostDeadSet),
@@ -129,6 +131,7 @@ pub const CANARIES: [(&str, Canary); 64] = [
     ("bucket-back", Canary::BucketBack),
     ("leaked-gate", Canary::LeakedGate),
     ("lost-slots", Canary::LostSlots),
+    ("withdrawal-unheard", Canary::WithdrawalUnheard),
     ("answer-before-commit", Canary::Driver(Fault::AnswerBeforeCommit)),
     ("starved-is-durable", Canary::Driver(Fault::StarvedIsDurable)),
     ("two-groups", Canary::Driver(Fault::TwoGroups)),

@@ -102,6 +102,12 @@ fn kept_back(canary: Canary) -> Option<u8> {
     }
 }
 
+/// The answer to a request of which the engine never hears.
+fn unheard(request: &Request, answer: Answer) -> Action<ReplyTo> {
+    let (reply_to, caller, give_back_in) = (request.reply_to, request.reply_to, None);
+    Action::Reply { reply_to, caller, answer, give_back_in }
+}
+
 /// What a canary of what is kept does to the image that a flush leaves.
 fn tamper_with(canary: Canary, entries: &mut Entries, earlier: &Entries) {
     if let Some(first) = kept_back(canary) {
@@ -326,9 +332,10 @@ impl Node {
             (Canary::StaleToken, _) => faults::honour_stale(self.tree(), request, clock),
             (Canary::StartUnheard, Command::StartJobs(jobs)) => {
                 let heard = jobs.iter().map(|_| Ok(Instruction::Continue)).collect();
-                let (reply_to, answer) = (request.reply_to, Answer::Extended(heard));
-                let (caller, give_back_in) = (reply_to, None);
-                return Some(Action::Reply { reply_to, caller, answer, give_back_in });
+                return Some(unheard(request, Answer::Extended(heard)));
+            }
+            (Canary::WithdrawalUnheard, Command::WithdrawJob { .. }) => {
+                return Some(unheard(request, Answer::JobWithdrawn));
             }
             (Canary::ReturnUnheard, Command::ResumeSession { held, .. }) => {
                 for held in held.iter_mut() {

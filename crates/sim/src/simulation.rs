@@ -150,6 +150,11 @@ impl Simulation {
                 client.send_keys(seed);
             }
         }
+        if seed % 10 == 4 {
+            for client in &mut clients {
+                client.expect(seed);
+            }
+        }
         let limits = crate::bounds::limits(seed, &mut random);
         Self {
             random,

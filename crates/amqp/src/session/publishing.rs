@@ -74,8 +74,11 @@ impl Outgoing {
 }
 
 /// Messages of a connection that are with the engine, or about to go there.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Publishing {
+    /// Messages of one command, and those that may be with the engine of one that only publishes.
+    batch_max: usize,
+    under_way_max: usize,
     batch: Vec<PublishMessage>,
     origins: Vec<Origin>,
     batch_bytes: u64,
@@ -85,9 +88,26 @@ pub(super) struct Publishing {
     bytes: u64,
 }
 
+impl Default for Publishing {
+    fn default() -> Self {
+        Self {
+            batch_max: BATCH_MESSAGES_MAX,
+            under_way_max: UNDER_WAY_MESSAGES_MAX,
+            batch: Vec::new(),
+            origins: Vec::new(),
+            batch_bytes: 0,
+            sent: VecDeque::new(),
+            messages: 0,
+            bytes: 0,
+        }
+    }
+}
+
 impl Publishing {
-    pub(super) fn is_full(&self) -> bool {
-        self.messages >= UNDER_WAY_MESSAGES_MAX || self.bytes >= UNDER_WAY_BYTES_MAX
+    /// One that consumes is read as long as there is room: what it settles is heard.
+    pub(super) fn is_full(&self, consumes: bool) -> bool {
+        let messages = if consumes { UNDER_WAY_MESSAGES_MAX } else { self.under_way_max };
+        self.messages >= messages || self.bytes >= UNDER_WAY_BYTES_MAX
     }
 
     pub(super) fn bytes(&self) -> u64 {
@@ -146,10 +166,18 @@ impl Session {
         publishing.origins.push(Origin { channel: number, instance, confirm, mandatory, bytes });
         publishing.batch.push(message);
         publishing.batch_bytes += bytes;
-        if publishing.batch.len() >= BATCH_MESSAGES_MAX || publishing.batch_bytes >= BATCH_BYTES_MAX
-        {
+        let is_full = publishing.batch.len() >= publishing.batch_max;
+        if is_full || publishing.batch_bytes >= BATCH_BYTES_MAX {
             self.flush_publishes();
         }
+    }
+
+    /// No more than so many messages of it are published in a second: no more are taken ahead of
+    /// their turn, but of one that consumes. `None`: as many as it likes.
+    pub fn limit_publishes(&mut self, per_second: Option<u32>) {
+        let second = per_second.map_or(usize::MAX, |most| most.max(1) as usize);
+        self.publishing.batch_max = second.min(BATCH_MESSAGES_MAX);
+        self.publishing.under_way_max = second.min(UNDER_WAY_MESSAGES_MAX);
     }
 
     /// Hands over what was published.

@@ -37,7 +37,7 @@ impl Session {
 
     /// Whether as much is under way as may be: nothing is taken until some of it is answered.
     pub fn is_stuffed(&self) -> bool {
-        self.publishing.is_full() || self.waiting_methods > WAITING_METHODS_MAX
+        self.publishing.is_full(self.consumes()) || self.waiting_methods > WAITING_METHODS_MAX
     }
 
     /// Bytes of bodies that it holds.

@@ -8,7 +8,7 @@ use longshore_amqp::codec::methods::{
 use longshore_amqp::codec::{Method, Properties, Table, Value, write_method};
 use longshore_engine::{MessageAnswer, MessageCommand, PublishMessage, Published, Rejection};
 
-use super::client::{Client, publish, short};
+use super::client::{Client, consume, publish, short};
 
 fn to(exchange: &str, key: &str) -> BasicPublish {
     BasicPublish { exchange: short(exchange), routing_key: short(key), ..BasicPublish::default() }
@@ -210,6 +210,30 @@ fn a_connection_that_publishes_faster_than_the_engine_is_not_read() {
     assert!(!client.session.is_stuffed());
     client.bytes(b"");
     assert!(!client.asks_nothing());
+}
+
+/// Whoever consumes as well is read on, so that what it settles is heard.
+#[test]
+fn no_more_is_taken_than_may_be_published_in_a_second() {
+    for (consumes, taken) in [(false, 20), (true, 4096)] {
+        let mut client = Client::open(2);
+        if consumes {
+            consume(&mut client, 2, "c", false);
+        }
+        client.session.limit_publishes(Some(20));
+        client.say_all(|out| {
+            for _ in 0..10_000 {
+                publish(out, 1, to("", "q"), &Properties::default(), b"m");
+            }
+        });
+        assert!(client.session.is_stuffed());
+        let mut batches = Vec::new();
+        while let Some(longshore_amqp::Ask::Call { command, .. }) = client.session.next_ask() {
+            let MessageCommand::Publish(batch) = command else { panic!("{command:?}") };
+            batches.push(batch.len());
+        }
+        assert_eq!((batches.iter().sum(), batches.iter().max()), (taken, Some(&20)), "{consumes}");
+    }
 }
 
 /// It was taken for the answer to what had been published first: that was nacked, and the last

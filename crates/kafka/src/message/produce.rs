@@ -49,7 +49,8 @@ pub struct PartitionResult {
     pub log_start: i64,
 }
 
-pub fn put(reply: &mut Reply, version: i16, topics: &[Topic<PartitionResult>]) {
+/// `throttle_ms`: how long the connection is not read for, since its account publishes too much.
+pub fn put(reply: &mut Reply, version: i16, topics: &[Topic<PartitionResult>], throttle_ms: i32) {
     reply.array(topics, |reply, topic| {
         reply.string(&topic.name);
         reply.array(&topic.partitions, |reply, result| {
@@ -69,7 +70,7 @@ pub fn put(reply: &mut Reply, version: i16, topics: &[Topic<PartitionResult>]) {
         });
         reply.tags();
     });
-    reply.i32(0);
+    reply.i32(throttle_ms);
     reply.tags();
 }
 

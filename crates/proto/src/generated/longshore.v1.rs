@@ -6311,6 +6311,73 @@ pub mod levels_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+/// Which messages of a queue are moved, and where.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RedriveRequest {
+    /// `default` where empty.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// The queue that they leave.
+    #[prost(string, tag = "2")]
+    pub queue: ::prost::alloc::string::String,
+    /// So many of them at most, those that would be handed out first.
+    #[prost(uint64, optional, tag = "5")]
+    pub limit: ::core::option::Option<u64>,
+    #[prost(message, optional, tag = "6")]
+    pub filter: ::core::option::Option<MessageFilter>,
+    /// Only count what matches; start nothing.
+    #[prost(bool, tag = "7")]
+    pub dry_run: bool,
+    /// Where each of them ended last where neither is named.
+    #[prost(oneof = "redrive_request::To", tags = "3, 4")]
+    pub to: ::core::option::Option<redrive_request::To>,
+}
+/// Nested message and enum types in `RedriveRequest`.
+pub mod redrive_request {
+    /// Where each of them ended last where neither is named.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum To {
+        /// The queue that they enter, as they are.
+        #[prost(string, tag = "3")]
+        ToQueue(::prost::alloc::string::String),
+        /// The exchange that routes them.
+        #[prost(message, tag = "4")]
+        ToExchange(super::RedriveExchange),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RedriveExchange {
+    #[prost(string, tag = "1")]
+    pub exchange: ::prost::alloc::string::String,
+    /// The key by which it routes them; their own where absent.
+    #[prost(string, optional, tag = "2")]
+    pub routing_key: ::core::option::Option<::prost::alloc::string::String>,
+}
+/// Messages that have all of this.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MessageFilter {
+    /// One of the routing keys; between dots `*` stands for one word, `#` for any number.
+    #[prost(string, optional, tag = "1")]
+    pub routing_key: ::core::option::Option<::prost::alloc::string::String>,
+    /// Headers that they have: a JSON object; none where empty.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub headers: ::prost::bytes::Bytes,
+    /// What the body contains.
+    #[prost(string, optional, tag = "3")]
+    pub text: ::core::option::Option<::prost::alloc::string::String>,
+    /// Published at this instant or later.
+    #[prost(uint64, optional, tag = "4")]
+    pub since_unix_ms: ::core::option::Option<u64>,
+    /// Published before this instant.
+    #[prost(uint64, optional, tag = "5")]
+    pub until_unix_ms: ::core::option::Option<u64>,
+    /// Why they ended the last time: `rejected`, `expired`, `maxlen` or `delivery_limit`.
+    #[prost(string, optional, tag = "6")]
+    pub reason: ::core::option::Option<::prost::alloc::string::String>,
+    /// The queue in which they ended the last time.
+    #[prost(string, optional, tag = "7")]
+    pub died_in: ::core::option::Option<::prost::alloc::string::String>,
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TransactRequest {
     /// `default` where empty.
@@ -6449,7 +6516,7 @@ pub mod messages_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
-    /// Publishing, settling and enqueueing together.
+    /// Publishing, settling and enqueueing together; moving messages.
     #[derive(Debug, Clone)]
     pub struct MessagesClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -6545,6 +6612,29 @@ pub mod messages_client {
                 .insert(GrpcMethod::new("longshore.v1.Messages", "Transact"));
             self.inner.unary(req, path, codec).await
         }
+        /// Moves messages of a queue back to the queues where they ended, or elsewhere: an operation, as
+        /// those of the service Admin, which tells how far it is and cancels it.
+        pub async fn redrive(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RedriveRequest>,
+        ) -> std::result::Result<tonic::Response<super::Operation>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/longshore.v1.Messages/Redrive",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("longshore.v1.Messages", "Redrive"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -6569,8 +6659,14 @@ pub mod messages_server {
             tonic::Response<super::TransactResponse>,
             tonic::Status,
         >;
+        /// Moves messages of a queue back to the queues where they ended, or elsewhere: an operation, as
+        /// those of the service Admin, which tells how far it is and cancels it.
+        async fn redrive(
+            &self,
+            request: tonic::Request<super::RedriveRequest>,
+        ) -> std::result::Result<tonic::Response<super::Operation>, tonic::Status>;
     }
-    /// Publishing, settling and enqueueing together.
+    /// Publishing, settling and enqueueing together; moving messages.
     #[derive(Debug)]
     pub struct MessagesServer<T> {
         inner: Arc<T>,
@@ -6675,6 +6771,49 @@ pub mod messages_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = TransactSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/longshore.v1.Messages/Redrive" => {
+                    #[allow(non_camel_case_types)]
+                    struct RedriveSvc<T: Messages>(pub Arc<T>);
+                    impl<T: Messages> tonic::server::UnaryService<super::RedriveRequest>
+                    for RedriveSvc<T> {
+                        type Response = super::Operation;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RedriveRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Messages>::redrive(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RedriveSvc(inner);
                         let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -7,6 +7,7 @@ mod change;
 mod file;
 mod gate;
 mod needs;
+mod pace;
 mod password;
 mod peers;
 mod principal;
@@ -23,6 +24,7 @@ pub(crate) use needs::{
     ADMIN, CONSUME, ENQUEUE, FOLLOW, LOOK, Need, PROGRESS, PUBLISH, READ, WORK, Wanted, needs_of,
     of_pattern,
 };
+pub(crate) use pace::Pace;
 pub(crate) use password::PASSWORD_BYTES;
 pub(crate) use principal::{Ended, Principal};
 pub(crate) use scram::ScramHash;

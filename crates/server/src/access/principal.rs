@@ -162,6 +162,36 @@ impl Principal {
         })
     }
 
+    /// How much its account may publish in a second, over the faces where that waits for its turn;
+    /// `None` without a bound.
+    pub(crate) fn publishes_per_second(&self) -> Option<u32> {
+        let Self::Account(known) = self else { return None };
+        known.inner.account(&known.account.name)?.requests_per_second
+    }
+
+    /// Gives a turn to so much that is published: how long it is until then.
+    pub(super) fn reserve(&self, count: u32) -> Duration {
+        let (Self::Account(known), Some(most)) = (self, self.publishes_per_second()) else {
+            return Duration::ZERO;
+        };
+        known.inner.rates().reserve((&known.account.name, most), count, Instant::now())
+    }
+
+    /// What had a turn is not published.
+    pub(super) fn give_back(&self, count: u32) {
+        if let Self::Account(known) = self {
+            known.inner.rates().give_back(&known.account.name, count);
+        }
+    }
+
+    /// How long what it publishes next would wait.
+    pub(crate) fn turn_in(&self) -> Duration {
+        let (Self::Account(known), Some(most)) = (self, self.publishes_per_second()) else {
+            return Duration::ZERO;
+        };
+        known.inner.rates().turn_in(&known.account.name, most, Instant::now())
+    }
+
     /// The same with what it may do now; `None` where it would not be let in any more.
     pub(crate) fn now(&self) -> Option<Self> {
         let Self::Account(known) = self else { return Some(self.clone()) };

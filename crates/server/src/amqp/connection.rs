@@ -31,8 +31,6 @@ const READ_BYTES_MIN: usize = 4 << 10;
 const READ_BYTES_MAX: usize = 256 << 10;
 /// What is heard of the shard before something is written.
 const NEWS_MAX: usize = 256;
-/// How often it is tried again to publish what waits.
-const RETRY_EVERY: Duration = Duration::from_millis(50);
 /// How long a peer has to answer that the connection is closed.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a peer that asked for the end has to close its socket. `RabbitMQ` waits as long as the
@@ -217,11 +215,9 @@ impl Connection {
             if session.is_closing() {
                 closing_at.get_or_insert_with(|| Instant::now() + CLOSE_TIMEOUT);
             }
-            let (holds, reads) = (gate.holds(), !session.is_stuffed() && session.end().is_none());
+            let retry_at = gate.retry_at();
+            let reads = !session.is_stuffed() && session.end().is_none();
             let tick_at = session.next_tick_ms().map(|ms| self.begun + Duration::from_millis(ms));
-            let retries = async {
-                if holds { sleep(RETRY_EVERY).await } else { std::future::pending().await }
-            };
             tokio::select! {
                 biased;
                 () = told(stopping, &progress), if !is_stopping => {
@@ -231,6 +227,11 @@ impl Connection {
                 () = at(closing_at) => return Ok(Ended::Here),
                 ask = place.asked() => self.tell(stream, ask),
                 told = account.news() => self.hear_of_account(told, &mut account),
+                // Ahead of the news, which may never end.
+                () = at(retry_at) => {
+                    let (session, gate) = self.parts();
+                    gate.retry(session);
+                }
                 one = news.recv() => {
                     self.hear(one, news);
                     // Who hears much is heard all the same.
@@ -251,10 +252,6 @@ impl Connection {
                 () = at(tick_at) => {
                     let now_ms = self.now_ms();
                     self.parts().0.tick(now_ms, reads);
-                }
-                () = retries => {
-                    let (session, gate) = self.parts();
-                    gate.retry(session);
                 }
             }
         }
@@ -294,7 +291,7 @@ impl Connection {
                 if !account.follow(&who) {
                     return session.account_changed();
                 }
-                gate.set_asker(&who);
+                gate.set_asker(&who, session);
                 session.logged_in(Some(identity));
             }
         }

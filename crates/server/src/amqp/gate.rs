@@ -1,18 +1,22 @@
-//! What a connection has asked and could not ask yet: while the disk or memory is low, what is
-//! published waits here, and everything else goes past it.
+//! What a connection has asked and could not ask yet: while the disk or memory is low, and until
+//! its turn comes where its account may publish so much in a second, what is published waits here,
+//! and everything else goes past it.
 
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use longshore_amqp::{Ask, Credentials, Session, Unanswered};
 use longshore_engine::{Answer, AuditedCommand, Command, MessageCommand, Rejection};
 use longshore_node::{Cause, News, Node, Unavailable, Wire};
 use tokio::sync::mpsc;
 
-use crate::access::Principal;
+use crate::access::{Pace, Principal};
 use crate::http::DEFAULT_NAMESPACE;
 
 /// The number of the question whether there is the namespace; a session's begin with 1.
 const OPENING: u64 = 0;
+/// How often it is tried again to publish what waits.
+const RETRY_EVERY: Duration = Duration::from_millis(50);
 
 /// Between a session and its shard.
 #[derive(Debug)]
@@ -33,6 +37,10 @@ pub(super) struct Gate {
     credentials: Option<Credentials>,
     /// The account that asks, for the trail of changes; `None` where nobody is asked who it is.
     asker: Option<String>,
+    /// When it is the turn of what is published.
+    pace: Pace,
+    /// When something is tried again for which there was no room.
+    room_at: Option<Instant>,
 }
 
 impl Gate {
@@ -42,8 +50,20 @@ impl Gate {
         news: mpsc::UnboundedSender<News>,
     ) -> Self {
         let (held, others, reason) = (VecDeque::new(), VecDeque::new(), String::new());
-        let (wire, credentials, asker) = (None, None, None);
-        Self { node, makes_namespaces, news, wire, held, others, reason, credentials, asker }
+        let (pace, room_at) = (Pace::of(Principal::Nobody), None);
+        Self {
+            node,
+            makes_namespaces,
+            news,
+            wire: None,
+            held,
+            others,
+            reason,
+            credentials: None,
+            asker: None,
+            pace,
+            room_at,
+        }
     }
 
     /// What a client has shown of itself since this was asked.
@@ -51,26 +71,34 @@ impl Gate {
         self.credentials.take()
     }
 
-    /// Whom the trail of changes is to name.
-    pub(super) fn set_asker(&mut self, who: &Principal) {
+    /// Whom the trail of changes is to name, and by whose rate it is published.
+    pub(super) fn set_asker(&mut self, who: &Principal, session: &mut Session) {
         self.asker = (!who.is_local()).then(|| who.name().to_owned());
+        self.pace = Pace::of(who.clone());
+        session.limit_publishes(self.pace.per_second());
     }
 
-    /// Whether something waits.
-    pub(super) fn holds(&self) -> bool {
-        !self.held.is_empty() || !self.others.is_empty()
+    /// When what waits is to be tried again; `None` where nothing does.
+    pub(super) fn retry_at(&self) -> Option<Instant> {
+        let holds = !self.held.is_empty() || !self.others.is_empty();
+        let at = || self.room_at.or_else(|| self.pace.turn_at()).unwrap_or_else(Instant::now);
+        holds.then(at)
     }
 
     /// Does what the session asks for.
     pub(super) fn serve(&mut self, session: &mut Session) {
         self.ask(session);
-        // A connection that consumes is read in any case, so what waits is refused, once what was
-        // published before it is answered.
+        // A connection that consumes is read in any case: it is told, and what waits is refused
+        // where it goes on all the same, once what was published before it is answered.
+        if !self.held.is_empty() && session.consumes() {
+            session.block(Some(&self.reason));
+        }
         while session.is_stuffed()
             && session.consumes()
             && self.held.front().is_some_and(|(number, _)| session.is_oldest_publish(*number))
             && let Some((number, _)) = self.held.pop_front()
         {
+            self.pace.give_back();
             let why = format!("publishing is blocked: {}", self.reason);
             session.answer(number, Err(Unanswered::Blocked(why)));
             self.ask(session);
@@ -101,16 +129,34 @@ impl Gate {
 
     fn call(&mut self, session: &mut Session, number: u64, command: MessageCommand) {
         let Some(wire) = &self.wire else { return };
-        let publishes = is_publish(&command);
+        let published = published_by(&command);
+        let publishes = published > 0;
         let line = if publishes { &mut self.held } else { &mut self.others };
         if !line.is_empty() {
             return line.push_back((number, command));
         }
+        if publishes {
+            let most = self.pace.per_second();
+            session.limit_publishes(most);
+            if let Some(most) = most
+                && !self.pace.wait(published).is_zero()
+            {
+                let who = self.asker.as_deref().unwrap_or_default();
+                self.reason = format!("account '{who}' may publish {most} messages in a second");
+                return line.push_back((number, command));
+            }
+        }
         let command = audited(self.asker.as_deref(), command);
-        let Err((why, command)) = wire.post(number, command) else { return };
+        let Err((why, command)) = wire.post(number, command) else {
+            if publishes {
+                self.pace.spend();
+            }
+            return;
+        };
         match messages_of(*command) {
             Some(command) if is_passing(&why) => {
                 line.push_back((number, command));
+                self.room_at = Some(Instant::now() + RETRY_EVERY);
                 if publishes {
                     self.reason.clone_from(&why.reason);
                     session.block(Some(&why.reason));
@@ -123,13 +169,30 @@ impl Gate {
     /// Tries again what waits.
     pub(super) fn retry(&mut self, session: &mut Session) {
         let Some(wire) = &self.wire else { return };
+        self.room_at = None;
         for line in [&mut self.others, &mut self.held] {
             while let Some((number, command)) = line.pop_front() {
+                let published = published_by(&command);
+                if published > 0 && !self.pace.wait(published).is_zero() {
+                    line.push_front((number, command));
+                    break;
+                }
                 let command = audited(self.asker.as_deref(), command);
-                let Err((why, command)) = wire.post(number, command) else { continue };
+                let posted = wire.post(number, command);
+                let Err((why, command)) = posted else {
+                    if published > 0 {
+                        self.pace.spend();
+                    }
+                    continue;
+                };
                 match messages_of(*command) {
                     Some(command) if is_passing(&why) => {
                         line.push_front((number, command));
+                        self.room_at = Some(Instant::now() + RETRY_EVERY);
+                        if published > 0 {
+                            self.reason.clone_from(&why.reason);
+                            session.block(Some(&why.reason));
+                        }
                         break;
                     }
                     _ => session.answer(number, Err(unanswered(&why))),
@@ -205,7 +268,8 @@ impl Gate {
                 }
                 Ask::Open { .. } | Ask::LogIn { .. } => continue,
             };
-            let is_publish = matches!(&command, Command::Messages(command) if is_publish(command));
+            let is_publish =
+                matches!(&command, Command::Messages(command) if published_by(command) > 0);
             if !left.is_empty() && !is_publish {
                 left.push(command);
             } else if let Err((why, command)) = wire.post(OPENING, command)
@@ -239,13 +303,14 @@ fn messages_of(command: Command) -> Option<MessageCommand> {
     }
 }
 
-/// Whether it brings messages in, for which there may be no room.
-fn is_publish(command: &MessageCommand) -> bool {
-    match command {
-        MessageCommand::Publish(_) => true,
-        MessageCommand::Transact(transaction) => !transaction.publishes.is_empty(),
-        _ => false,
-    }
+/// How many messages it brings in, for which there may be no room.
+fn published_by(command: &MessageCommand) -> u32 {
+    let count = match command {
+        MessageCommand::Publish(messages) => messages.len(),
+        MessageCommand::Transact(transaction) => transaction.publishes.len(),
+        _ => 0,
+    };
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 /// Whether it may be tried again in a moment.

@@ -62,7 +62,7 @@ fn queue_told(of: &QueueRecord) -> v1::Queue {
     }
 }
 
-fn operation_told(id: Option<OperationId>, of: &OperationRecord) -> v1::Operation {
+pub(super) fn operation_told(id: Option<OperationId>, of: &OperationRecord) -> v1::Operation {
     let state = match of.state {
         OperationStateText::DryRun => "dry_run",
         OperationStateText::Running => "running",

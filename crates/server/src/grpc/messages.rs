@@ -3,28 +3,34 @@
 
 use std::sync::Arc;
 
+use longshore_engine::ask::StartOperation;
 use longshore_engine::driver::Class;
 use longshore_engine::{
-    Enqueued, MessageSettlement, MessageTransaction, PublishMessage, Published,
+    Enqueued, MessageMove, MessageSettlement, MessageTransaction, OperationKind, PublishMessage,
+    Published,
 };
 use longshore_proto::v1;
 use longshore_proto::v1::message_publish::To;
 use longshore_proto::v1::messages_server::Messages;
+use longshore_proto::v1::redrive_request::To as RedriveTo;
 use tonic::{Request, Response, Status};
 
+use super::admin::operation_told;
 use super::job_in::entering;
 use super::job_out::id_text;
 use super::{Face, namespace_of};
 use crate::api::{
-    DurationText, HeadersBody, MessageVerdictText, PublishBody, TransactionSettlement,
+    DurationText, HeadersBody, InstantText, MessageFilterBody, MessageVerdictText, PublishBody,
+    RedriveRequest, TransactionSettlement,
 };
 use crate::http::code::Code;
 use crate::http::content;
-use crate::http::handle::{check_transaction, settlement_of};
+use crate::http::handle::{check_transaction, count_moved, moving_of, settlement_of};
 use crate::http::json::{missing, repeated};
 use crate::http::look::ask;
+use crate::http::operation_view;
 use crate::http::refusal::Refusal;
-use crate::http::text::quoted;
+use crate::http::text::{check_path_name, quoted};
 use crate::http::view;
 
 /// The service on one connection.
@@ -89,6 +95,33 @@ fn headers(json: &[u8]) -> Result<HeadersBody, Refusal> {
     })
 }
 
+/// The messages that are moved, and where.
+fn moving(of: v1::RedriveRequest) -> Result<MessageMove, Refusal> {
+    check_path_name("queue", &of.queue)?;
+    let filter = of.filter.unwrap_or_default();
+    let filter = MessageFilterBody {
+        routing_key: filter.routing_key,
+        headers: headers(&filter.headers)?,
+        text: filter.text,
+        since: filter.since_unix_ms.map(InstantText),
+        until: filter.until_unix_ms.map(InstantText),
+        reason: filter.reason,
+        died_in: filter.died_in,
+    };
+    let limit = of.limit;
+    let request = match of.to {
+        None => RedriveRequest { limit, filter, ..RedriveRequest::default() },
+        Some(RedriveTo::ToQueue(queue)) => {
+            RedriveRequest { to_queue: Some(queue), limit, filter, ..RedriveRequest::default() }
+        }
+        Some(RedriveTo::ToExchange(to)) => {
+            let (to_exchange, routing_key) = (Some(to.exchange), to.routing_key);
+            RedriveRequest { to_exchange, routing_key, limit, filter, to_queue: None }
+        }
+    };
+    moving_of(&of.queue, request)
+}
+
 fn published(came: &Published) -> v1::MessagePublished {
     let told = content::published(came);
     v1::MessagePublished { queues: told.queues, delayed: told.delayed }
@@ -126,8 +159,31 @@ impl MessagesFace {
     }
 }
 
+impl MessagesFace {
+    async fn move_messages(&self, request: v1::RedriveRequest) -> Result<v1::Operation, Refusal> {
+        let (namespace, dry_run) = (request.namespace.clone(), request.dry_run);
+        let namespace = namespace_of(&namespace)?;
+        let moving = moving(request)?;
+        let _admitted = self.0.app.enter(Class::Settle, self.0.earlier)?;
+        if dry_run {
+            let counted = count_moved(&self.0.app, namespace, moving).await?;
+            return Ok(operation_told(None, &counted));
+        }
+        let kind = OperationKind::MoveMessages { moving: Box::new(moving) };
+        let of = ask(&self.0.app, namespace, StartOperation(kind)).await?;
+        Ok(operation_told(Some(of.id), &operation_view::operation(&of)))
+    }
+}
+
 #[tonic::async_trait]
 impl Messages for MessagesFace {
+    async fn redrive(
+        &self,
+        request: Request<v1::RedriveRequest>,
+    ) -> Result<Response<v1::Operation>, Status> {
+        Ok(Response::new(self.move_messages(request.into_inner()).await?))
+    }
+
     async fn transact(
         &self,
         request: Request<v1::TransactRequest>,

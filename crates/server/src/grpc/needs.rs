@@ -39,7 +39,8 @@ fn asks(service: &str, method: &str) -> Option<&'static [Role]> {
         // Each call about accounts asks for it in their namespace.
         ("Accounts", _)
         | ("Jobs", "RetryJob" | "PauseJob" | "ResumeJob")
-        | ("Workers", "QuietWorker" | "TerminateWorker") => ADMIN,
+        | ("Workers", "QuietWorker" | "TerminateWorker")
+        | ("Messages", "Redrive") => ADMIN,
         ("Jobs", "ListJobs") | ("Workers", "ListWorkers" | "GetWorker") => READ,
         ("Workers", "Work") => WORK,
         ("Messages", "Transact") => &[Role::Publish, Role::Enqueue, Role::Consume],

@@ -7,13 +7,15 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use longshore_kafka::{Body, Request};
+use longshore_kafka::{Body, Request, api};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, split};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::sleep;
 
 use super::KafkaConfig;
 use super::face::{Answered, Pending};
 use super::faces::{Faces, Stage};
+use crate::access::{Pace, Principal};
 use crate::running::timeout;
 use crate::sparse::Sparse;
 use crate::tls::stream::{Peer, Stream};
@@ -71,7 +73,7 @@ async fn read_requests(
     let (login_until, mut before) = (Instant::now() + LOGIN_TIME_MAX, 0);
     loop {
         let bounds = match stage.is_known() {
-            true => Bounds::of(faces.config(), room),
+            true => Bounds::of(faces.config(), room, stage.who()),
             false if before >= LOGIN_REQUESTS_MAX => break,
             false => Bounds::of_login(login_until.saturating_duration_since(Instant::now())),
         };
@@ -133,16 +135,25 @@ struct Bounds<'a> {
     /// The memory that requests share. Those before a login have none of it: they are small, and
     /// strangers must not keep it from others.
     room: Option<&'a Arc<Semaphore>>,
+    /// Who asks, where it may publish so much in a second.
+    publisher: Option<Principal>,
 }
 
 impl<'a> Bounds<'a> {
-    fn of(config: &KafkaConfig, room: &'a Arc<Semaphore>) -> Self {
+    fn of(config: &KafkaConfig, room: &'a Arc<Semaphore>, who: Option<&Principal>) -> Self {
         let (patience, length_max) = (config.idle_timeout, config.request_bytes_max);
-        Self { patience, frame: PATIENCE, length_max, room: Some(room) }
+        let publisher = who.filter(|who| who.publishes_per_second().is_some()).cloned();
+        Self { patience, frame: PATIENCE, length_max, room: Some(room), publisher }
     }
 
     fn of_login(left: Duration) -> Self {
-        Self { patience: left, frame: left, length_max: LOGIN_BYTES_MAX, room: None }
+        Self {
+            patience: left,
+            frame: left,
+            length_max: LOGIN_BYTES_MAX,
+            room: None,
+            publisher: None,
+        }
     }
 }
 
@@ -168,6 +179,10 @@ async fn next_request(
         refused(&format!("it has {length} bytes: the client speaks something else, perhaps"));
         return Ok(None);
     }
+    let begun = match bounds.publisher.clone() {
+        Some(who) if length >= 2 => begin_publishing(reader, Pace::of(who), bounds.frame).await?,
+        _ => BytesMut::new(),
+    };
     let permit = match bounds.room {
         None => None,
         Some(room) => {
@@ -176,7 +191,7 @@ async fn next_request(
             Some(permit.map_err(io::Error::other)?)
         }
     };
-    let frame = timeout(bounds.frame, read_frame(reader, length as usize)).await??;
+    let frame = timeout(bounds.frame, read_frame(reader, begun, length as usize)).await??;
     match Request::parse(frame) {
         Ok(request) => Ok(Some((request, permit))),
         Err(error) => {
@@ -184,6 +199,23 @@ async fn next_request(
             Ok(None)
         }
     }
+}
+
+/// Reads what sort of request comes next. One that publishes is read no further until its turn has
+/// come, and keeps no room until then; nor is anything behind it, as where a broker with quotas
+/// mutes a connection.
+async fn begin_publishing(
+    reader: &mut ReadHalf<Stream>,
+    mut pace: Pace,
+    patience: Duration,
+) -> io::Result<BytesMut> {
+    let mut key = [0; 2];
+    timeout(patience, reader.read_exact(&mut key)).await??;
+    if i16::from_be_bytes(key) == api::PRODUCE {
+        sleep(pace.wait(1)).await;
+        pace.spend();
+    }
+    Ok(BytesMut::from(&key[..]))
 }
 
 /// How long the next frame is; `None` where there is none.
@@ -199,8 +231,12 @@ async fn next_length(reader: &mut ReadHalf<Stream>, patience: Duration) -> io::R
     }
 }
 
-async fn read_frame(reader: &mut ReadHalf<Stream>, length: usize) -> io::Result<Bytes> {
-    let mut frame = BytesMut::new();
+/// Reads the rest of a frame of which this is the beginning.
+async fn read_frame(
+    reader: &mut ReadHalf<Stream>,
+    mut frame: BytesMut,
+    length: usize,
+) -> io::Result<Bytes> {
     while frame.len() < length {
         let left = length - frame.len();
         frame.reserve(left.min(GROW_BYTES.max(frame.len())));

@@ -37,6 +37,14 @@ impl Stage {
         }
     }
 
+    /// Who it is, as far as it is known.
+    pub(super) fn who(&self) -> Option<&Principal> {
+        match self {
+            Self::In(face, _) => Some(&face.who),
+            Self::Before(login) => login.certificate(),
+        }
+    }
+
     /// Is ready once its account is there no longer, or may do other things.
     pub(super) async fn ended(&mut self) {
         match self {

@@ -75,7 +75,9 @@ impl Face {
                 })
                 .collect();
             let mut reply = header.reply();
-            put(&mut reply, header.version, &topics);
+            let throttle_ms = self.who.turn_in().as_nanos().div_ceil(1_000_000);
+            let throttle_ms = i32::try_from(throttle_ms).unwrap_or(i32::MAX);
+            put(&mut reply, header.version, &topics, throttle_ms);
             Some((reply.finish(), None))
         })
     }

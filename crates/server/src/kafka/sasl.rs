@@ -75,6 +75,11 @@ impl Login {
         self.certificate.is_some()
     }
 
+    /// Who it is by its certificate.
+    pub(super) fn certificate(&self) -> Option<&Principal> {
+        self.certificate.as_ref()
+    }
+
     /// Who it is by its certificate, once it asks for something without a login before it. Of a
     /// client that logs in as well, the login says who it is, as with Kafka.
     pub(super) fn by_certificate(&mut self, asked: &Body) -> Option<Principal> {

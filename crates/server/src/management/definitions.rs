@@ -7,10 +7,20 @@ use serde_json::{Value, json};
 use super::serve::{Api, Fault};
 
 /// Sections that are taken over, in this order.
-const SECTIONS: [&str; 5] = ["vhosts", "exchanges", "queues", "bindings", "policies"];
+const SECTIONS: [&str; 7] =
+    ["vhosts", "users", "permissions", "exchanges", "queues", "bindings", "policies"];
 
 /// Faults that are told one by one.
 const TOLD_MAX: usize = 1000;
+
+/// An item as it is told back.
+fn without_secrets(item: &Value) -> Value {
+    let mut item = item.clone();
+    if let Some(fields) = item.as_object_mut() {
+        fields.retain(|name, _| !matches!(&**name, "password" | "password_hash"));
+    }
+    item
+}
 
 impl Api {
     /// All that is declared, or that of one virtual host. What is a connection's own, and what
@@ -54,8 +64,9 @@ impl Api {
         });
         if vhost.is_none() {
             all["vhosts"] = kept(self.vhosts().await?, &[], &|_| true);
-            all["users"] = json!([]);
-            all["permissions"] = json!([]);
+            let (users, permissions) = self.users_to_export().await?;
+            all["users"] = users;
+            all["permissions"] = permissions;
         }
         Ok(all)
     }
@@ -74,6 +85,7 @@ impl Api {
                     Ok(()) => count += 1,
                     Err(fault) if fault.status.is_server_error() => return Err(fault),
                     Err(fault) if refused.len() < TOLD_MAX => {
+                        let item = without_secrets(item);
                         refused
                             .push(json!({"section": name, "item": item, "reason": fault.reason}));
                     }
@@ -105,6 +117,11 @@ impl Api {
         let vhost = of.or_else(|| text("vhost")).unwrap_or("/");
         match section {
             "vhosts" => self.put_vhost(needed("name")?).await?,
+            "users" | "permissions" if of.is_some() => {
+                return Err(Fault::bad("users and permissions are of no virtual host alone"));
+            }
+            "users" => self.put_user(needed("name")?, item).await?,
+            "permissions" => self.put_permission((vhost, needed("user")?), item).await?,
             "exchanges" => self.put_exchange(vhost, needed("name")?, item).await?,
             "queues" => self.put_queue(vhost, needed("name")?, item).await?,
             "policies" => self.put_policy(vhost, needed("name")?, item).await?,

@@ -23,7 +23,7 @@ use crate::http::look::told as told_of;
 use crate::http::refusal::Refusal;
 
 /// Things in one answer at most; of more, none are told rather than some.
-const ANSWER_MAX: usize = 50_000;
+pub(super) const ANSWER_MAX: usize = 50_000;
 
 /// Things that are asked for at a time.
 const PAGE: usize = 200;
@@ -33,7 +33,7 @@ const VERSION: &str = "4.2.0";
 
 pub(super) const NODE: &str = "longshore@localhost";
 
-fn too_many() -> Fault {
+pub(super) fn too_many() -> Fault {
     let reason = format!("there are more than {ANSWER_MAX}: ask of a virtual host, or by name");
     Fault { status: StatusCode::INSUFFICIENT_STORAGE, reason }
 }
@@ -123,26 +123,13 @@ impl Api {
             "disk_free_alarm": false, "partitions": [], "exchange_types": exchange_types()})
     }
 
-    fn is_administrator(&self) -> bool {
+    pub(super) fn is_administrator(&self) -> bool {
         self.who.demand("", &Need::everywhere(ADMIN)).is_ok()
     }
 
     /// What tools decide by whether to show what only an administrator may do.
     pub(super) fn tags(&self) -> &'static [&'static str] {
         if self.is_administrator() { &["administrator"] } else { &["monitoring"] }
-    }
-
-    /// Those of an administrator, which are all there are. The roles of others are no patterns of
-    /// these three.
-    pub(super) async fn permissions(&self) -> Result<Value, Fault> {
-        if !self.is_administrator() {
-            return Ok(json!([]));
-        }
-        let all = self.namespaces().await?.into_iter().map(|name| {
-            json!({"user": self.user(), "vhost": vhost_of(&name), "configure": ".*",
-                "write": ".*", "read": ".*"})
-        });
-        Ok(Value::Array(all.collect()))
     }
 
     pub(super) async fn vhosts(&self) -> Result<Value, Fault> {

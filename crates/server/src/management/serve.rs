@@ -16,7 +16,7 @@ use longshore_engine::ask::Ask;
 use longshore_engine::{AuditedCommand, Command};
 use longshore_node::Node;
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 
 use super::ManagementConfig;
 use super::clients::Which;
@@ -77,7 +77,7 @@ pub async fn listen(
 
 async fn serve(node: Node, (access, connections): (Access, AmqpConnections), accepting: Accepting) {
     let (who, bodies) = (access.anybody(), Arc::new(Semaphore::new(BODIES_MAX)));
-    let api = Arc::new(Api { node, access, who, connections, bodies });
+    let api = Arc::new(Api { node, access, who, connections, bodies, changing: Arc::default() });
     let bounds = (CONNECTIONS_MAX, READ_TIME_MAX);
     accepting.serve_each(bounds, move |stream| speak(Arc::clone(&api), stream)).await;
 }
@@ -135,13 +135,16 @@ impl From<Refusal> for Fault {
 #[derive(Clone, Debug)]
 pub(super) struct Api {
     pub(super) node: Node,
-    access: Access,
+    pub(super) access: Access,
     /// Who asks.
     pub(super) who: Principal,
     /// The connections of AMQP.
     pub(super) connections: AmqpConnections,
     /// Requests with a body take turns.
     bodies: Arc<Semaphore>,
+    /// Held while grants of an account are read and put: two permissions that are put at once both
+    /// stand.
+    pub(super) changing: Arc<Mutex<()>>,
 }
 
 /// What a handler answers: nothing new, something created, or a value.
@@ -284,13 +287,19 @@ async fn route(api: &Api, method: &Method, path: &[&str], body: &Value) -> Resul
     let value = |value| Ok(Told::Value(value));
     match (method.as_str(), path) {
         ("GET", ["overview"]) => value(api.overview().await?),
-        ("GET", ["whoami"] | ["users", "guest"]) => {
-            value(json!({"name": api.user(), "tags": api.tags()}))
+        ("GET", ["whoami"]) => value(json!({"name": api.user(), "tags": api.tags()})),
+        ("GET", ["users"]) => value(api.users().await?),
+        ("GET", ["users", name]) => value(api.user_named(name).await?),
+        ("PUT", ["users", name]) => api.put_user(name, body).await,
+        ("DELETE", ["users", name]) => api.delete_user(name).await,
+        ("GET", ["users", name, "permissions"]) => value(api.permissions(Some(name), None).await?),
+        ("GET", ["permissions"]) => value(api.permissions(None, None).await?),
+        ("GET", ["permissions", vhost, name]) => value(api.permission_of(vhost, name).await?),
+        ("PUT", ["permissions", vhost, name]) => api.put_permission((vhost, name), body).await,
+        ("DELETE", ["permissions", vhost, name]) => api.delete_permission(vhost, name).await,
+        ("GET", ["vhosts", vhost, "permissions"]) => {
+            value(api.permissions(None, Some(vhost)).await?)
         }
-        ("GET", ["users"]) => {
-            value(json!([{"name": api.user(), "tags": api.tags(), "limits": {}}]))
-        }
-        ("GET", ["permissions"]) => value(api.permissions().await?),
         ("GET", ["nodes"]) => value(json!([Api::this_node()])),
         ("GET", ["vhosts"]) => value(api.vhosts().await?),
         ("GET", ["vhosts", vhost]) => value(api.vhost(vhost).await?),

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use longshore_proto::v1;
 use longshore_proto::v1::message_publish::To;
+use longshore_proto::v1::redrive_request::To as RedriveTo;
 use serde_json::{Value, json};
 use tonic::Code;
 
@@ -80,5 +81,66 @@ async fn a_transaction_is_one_commit_or_nothing() {
     let malformed = v1::MessagePublish { to, message: Some(malformed) };
     let malformed = v1::TransactRequest { publish: vec![malformed], ..Default::default() };
     assert_eq!(messages.transact(malformed).await.unwrap_err().code(), Code::InvalidArgument);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_are_moved_counted_and_refused_as_over_http() {
+    let server = Server::start().await;
+    for queue in ["in", "out"] {
+        let path = format!("/v1/queues/{queue}");
+        http(&server, "PUT", &path, &json!({"messages": {}})).await;
+    }
+    for n in 0..4 {
+        let message = json!({"body": format!("m{n}"), "headers": {"even": n % 2 == 0}});
+        http(&server, "POST", "/v1/queues/in/publish", &message).await;
+    }
+    let mut messages = server.messages().await;
+    let headers = Bytes::from_static(b"{\"even\": true}");
+    let request = v1::RedriveRequest {
+        queue: "in".into(),
+        to: Some(RedriveTo::ToQueue("out".into())),
+        filter: Some(v1::MessageFilter { headers, ..Default::default() }),
+        ..Default::default()
+    };
+    let counted = v1::RedriveRequest { dry_run: true, ..request.clone() };
+    let counted = messages.redrive(counted).await.unwrap().into_inner();
+    assert_eq!((counted.id, counted.state.as_str(), counted.changed), (None, "dry_run", 2));
+    let started = messages.redrive(request.clone()).await.unwrap().into_inner();
+    assert_eq!(started.operation, "move_messages");
+    let id = started.id.unwrap();
+    let mut admin = server.admin().await;
+    let done = loop {
+        let request = v1::OperationRequest { id, ..Default::default() };
+        let now = admin.get_operation(request).await.unwrap().into_inner();
+        if now.state != "running" {
+            break now;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!((done.state.as_str(), done.changed), ("finished", 2));
+    let bodies = |told: &Value| -> Vec<String> {
+        let all = told["messages"].as_array().unwrap().iter();
+        all.map(|it| it["body"].as_str().unwrap().to_owned()).collect()
+    };
+    let there = server.http("GET", "/v1/queues/out/messages").await.1;
+    assert_eq!(bodies(&there), ["m0", "m2"]);
+
+    let to = v1::RedriveExchange { exchange: "nowhere".into(), routing_key: None };
+    let nowhere = Some(RedriveTo::ToExchange(to));
+    let nowhere = v1::RedriveRequest { to: nowhere, ..request.clone() };
+    assert_eq!(messages.redrive(nowhere).await.unwrap_err().code(), Code::NotFound);
+    let itself = Some(RedriveTo::ToQueue("in".into()));
+    for odd in [
+        v1::RedriveRequest { to: itself, ..request.clone() },
+        v1::RedriveRequest { limit: Some(0), ..request.clone() },
+        v1::RedriveRequest { queue: String::new(), ..request.clone() },
+        v1::RedriveRequest {
+            filter: Some(v1::MessageFilter { reason: Some("odd".into()), ..Default::default() }),
+            ..request
+        },
+    ] {
+        assert_eq!(messages.redrive(odd).await.unwrap_err().code(), Code::InvalidArgument);
+    }
     server.stop().await;
 }

@@ -92,6 +92,45 @@ async fn every_route_lets_in_the_roles_of_the_table_and_no_others() {
     server.stop().await;
 }
 
+/// There is nothing that a browser would keep and add to what another site's page asks for.
+#[tokio::test]
+async fn no_answer_sets_a_cookie_and_none_that_is_sent_changes_anything() {
+    let (server, admin) = Server::start_asking().await;
+    let mut client = server.client().await;
+    let reader = account(&mut client, &admin, "reader", &json!([{"role": "read"}])).await;
+    let (bearer, reader) = (format!("Bearer {admin}"), format!("Bearer {reader}"));
+    let cookies = [
+        format!("authorization={bearer}; session={admin}; token={admin}"),
+        format!("auth={admin}; lsh={admin}; XSRF-TOKEN={admin}"),
+    ];
+    let told = |answer: Answer| {
+        let cookie = answer.headers.iter().find(|(name, _)| name.starts_with("set-cookie"));
+        assert_eq!(cookie, None);
+        let kept = answer.headers.into_iter().filter(|(name, _)| name != "date");
+        (answer.status, kept.collect::<Vec<_>>(), answer.body)
+    };
+    for (method, path, roles, _) in rows() {
+        let body = if method == "POST" || method == "PUT" { "{}" } else { "" };
+        let without = told(client.ask(&method, &path, &[], body).await);
+        let denied = told(client.ask(&method, &path, &[("authorization", &reader)], body).await);
+        for cookie in &cookies {
+            let cookie = ("cookie", &**cookie);
+            let with = told(client.ask(&method, &path, &[cookie], body).await);
+            // What nobody is asked for tells of the server, and that goes on.
+            if roles.is_some() {
+                assert_eq!(with, without, "{method} {path}");
+            } else {
+                assert_eq!(with.0, without.0, "{method} {path}");
+            }
+            let both = [("authorization", &*reader), cookie];
+            let both = told(client.ask(&method, &path, &both, body).await);
+            assert!(denied.0 != 403 || both.0 == 403, "{method} {path}: {}", both.0);
+        }
+        told(client.ask(&method, &path, &[("authorization", &bearer)], body).await);
+    }
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn absurd_credentials_are_all_told_the_same() {
     let (server, admin) = Server::start_asking().await;

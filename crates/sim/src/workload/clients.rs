@@ -8,6 +8,7 @@ use longshore_engine::{
     LeaseJobs, ReplyTo, SessionView, Settlement, Subscribe, Token,
 };
 
+use super::expected::Expecting;
 use super::ops::checkpoint::Headway;
 use super::shadow::Shadow;
 use super::{accounts, keyed, ops, versions};
@@ -28,6 +29,8 @@ pub(crate) struct Client {
     versions: bool,
     /// The chance by which an administrator sends commands with keys, where it does.
     keys: Option<Random>,
+    /// What an administrator expects, where it does.
+    expecting: Option<Expecting>,
 }
 
 #[derive(Debug)]
@@ -93,6 +96,7 @@ pub(crate) fn crowd(random: &mut Random) -> Vec<Client> {
             accounts: None,
             versions: false,
             keys: None,
+            expecting: None,
         });
     };
     for _ in 0..=1 + random.below(2) {
@@ -136,6 +140,11 @@ impl Client {
         self.keys = Some(Random::new(seed.rotate_left(40) ^ 0x006b_6579_7300_0000));
     }
 
+    /// From now on it enqueues jobs whose outcome it expects as well, if it is an administrator.
+    pub(crate) fn expect(&mut self, seed: u64) {
+        self.expecting = Some(Expecting::of(seed));
+    }
+
     /// What it sends next.
     pub(crate) fn next(
         &mut self,
@@ -147,6 +156,11 @@ impl Client {
         let accounts = accounts.take_if(|chance| chance.percent(10));
         let mut keys = self.keys.as_mut();
         let keys = keys.take_if(|chance| chance.percent(30));
+        let expecting = self.expecting.as_mut().filter(|_| matches!(self.role, Role::Admin { .. }));
+        if let Some(expected) = expecting.and_then(Expecting::next) {
+            self.sent = Some(expected.clone());
+            return expected;
+        }
         let mut command = match &mut self.role {
             Role::Admin { .. } if let Some(chance) = keys => keyed::sample(chance, shadow.now),
             Role::Admin { .. } if let Some(chance) = accounts => accounts::sample(chance),

@@ -119,7 +119,7 @@ fn check_told(shadow: &Shadow, namespace: usize, view: &JobView) -> Check {
         Some(Outcome::Succeeded) => state == JobState::Succeeded,
         Some(Outcome::Cancelled) => state == JobState::Cancelled,
         Some(Outcome::Expired) => state == JobState::Expired,
-        Some(Outcome::Removed) => false,
+        Some(Outcome::Removed | Outcome::Withdrawn) => false,
     };
     if !agrees {
         return Err(format!("job {id} was {:?} and is {state:?}", told.outcome));

@@ -5,6 +5,7 @@ pub(crate) mod breaches;
 pub(crate) mod changes;
 pub(crate) mod clients;
 pub(crate) mod events;
+pub(crate) mod expected;
 pub(crate) mod fired;
 pub(crate) mod gates;
 pub(crate) mod holds;

@@ -13,7 +13,7 @@ use super::limits::KnownLimits;
 use super::queues::SetQueues;
 use super::scopes::KnownScopes;
 use super::slas::KnownSlas;
-use super::{Check, ops};
+use super::{Check, expected, ops};
 
 /// A job: its namespace's number and its id.
 pub(crate) type JobKey = (usize, JobId);
@@ -25,6 +25,8 @@ pub(crate) enum Outcome {
     Cancelled,
     Expired,
     Removed,
+    /// It never was, as whoever enqueued it was told.
+    Withdrawn,
 }
 
 /// What may be done with all jobs that a filter means.
@@ -94,6 +96,8 @@ pub(crate) struct Told {
     pub(crate) paused: bool,
     /// Attempts to move it to another time, or to retry it, of which nobody heard yet.
     pub(crate) moves_untold: u32,
+    /// Attempts to withdraw it, of which nobody heard yet.
+    pub(crate) withdrawals_untold: u32,
     /// It was moved to this time: before it is not handed over.
     pub(crate) not_before: Option<TimeMs>,
     /// Items that a checkpoint was answered for, and those that one was tried for.
@@ -146,6 +150,7 @@ impl Shadow {
             Command::CheckpointJobs(all) => ops::checkpoint::tried(self, namespace, all),
             Command::CancelJob { id, .. } => ops::admin::cancel_tried(self, namespace, *id),
             Command::RemoveJob { id } => ops::admin::remove_tried(self, namespace, *id),
+            Command::WithdrawJob { id } => expected::tried(self, (namespace, *id)),
             Command::RetryJob { id, .. } => ops::admin::retry_tried(self, namespace, *id),
             Command::RescheduleJob { id, .. } => ops::admin::move_tried(self, namespace, *id),
             Command::PutQueue { queue, .. }
@@ -206,6 +211,7 @@ impl Shadow {
                 self.gates.told(namespace, command, answer);
                 Ok(())
             }
+            Command::WithdrawJob { id } => expected::told(self, (namespace, *id), answer),
             Command::AwaitJob { id, .. }
             | Command::CancelJob { id, .. }
             | Command::RemoveJob { id }
@@ -236,6 +242,8 @@ impl Shadow {
         let moved = self.may_be(key, Many::Moved) && self.purged.iter().any(|it| it.0 == key.0);
         kept_briefly
             || told.remove_tried
+            || told.withdrawals_untold > 0
+            || told.outcome == Some(Outcome::Withdrawn)
             || moved
             || self.may_be(key, Many::Removed)
             || self.purged.contains(&(key.0, told.queue.clone()))
@@ -296,7 +304,10 @@ impl Shadow {
     pub(crate) fn note_outcome(&mut self, key: JobKey, outcome: Outcome) -> Check {
         let Some(told) = self.jobs.get_mut(&key) else { return Ok(()) };
         match told.outcome {
-            Some(earlier) if earlier != outcome && outcome != Outcome::Removed => {
+            Some(earlier)
+                if earlier != outcome
+                    && (outcome != Outcome::Removed || earlier == Outcome::Withdrawn) =>
+            {
                 Err(format!("job {} was {earlier:?} and is {outcome:?}", key.1))
             }
             _ => {
@@ -322,8 +333,8 @@ impl Shadow {
                 };
             }
         };
-        if told.outcome == Some(Outcome::Removed) {
-            return Err(format!("job {} was removed and is {outcome:?}", key.1));
+        if let Some(gone @ (Outcome::Removed | Outcome::Withdrawn)) = told.outcome {
+            return Err(format!("job {} was {gone:?} and is {outcome:?}", key.1));
         }
         self.note_outcome(key, outcome)
     }

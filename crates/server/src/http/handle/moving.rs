@@ -7,11 +7,12 @@ use longshore_engine::{
     OperationKind, Reader, Rejection, TimeMs,
 };
 
-use super::{ask, ok, operations};
+use super::{ok, operations};
 use crate::access::needs_of;
-use crate::api::{InstantText, MessageFilterBody, RedriveRequest};
-use crate::http::app::Call;
+use crate::api::{InstantText, MessageFilterBody, OperationRecord, RedriveRequest};
+use crate::http::app::{App, Call};
 use crate::http::json::{read_or_default, repeated};
+use crate::http::look;
 use crate::http::operation_view;
 use crate::http::query::Query;
 use crate::http::refusal::Refusal;
@@ -28,12 +29,13 @@ pub(super) async fn redrive(call: Call<'_>) -> Result<Reply, Refusal> {
     check_path_name("queue", call.name)?;
     let moving = moving_of(call.name, read_or_default(&call.body)?)?;
     if call.query.flag("dry_run")? {
-        return count(&call, moving).await;
+        return Ok(ok(&count(call.app, call.namespace, moving).await?).not_cached());
     }
     operations::start(&call, OperationKind::MoveMessages { moving: Box::new(moving) }).await
 }
 
-fn moving_of(queue: &str, request: RedriveRequest) -> Result<MessageMove, Refusal> {
+/// The move that a request asks for.
+pub(crate) fn moving_of(queue: &str, request: RedriveRequest) -> Result<MessageMove, Refusal> {
     let RedriveRequest { to_queue, to_exchange, routing_key, limit, filter } = request;
     if routing_key.is_some() && to_exchange.is_none() {
         let value = "given without to_exchange";
@@ -124,7 +126,7 @@ pub(super) fn filter_of_query<'q>(
 
 /// Refuses as the move would that was only asked about. Nobody is told of the destination more than
 /// that it may be one, so no right is needed beyond those of the move.
-async fn check_destination(call: &Call<'_>, moving: &MessageMove) -> Result<(), Refusal> {
+async fn check_destination(app: &App, ns: &str, moving: &MessageMove) -> Result<(), Refusal> {
     moving.check()?;
     let look = match &moving.to {
         MoveTo::Origin => return Ok(()),
@@ -135,7 +137,7 @@ async fn check_destination(call: &Call<'_>, moving: &MessageMove) -> Result<(), 
             MessageCommand::GetExchange { exchange: exchange.clone() }
         }
     };
-    match call.app.node.call(call.namespace, Command::Messages(look)).await? {
+    match app.node.call(ns, Command::Messages(look)).await? {
         Answer::Messages(MessageAnswer::Exchange(view, _)) if view.exchange.internal => {
             Err(Rejection::ExchangeInternal { exchange: view.exchange.name }.into())
         }
@@ -147,22 +149,25 @@ async fn check_destination(call: &Call<'_>, moving: &MessageMove) -> Result<(), 
 }
 
 /// How many messages would be moved, as far as the filter says: exact up to a bound.
-async fn count(call: &Call<'_>, moving: MessageMove) -> Result<Reply, Refusal> {
-    let (view, _) =
-        ask(call, GetMessageQueue { queue: moving.queue.clone(), connection: None }).await?;
+pub(crate) async fn count(
+    app: &App,
+    ns: &str,
+    moving: MessageMove,
+) -> Result<OperationRecord, Refusal> {
+    let stands = GetMessageQueue { queue: moving.queue.clone(), connection: None };
+    let (view, _) = look::ask(app, ns, stands).await?;
     let stands = view.ready + view.unsettled;
     let most = moving.limit.unwrap_or(u64::MAX);
     let kind = OperationKind::MoveMessages { moving: Box::new(moving.clone()) };
     for need in needs_of(&Command::StartOperation(kind.clone())) {
-        call.app.who.demand(call.namespace, &need)?;
+        app.who.demand(ns, &need)?;
     }
-    check_destination(call, &moving).await?;
-    let namespace = call.namespace.to_owned();
+    check_destination(app, ns, &moving).await?;
+    let namespace = ns.to_owned();
     let look = move |reader: &dyn Reader, _| {
         let (queue, filter) = (&moving.queue, &moving.filter);
         query::count_messages(reader, &namespace, queue, filter, (COUNTED_MAX, most))
     };
-    let (matched, examined) = call.app.node.read(call.namespace, look).await??;
-    let told = operation_view::dry_run(&kind, stands.min(most), examined, matched);
-    Ok(ok(&told).not_cached())
+    let (matched, examined) = app.node.read(ns, look).await??;
+    Ok(operation_view::dry_run(&kind, stands.min(most), examined, matched))
 }

@@ -58,7 +58,7 @@ fn gates(random: &mut Random) -> Vec<String> {
     (0..=random.below(2)).map(|_| (*random.pick(&GATES)).to_owned()).collect()
 }
 
-fn new_job(random: &mut Random, next_id: &mut u64, named: bool) -> NewJob {
+pub(crate) fn new_job(random: &mut Random, next_id: &mut u64, named: bool) -> NewJob {
     *next_id += 1;
     let mut id = [0; 16];
     // Spread, so that the order of ids is not that of entry.
@@ -146,6 +146,7 @@ pub(crate) fn tried_one<'a>(
         retry_tried: false,
         paused: false,
         moves_untold: 0,
+        withdrawals_untold: 0,
         not_before: None,
         done_at_least: 0,
         done_at_most: 0,
