@@ -10,6 +10,7 @@ use crate::message::{
     LeaseMessages, MessageAnswer, MessageCommand, MessageFilter, MessageMove, MessageSettings,
     MoveTo, PublishMessage,
 };
+use crate::state::keys;
 
 fn of_q(max: usize, auto_ack: bool) -> LeaseMessages {
     LeaseMessages { queue: "q".to_owned(), max, wait_ms: 0, lease_ms: None, auto_ack }
@@ -24,18 +25,53 @@ impl Bench {
     }
 
     fn declare(&mut self, queue: &str) {
-        let settings = MessageSettings { durable: true, ..MessageSettings::default() };
+        self.declare_as(queue, MessageSettings::default());
+    }
+
+    fn declare_as(&mut self, queue: &str, settings: MessageSettings) {
+        let settings = MessageSettings { durable: true, ..settings };
         let declare =
             crate::message::DeclareQueue { queue: queue.to_owned(), settings, connection: None };
         self.messages(MessageCommand::DeclareQueue(Box::new(declare)));
     }
 
+    fn delete(&mut self, queue: &str) {
+        let (queue, connection) = (queue.to_owned(), None);
+        let (if_unused, if_empty) = (false, false);
+        self.messages(MessageCommand::DeleteQueue { queue, connection, if_unused, if_empty });
+    }
+
+    /// Whether no key of a message is left.
+    fn has_no_message(&self) -> bool {
+        self.turn.state.first(&[keys::MESSAGE], &[keys::MESSAGE + 1]).is_none()
+    }
+
     fn publish(&mut self, queue: &str, count: usize) {
+        self.publish_all(queue, count, PublishMessage::default());
+    }
+
+    /// Messages whose time runs out at once.
+    fn publish_expiring(&mut self, queue: &str, count: usize) {
+        let message = PublishMessage { ttl_ms: Some(1), ..PublishMessage::default() };
+        self.publish_all(queue, count, message);
+    }
+
+    fn publish_one(&mut self, queue: &str, message: PublishMessage, times: usize) {
         let message = PublishMessage {
             routing_key: queue.to_owned(),
             persistent: true,
             body: Bytes::from_static(b"m"),
-            ..PublishMessage::default()
+            ..message
+        };
+        self.messages(MessageCommand::Publish(vec![message; times]));
+    }
+
+    fn publish_all(&mut self, queue: &str, count: usize, message: PublishMessage) {
+        let message = PublishMessage {
+            routing_key: queue.to_owned(),
+            persistent: true,
+            body: Bytes::from_static(b"m"),
+            ..message
         };
         for _ in 0..count / 100 {
             self.send(Command::Messages(MessageCommand::Publish(vec![message.clone(); 100])));
@@ -138,16 +174,55 @@ fn a_deleted_queue_is_emptied_without_passing_what_went_before() {
     bench.publish("q", 4000);
     assert_eq!(bench.take(900, true), 900);
     bench.passed();
-    let delete = MessageCommand::DeleteQueue {
-        queue: "q".into(),
-        connection: None,
-        if_unused: false,
-        if_empty: false,
-    };
-    bench.messages(delete);
+    bench.delete("q");
     assert!(bench.passed() < 1100, "a slice");
     let (_, most) = bench.tick_all();
     assert!(most < 1100, "{most} in one turn");
+}
+
+/// After a start, what had gone before it was passed by again and again.
+#[test]
+fn a_deleted_queue_goes_on_to_be_emptied_after_a_start_where_it_was() {
+    let mut bench = Bench::new();
+    bench.declare("q");
+    bench.publish("q", 4000);
+    bench.delete("q");
+    bench.tick(0);
+    let mut bench = bench.restart();
+    bench.passed();
+    let (_, most) = bench.tick_all();
+    assert!(most < 1100, "{most} in one turn");
+    assert!(bench.has_no_message());
+}
+
+/// What lingers between messages was passed by in one turn.
+#[test]
+fn a_deleted_queue_is_emptied_past_what_expired_or_was_purged_a_part_at_a_time() {
+    for (purges, restarts) in [(false, false), (false, true), (true, false), (true, true)] {
+        let mut bench = Bench::new();
+        bench.declare("q");
+        if purges {
+            bench.publish("q", 3000);
+            let purge = MessageCommand::PurgeQueue { queue: "q".into(), connection: None };
+            bench.send(Command::Messages(purge));
+        } else {
+            bench.publish("q", 100);
+            bench.publish_expiring("q", 3000);
+            bench.tick(10);
+        }
+        bench.tick_all();
+        bench.publish("q", 100);
+        bench.passed();
+        bench.delete("q");
+        assert!(bench.passed() < 300, "a slice");
+        if restarts {
+            bench = bench.restart();
+            bench.passed();
+        }
+        let (_, most) = bench.tick_all();
+        assert!(most < 300, "{most} in one turn");
+        assert!(bench.has_no_message());
+    }
 }
 
 /// After a start, all that had been taken for a time was passed by in one turn.
