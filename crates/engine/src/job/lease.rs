@@ -238,14 +238,14 @@ impl State {
         if let Some(kind) = self.kind_of(ns, job) {
             self.kinds.count_running(kind, true);
         }
-        self.holds.count_lease(ns, &job.options.tags, true);
+        self.holds.count_lease(ns, (job.id, &job.options.tags), true);
     }
 
     /// Its run, which began then, has ended, however it did.
     pub(crate) fn run_ends(&mut self, ns: NamespaceId, job: &Job, started_at: TimeMs) {
         self.give_back_slots(ns, job);
         self.note_sla(ns, job, SlaEvent::Ran(self.now().since(started_at)));
-        self.holds.count_lease(ns, &job.options.tags, false);
+        self.holds.count_lease(ns, (job.id, &job.options.tags), false);
         if let Some(kind) = self.kind_of(ns, job) {
             self.kinds.count_running(kind, false);
         }
