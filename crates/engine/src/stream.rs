@@ -22,7 +22,7 @@ mod trigger;
 use std::collections::BTreeMap;
 
 pub(crate) use append::AppendDecision;
-pub use change::{StreamChange, appends_of};
+pub use change::{StreamChange, ToldEvent, appends_of};
 pub use command::{
     AppendBatch, AppendRefusal, Appended, GroupOffset, OffsetRefusal, OffsetToCommit,
     ProducerStamp, StreamAnswer, StreamCommand, StreamView,

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use bytes::Bytes;
-use longshore_engine::{PartitionId, Position, StreamChange, StreamId, StreamSettings, StreamView};
+use longshore_engine::{
+    PartitionId, Position, StreamChange, StreamId, StreamSettings, StreamView, ToldEvent,
+};
 use longshore_journal::disk::Disk;
 
 use crate::batch::{BatchHeader, marker, place};
@@ -193,12 +194,11 @@ impl StreamLog {
             }
             StreamChange::Told { partition, base_offset, at, events } => {
                 let time = i64::try_from(at.0).unwrap_or(i64::MAX);
-                let event = |(key, value): &(Bytes, Bytes)| Event {
-                    offset: 0,
-                    time,
-                    key: Some(key.clone()),
-                    value: Some(value.clone()),
-                    headers: vec![(CONTENT_TYPE.to_owned(), Some(CLOUD_EVENT.into()))],
+                let event = |told: &ToldEvent| {
+                    let mut headers = vec![(CONTENT_TYPE.to_owned(), Some(CLOUD_EVENT.into()))];
+                    headers.extend(told.headers.iter().cloned());
+                    let (key, value) = (Some(told.key.clone()), Some(told.value.clone()));
+                    Event { offset: 0, time, key, value, headers }
                 };
                 let batch = batch_of(&events.iter().map(event).collect::<Vec<_>>());
                 return self.append(writer, (*partition, *base_offset), &batch, |_| {});

@@ -56,7 +56,7 @@ pub use peek::{MessagePage, PeekedMessage};
 pub use policy::{Policy, PolicyTarget};
 pub use settings::{MessageSettings, Overflow};
 
-pub(crate) use as_event::{EventOrigin, hops_of, of_event};
+pub(crate) use as_event::{EventOrigin, hops_of, hops_of_life, of_event};
 pub(crate) use dead::Entering;
 pub(crate) use declare::check_routing_key;
 pub(crate) use emptying::EmptyingSlice;

@@ -10,6 +10,17 @@ use crate::message::EventHeaders;
 use crate::record::{Entry, Record, Upkeep};
 use crate::wire::{Malformed, Wire};
 
+/// An event that tells of a job.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ToldEvent {
+    /// Its key.
+    pub key: Bytes,
+    /// What it says.
+    pub value: Bytes,
+    /// Headers beside those that all of them have.
+    pub headers: EventHeaders,
+}
+
 /// Something that happened to a stream.
 #[derive(Clone, Debug)]
 pub enum StreamChange {
@@ -78,8 +89,8 @@ pub enum StreamChange {
         base_offset: u64,
         /// When it happened.
         at: TimeMs,
-        /// The key and the value of each.
-        events: Vec<(Bytes, Bytes)>,
+        /// The events.
+        events: Vec<ToldEvent>,
     },
     /// Aborted transactions of which nothing is left need not be told of any more.
     Forgotten {

@@ -1,5 +1,7 @@
 //! Each event becomes one job, however often it is brought, and a restart changes nothing of that.
 
+mod loops;
+
 use bytes::Bytes;
 
 use super::*;
