@@ -108,6 +108,38 @@ pub enum StreamChange {
     },
 }
 
+impl StreamChange {
+    /// Bytes that it takes in memory, about; 0 where it has no events.
+    pub fn event_bytes(&self) -> usize {
+        /// Beside its texts, what an event or a header takes, about.
+        const EVENT_BYTES: usize = 128;
+        const HEADER_BYTES: usize = 64;
+        let of_headers = |headers: &EventHeaders| -> usize {
+            let of = |value: &Option<Bytes>| value.as_ref().map_or(0, Bytes::len);
+            headers.iter().map(|(name, value)| HEADER_BYTES + name.len() + of(value)).sum()
+        };
+        match self {
+            Self::Created(_)
+            | Self::Changed { .. }
+            | Self::Deleted { .. }
+            | Self::Forgotten { .. }
+            | Self::Trimmed { .. } => 0,
+            Self::Marked { .. } => EVENT_BYTES,
+            Self::Appended { batch, .. } => EVENT_BYTES + batch.len(),
+            Self::Published { headers, key, value, .. } => {
+                EVENT_BYTES + key.len() + value.len() + of_headers(headers)
+            }
+            Self::Told { events, .. } => {
+                let of = |event: &ToldEvent| {
+                    let text = event.key.len() + event.value.len();
+                    EVENT_BYTES + text + of_headers(&event.headers)
+                };
+                events.iter().map(of).sum()
+            }
+        }
+    }
+}
+
 /// The batches in an entry of the journal, where the state has its effect already and only the
 /// events are wanted.
 pub fn appends_of(entry: &Bytes) -> Result<Vec<StreamChange>, Malformed> {
