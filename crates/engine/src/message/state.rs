@@ -334,9 +334,8 @@ impl State {
         queue: QueueId,
     ) -> Option<(MessageTag, BodyRef)> {
         loop {
-            let shelf = self.messages.shelves.get(&queue)?;
-            let passed = self.first_passed(ns, queue).map(|(slot, _)| slot);
-            let slot = match shelf.first_waiting() {
+            let passed = self.first_passed(ns, queue).ok()?;
+            let slot = match self.messages.shelves.get(&queue)?.first_waiting() {
                 Some(Next::Unread(urgency)) if passed.is_none_or(|slot| slot.0 > urgency) => {
                     if !self.read_lane(ns, queue, urgency) {
                         return None;
@@ -344,7 +343,9 @@ impl State {
                     continue;
                 }
                 Some(Next::Returned(slot)) => Some(slot),
-                Some(Next::Young(urgency)) => shelf.first_young(urgency),
+                Some(Next::Young(urgency)) => {
+                    self.messages.shelves.get(&queue)?.first_young(urgency)
+                }
                 Some(Next::Unread(_)) | None => None,
             };
             let slot = slot.into_iter().chain(passed).min()?;
@@ -455,9 +456,9 @@ impl State {
             let (queue, urgency) = lane_at(&key);
             if self.queues.get(queue).is_some() {
                 self.messages.shelf(queue).load_lane(urgency, place_at(&key));
-            }
             } else {
                 self.messages.leftovers.found(queue, slot_at(&key));
+            }
             from = keys::after_prefix(key.get(..10).unwrap_or(&key));
         }
         let mut from = vec![keys::RETURNS];
@@ -465,11 +466,11 @@ impl State {
             let (queue, _) = lane_at(&key);
             if self.queues.get(queue).is_some() {
                 self.messages.shelf(queue).has_returns = true;
-            }
                 from = keys::after_prefix(key.get(..9).unwrap_or(&key));
             } else {
                 self.messages.leftovers.found(queue, slot_at(&key));
                 from = keys::after_prefix(key.get(..10).unwrap_or(&key));
+            }
         }
         for (key, lease) in self.each::<MessageLease>(keys::MESSAGE_LEASE) {
             let (queue, urgency) = lane_at(&key);
@@ -479,9 +480,9 @@ impl State {
                 let stored = stored.expect("a lease is of a message that exists");
                 self.may_be_taken(queue, tag.slot(), (&stored, true));
                 self.hold_leased(tag, lease.token, lease.lease_ms, stored.body_ref());
-            }
             } else {
                 self.messages.leftovers.found(queue, tag.slot());
+            }
         }
     }
 

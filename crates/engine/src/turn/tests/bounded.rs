@@ -225,6 +225,45 @@ fn a_deleted_queue_is_emptied_past_what_expired_or_was_purged_a_part_at_a_time()
     }
 }
 
+/// Each message that was dropped had all be passed by that consumers had.
+#[test]
+fn the_first_message_is_found_behind_what_somebody_has_a_part_at_a_time() {
+    let mut bench = Bench::new();
+    let (max_length, ordering_header) = (Some(200), Some("k".to_owned()));
+    bench.declare_as("q", MessageSettings { max_length, ordering_header, ..Default::default() });
+    let of_key = |key: &str, ttl_ms| {
+        let mut header = vec![1];
+        header.extend_from_slice(b"kS");
+        header.extend_from_slice(&(key.len() as u32).to_be_bytes());
+        header.extend_from_slice(key.as_bytes());
+        let mut properties = vec![0x20, 0];
+        properties.extend_from_slice(&(header.len() as u32).to_be_bytes());
+        properties.extend_from_slice(&header);
+        PublishMessage { properties: properties.into(), ttl_ms, ..PublishMessage::default() }
+    };
+    // One is taken, three stand aside behind it, and the others are passed.
+    bench.publish_one("q", of_key("busy", None), 4);
+    bench.publish_one("q", of_key("busy", Some(1)), 2);
+    assert_eq!(bench.take(10, false), 1);
+    for part in 0..20 {
+        for n in 0..100 {
+            bench.publish_one("q", of_key(&format!("{part}.{n}"), None), 1);
+        }
+        assert_eq!(bench.take(100, false), 100);
+    }
+    bench.tick(10);
+    bench.tick_all();
+    bench.passed();
+    for _ in 0..3 {
+        bench.publish_one("q", of_key("busy", None), 100);
+        assert!(bench.passed() < 1_000, "with what is published");
+        let (ticks, most) = bench.tick_all();
+        assert!(most < 1_000 && ticks < 100, "{most} in one turn, {ticks} turns");
+    }
+    let counts = &bench.turn.state.queues.named(bench.ns(), "q").unwrap().counts;
+    assert_eq!(counts.messages, 2_001 + 200);
+}
+
 /// After a start, all that had been taken for a time was passed by in one turn.
 #[test]
 fn what_somebody_has_is_passed_a_part_at_a_time() {

@@ -133,7 +133,7 @@ impl Bench {
         }
     }
 
-    fn ns(&self) -> NamespaceId {
+    pub(super) fn ns(&self) -> NamespaceId {
         self.turn.state.namespaces.named("default").unwrap()
     }
 
