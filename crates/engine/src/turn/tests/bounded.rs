@@ -11,6 +11,9 @@ use crate::message::{
     MoveTo, PublishMessage,
 };
 use crate::state::keys;
+use crate::stream::{
+    AppendBatch, FireTrigger, StreamAnswer, StreamCommand, Trigger, TriggerCommand, TriggerEvent,
+};
 
 fn of_q(max: usize, auto_ack: bool) -> LeaseMessages {
     LeaseMessages { queue: "q".to_owned(), max, wait_ms: 0, lease_ms: None, auto_ack }
@@ -569,4 +572,58 @@ fn a_stop_does_not_wait_for_what_a_hold_lets_go() {
     assert!(shard.lease(60).len() < 60);
     shard.advance(0);
     assert!(shard.lease(60).len() > 40);
+}
+
+fn stream(bench: &mut Bench, command: StreamCommand) -> StreamAnswer {
+    match bench.call(Command::Stream(command)) {
+        Answer::Stream(answer) => answer,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The last of them looked how far its trigger had come in all others.
+#[test]
+fn the_last_event_of_a_replay_looks_at_no_other_partition() {
+    let mut bench = Bench::new();
+    bench.declare("q");
+    let name = || "s".to_owned();
+    let settings = crate::StreamSettings::default();
+    let create = StreamCommand::Create { stream: name(), partitions: 1500, settings };
+    let StreamAnswer::Stream(view) = stream(&mut bench, create) else { panic!("no stream") };
+    let ids: Vec<_> = view.partitions.iter().map(|(id, _)| *id).collect();
+    for some in ids.chunks(100) {
+        let append = |id: &crate::PartitionId| AppendBatch {
+            partition: *id,
+            events: 1,
+            producer: None,
+            transactional: false,
+            batch: Bytes::from_static(b"any bytes"),
+        };
+        stream(&mut bench, StreamCommand::Append(some.iter().map(append).collect()));
+    }
+    let trigger = Trigger { name: "t".to_owned(), queue: "q".to_owned(), ..Trigger::default() };
+    let replay = TriggerCommand::Replay { stream: name(), trigger, from: vec![0; ids.len()] };
+    stream(&mut bench, StreamCommand::Trigger(replay));
+    for (partition, id) in (0..).zip(ids) {
+        if partition == 700 {
+            bench = bench.restart();
+        }
+        let before = bench.map().gets.get();
+        let fire = FireTrigger {
+            stream: name(),
+            trigger: "t".to_owned(),
+            partition,
+            id,
+            expected: Some(0),
+            next: 1,
+            events: vec![TriggerEvent::default()],
+        };
+        let fired = stream(&mut bench, StreamCommand::Trigger(TriggerCommand::Fire(fire)));
+        assert!(matches!(fired, StreamAnswer::Fired(true)), "{fired:?}");
+        let gets = bench.map().gets.get() - before;
+        assert!(gets < 50, "{gets} keys are read");
+    }
+    let offsets = StreamCommand::GetOffsets { group: "trigger.t".to_owned(), of: None };
+    let offsets = stream(&mut bench, offsets);
+    assert!(matches!(&offsets, StreamAnswer::Offsets(none) if none.is_empty()), "it has ended");
 }

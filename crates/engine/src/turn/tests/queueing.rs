@@ -16,11 +16,14 @@ pub(super) struct Grave {
     map: BTreeMap<Vec<u8>, Option<Bytes>>,
     /// Entries of lanes and messages that were passed, removed ones too.
     pub(super) passed: Cell<usize>,
+    /// Keys of which the value was asked for.
+    pub(super) gets: Cell<usize>,
     puts: usize,
 }
 
 impl Reader for Grave {
     fn get(&self, key: &[u8]) -> Option<Bytes> {
+        self.gets.set(self.gets.get() + 1);
         self.map.get(key).cloned().flatten()
     }
 
