@@ -204,6 +204,39 @@ fn a_lease_of_all_queues_looks_at_what_it_answers() {
     assert_eq!(queues, first, "in the order in which they came");
 }
 
+/// Each queue had all before it looked at again, so that many queues with little were cut short.
+#[test]
+fn a_lease_that_names_many_queues_looks_at_each_of_them_once() {
+    let mut bench = Bench::new();
+    let names = (0..256).map(|queue| format!("q{queue}"));
+    for name in names.clone() {
+        bench.fill(&name, 1);
+    }
+    let queues = names.map(QueuePattern::Exactly).collect();
+    let before = bench.turn.looked;
+    let jobs = bench.lease(LeaseJobs { max: 1000, queues, ..wish() });
+    let looked = bench.turn.looked - before;
+    assert!(jobs.len() == 256 && looked < 256 * 20, "{looked} looks for {} jobs", jobs.len());
+}
+
+/// A job of a queue that was looked at already may start, since one behind it has ended.
+#[test]
+fn what_the_end_of_a_job_lets_go_is_found_in_a_queue_before_it() {
+    let mut bench = Bench::new();
+    let keyed = |job| NewJob { ordering_key: Some("k".to_owned()), ..job };
+    let first = NewJob { expiry: Some(Start::After(5)), ..keyed(bench.job("k")) };
+    let second = keyed(bench.job("k"));
+    for (queue, job) in [("late", first), ("early", second)] {
+        let command = EnqueueJobs { queue: queue.to_owned(), jobs: vec![job] };
+        assert!(matches!(bench.call(Command::EnqueueJobs(command)), Answer::Enqueued(_)));
+    }
+    bench.clock.wall = bench.clock.wall.plus(10);
+    bench.clock.mono = bench.clock.mono.plus(10);
+    let queues = ["early", "late"].map(|name| QueuePattern::Exactly(name.to_owned())).to_vec();
+    let jobs = bench.lease(LeaseJobs { max: 9, queues, ..wish() });
+    assert_eq!(jobs.iter().map(|job| job.queue.as_str()).collect::<Vec<_>>(), ["early"]);
+}
+
 #[test]
 fn memory_does_not_grow_with_lanes() {
     let mut bench = Bench::new();
