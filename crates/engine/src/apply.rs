@@ -282,7 +282,7 @@ impl State {
             self.meta_mut().gone.add_queue(&counts);
             self.remove(&name);
             if holds_messages {
-                self.messages.drop_shelf(namespace, id);
+                self.messages.drop_shelf(id, counts.messages);
             }
             let what = Destination::Queue { id };
             if holds_messages || self.is_bound(namespace, what) {

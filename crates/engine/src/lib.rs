@@ -117,9 +117,10 @@ pub use stream::{
     AppendBatch, AppendRefusal, Appended, BATCH_BYTES_MAX_DEFAULT, CommittedOffset, EventPlace,
     FireTrigger, GroupOffset, LIVES_STREAM, LivesLot, OffsetNote, OffsetRefusal, OffsetToCommit,
     PartitionEnds, ProducerStamp, ProducerView, REPLAY_PREFIX, RETENTION_MS_DEFAULT, ReadOffset,
-    StreamAnswer, StreamChange, StreamCommand, StreamSettings, StreamView, TransactionAnswer,
-    TransactionAsk, TransactionCommand, TransactionMark, TransactionRefusal, TransactionStamp,
-    TransactionView, Trigger, TriggerCommand, TriggerEvent, appends_of, partition_of,
+    StreamAnswer, StreamChange, StreamCommand, StreamSettings, StreamView, ToldEvent,
+    TransactionAnswer, TransactionAsk, TransactionCommand, TransactionMark, TransactionRefusal,
+    TransactionStamp, TransactionView, Trigger, TriggerCommand, TriggerEvent, appends_of,
+    partition_of,
 };
 pub use tenant::{TenantTotals, TenantWeight};
 pub use timer::Subject;

@@ -22,7 +22,7 @@ mod trigger;
 use std::collections::BTreeMap;
 
 pub(crate) use append::AppendDecision;
-pub use change::{StreamChange, appends_of};
+pub use change::{StreamChange, ToldEvent, appends_of};
 pub use command::{
     AppendBatch, AppendRefusal, Appended, GroupOffset, OffsetRefusal, OffsetToCommit,
     ProducerStamp, StreamAnswer, StreamCommand, StreamView,
@@ -189,6 +189,8 @@ pub(crate) struct Streams {
     has_offsets: bool,
     /// Volatile: where the look through them is.
     offset_round: offset_round::OffsetRound,
+    /// Volatile: what is left of replays.
+    replays: trigger::replay::Replays,
     /// Transactional ids, and what is open.
     transactions: transaction::Transactions,
     /// Volatile: what the entries since the last group changed, for whoever keeps the events.
@@ -255,6 +257,7 @@ impl State {
             self.add_stream(stream);
         }
         self.load_transactions();
+        self.load_replays();
     }
 
     fn add_stream(&mut self, stream: Stream) {

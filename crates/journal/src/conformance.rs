@@ -24,6 +24,7 @@ pub fn run<S: Subject>(fresh: impl Fn() -> S) {
     groups_come_back_from_every_position(fresh());
     a_group_elsewhere_is_refused(fresh());
     entries_of_every_size_come_back(fresh());
+    entries_in_pieces_come_back(fresh());
     what_was_appended_is_there_after_opening_again(fresh());
     a_reader_sees_what_was_durable_when_it_began(fresh());
     truncation_keeps_what_it_was_not_asked_to_give_back(fresh());
@@ -117,6 +118,43 @@ fn entries_of_every_size_come_back(mut subject: impl Subject) {
     }
     drop(journal);
     check_from(&subject.open(), Position(1), len_of);
+}
+
+/// Large parts of entries are referred to, so a group is many pieces, which are cut anywhere: at the
+/// beginning of an entry, at its end, one behind the other, and more than one write of the system
+/// takes.
+fn entries_in_pieces_come_back(mut subject: impl Subject) {
+    const PIECE: usize = 5000;
+    let cuts: [&[usize]; 6] = [
+        &[PIECE],
+        &[3, PIECE],
+        &[PIECE, 3],
+        &[PIECE, PIECE, PIECE],
+        &[1, PIECE, 0, PIECE, 4095, 4096],
+        &[4097, 2, 100_000, 1],
+    ];
+    let cuts_of = |position: Position| cuts[(position.0 as usize - 1) % cuts.len()];
+    let len_of = |position: Position| cuts_of(position).iter().sum();
+    let mut journal = subject.open();
+    for count in [1, 6, 400] {
+        let mut group = Group::new(journal.tail().next());
+        for _ in 0..count {
+            let position = group.last().next();
+            let mut whole = Bytes::from(entry(position, len_of(position)));
+            group.push_with(|rope| {
+                for cut in cuts_of(position) {
+                    rope.extend_from_bytes(&whole.split_to(*cut));
+                }
+            });
+        }
+        assert!(group.pieces().len() > count, "it is in pieces");
+        assert_eq!(journal.append(&group).expect("append"), group.last());
+    }
+    check_from(&journal, Position(1), len_of);
+    drop(journal);
+    let journal = subject.open();
+    check_from(&journal, Position(1), len_of);
+    check_from(&journal, Position(5), len_of);
 }
 
 fn what_was_appended_is_there_after_opening_again(mut subject: impl Subject) {

@@ -214,7 +214,10 @@ impl Core {
             }
             let since = *starved.get_or_insert_with(|| {
                 self.shard.admission.set_starved();
-                tracing::error!(shard = self.shard.index, "no space for the journal");
+                tracing::error!(
+                    shard = self.shard.index,
+                    "no space for the journal, or for events"
+                );
                 Instant::now()
             });
             if !told && since.elapsed() >= NO_SPACE_PATIENCE {
@@ -246,6 +249,10 @@ impl Core {
         group: &Group,
         begun: Instant,
     ) -> Result<Position, Attempt> {
+        if !self.shard.streams.has_room().map_err(Attempt::Fault)? {
+            self.shard.metrics.no_space.add(1);
+            return Err(Attempt::NoSpace);
+        }
         match journal.append(group) {
             Ok(position) => {
                 let metrics = &self.shard.metrics;

@@ -30,6 +30,17 @@ impl StreamFiles {
         *self.in_flight.lock().unwrap_or_else(PoisonError::into_inner) = changes;
     }
 
+    /// Whether that group may be committed, as far as events go that wait for space on the disk:
+    /// beyond so much memory for them it waits, too.
+    pub(crate) fn has_room(&self) -> Result<bool, String> {
+        let in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(log) = self.log.get() else { return Ok(true) };
+        if in_flight.iter().all(|change| change.event_bytes() == 0) {
+            return Ok(true);
+        }
+        log.has_room().map_err(|error| error.to_string())
+    }
+
     /// That group is durable up to `position`, and not answered yet.
     pub(crate) fn committed(&self, position: Position) -> Result<(), String> {
         let changes =

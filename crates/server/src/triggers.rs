@@ -2,6 +2,8 @@
 //! has come, and has the shard record the jobs or messages with the offset behind their events.
 //! Whoever brings the same events twice is told that the trigger has come on meanwhile.
 
+mod room;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,8 +20,10 @@ use longshore_streams::{Chunk, Hidden, Partition, Read, ReadError, StreamEntry};
 use tokio::time::Instant;
 
 use crate::http::tail::{Reading, wait_for};
+use room::Room;
 
-/// How long new triggers and streams may go unnoticed, and a partition rests that was refused.
+/// How long new triggers and streams may go unnoticed, and a partition is left alone of which it is
+/// not known how far its trigger has come.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How long it may go unnoticed that somebody has set how far a trigger has come.
 const ASK_EVERY: Duration = Duration::from_secs(5);
@@ -41,7 +45,8 @@ type Of = (String, String, String, u32);
 
 /// Runs triggers for as long as it is polled.
 pub(crate) async fn run(node: Node) {
-    let mut runner = Runner { node, at: BTreeMap::new(), aside: BTreeMap::new() };
+    let (at, aside, full) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    let mut runner = Runner { node, at, aside, full };
     let mut asked = Instant::now();
     loop {
         if asked.elapsed() > ASK_EVERY {
@@ -49,8 +54,8 @@ pub(crate) async fn run(node: Node) {
             asked = Instant::now();
         }
         let again = Instant::now() + LOOK_EVERY;
-        let (waiting, rests) = runner.round().await;
-        if waiting.is_empty() || rests {
+        let waiting = runner.round().await;
+        if waiting.is_empty() {
             tokio::time::sleep_until(again).await;
         } else {
             wait_for(&waiting, again).await;
@@ -65,6 +70,8 @@ struct Runner {
     at: BTreeMap<Of, Come>,
     /// Which rest, and until when.
     aside: BTreeMap<Of, Instant>,
+    /// Queues that had no room lately, each with its namespace.
+    full: BTreeMap<(String, String), Room>,
 }
 
 /// How far a trigger has come: what is committed for it, if anything is.
@@ -89,14 +96,24 @@ enum Brought {
     Later,
 }
 
+/// Why some events became nothing.
+enum Stop {
+    /// Their queue has no room for all of them. So far the trigger has come.
+    Full(Come),
+    /// It is not known how far the trigger has come, or this is not the time.
+    Unknown,
+    /// They cannot be read: the partition is left alone already.
+    Aside,
+}
+
 impl Runner {
-    /// Goes through all triggers once. What there is to wait for, and whether something was put
-    /// off.
-    async fn round(&mut self) -> (Vec<Reading>, bool) {
-        let (mut waiting, mut rests) = (Vec::new(), false);
+    /// Goes through all triggers once. What there is to wait for: no partition that is left alone.
+    async fn round(&mut self) -> Vec<Reading> {
+        let mut waiting = Vec::new();
         let mut there = BTreeMap::new();
         let now = Instant::now();
         self.aside.retain(|_, until| *until > now);
+        self.full.retain(|_, room| !room.is_old(now));
         for log in self.node.stream_logs() {
             for stream in log.all() {
                 for trigger in &stream.settings.triggers {
@@ -111,53 +128,59 @@ impl Runner {
                             continue;
                         }
                         let known = self.at.get(&of).copied();
-                        let gone_on = self.bring(&of, trigger, (&stream, partition), known).await;
-                        let Some(at) = gone_on else {
-                            rests = true;
-                            continue;
-                        };
-                        there.insert(of, at);
-                        let offset = at.offset().max(partition.ends().0);
-                        let partition = Arc::clone(partition);
-                        waiting.push(Reading { index, partition, offset });
+                        match self.bring(&of, trigger, (&stream, partition), known).await {
+                            Ok(at) => {
+                                there.insert(of, at);
+                                let offset = at.offset().max(partition.ends().0);
+                                let partition = Arc::clone(partition);
+                                waiting.push(Reading { index, partition, offset });
+                            }
+                            Err(Stop::Full(at)) => drop(there.insert(of, at)),
+                            Err(Stop::Unknown) => {
+                                self.aside.insert(of, Instant::now() + LOOK_EVERY);
+                            }
+                            Err(Stop::Aside) => {}
+                        }
                     }
                 }
             }
         }
         // What is not there any more is looked up again, should it come back.
         self.at = there;
-        (waiting, rests)
+        waiting
     }
 
-    /// Brings what a partition has, so many commits at most. How far its trigger has come then;
-    /// `None` where that is not known or is to be tried again later.
+    /// Brings what a partition has, so many commits at most. How far its trigger has come then.
     async fn bring(
         &mut self,
         of: &Of,
         trigger: &Trigger,
         (stream, partition): (&StreamEntry, &Arc<Partition>),
         known: Option<Come>,
-    ) -> Option<Come> {
+    ) -> Result<Come, Stop> {
         let at = match known {
             Some(at) => at,
-            None => self.committed(of, trigger).await?,
+            None => self.committed(of, trigger).await.ok_or(Stop::Unknown)?,
         };
         let from = at.offset().max(partition.ends().0);
         let until = trigger.until.get(of.3 as usize).copied();
         let until = if trigger.until.is_empty() { u64::MAX } else { until.unwrap_or(0) };
+        let fire = Fire { of, stream, trigger, id: partition.id() };
         if at.offset() < until && until <= from {
             // What was left of a replay is kept no longer.
-            let fire = Fire { of, stream, trigger, id: partition.id() };
             return self.fire_all(fire, at, &[], until).await;
         }
         if partition.stable_end() <= from || until <= from {
-            return Some(at);
+            return Ok(at);
+        }
+        if self.full.get(&fire.queue()).is_some_and(|room| room.rests(Instant::now())) {
+            return Err(Stop::Full(at));
         }
         let mut unread = match read(Arc::clone(partition), from).await {
             Ok(chunk) => Unread::new(&chunk, from),
             // It was trimmed meanwhile.
-            Err(Stumble::Read(ReadError::OutOfRange { .. })) => return Some(at),
-            Err(error) => return self.set_aside(of, &error),
+            Err(Stumble::Read(ReadError::OutOfRange { .. })) => return Ok(at),
+            Err(error) => return Err(self.set_aside(of, &error)),
         };
         let mut at = at;
         for _ in 0..SLICES_MAX {
@@ -166,23 +189,22 @@ impl Runner {
             }
             let (rest, mut events) = match unread.slice().await {
                 Ok(slice) => slice,
-                Err(error) => return self.set_aside(of, &error),
+                Err(error) => return Err(self.set_aside(of, &error)),
             };
             unread = rest;
             if unread.next <= at.offset().max(from) {
                 // Nothing was there, though there should be something: not at once again.
-                return (unread.next > from).then_some(at);
+                return if unread.next > from { Ok(at) } else { Err(Stop::Unknown) };
             }
-            let fire = Fire { of, stream, trigger, id: partition.id() };
             // Of a replay the last ones may be among others that came later.
             events.retain(|event| event.offset < until);
-            at = self.fire_all(fire, at, &events, unread.next.min(until)).await?;
+            at = self.fire_as_fits(fire, at, events, unread.next.min(until)).await?;
         }
-        Some(at)
+        Ok(at)
     }
 
     /// Leaves a partition alone for a while, and says so once.
-    fn set_aside(&mut self, of: &Of, error: &Stumble) -> Option<Come> {
+    fn set_aside(&mut self, of: &Of, error: &Stumble) -> Stop {
         let (_, stream, trigger, partition) = of;
         let rest = match error {
             Stumble::Read(_) => UNREADABLE_REST,
@@ -193,25 +215,63 @@ impl Runner {
             "events do not become jobs or messages"
         );
         self.aside.insert(of.clone(), Instant::now() + rest);
-        None
+        Stop::Aside
     }
 
-    /// Has events become jobs or messages, up to an offset. How far the trigger has come then;
-    /// `None` where that is not known or is to be tried again later.
+    /// Has events become jobs or messages, up to an offset: all at once, or, where their queue has
+    /// no room, so many at a time. How far the trigger has come then.
+    async fn fire_as_fits(
+        &mut self,
+        of: Fire<'_>,
+        mut at: Come,
+        events: Vec<TriggerEvent>,
+        next: u64,
+    ) -> Result<Come, Stop> {
+        let (queue, mut events) = (of.queue(), &events[..]);
+        loop {
+            let known = self.full.get(&queue);
+            if known.is_some_and(|room| room.rests(Instant::now())) {
+                return Err(Stop::Full(at));
+            }
+            let most = known.map_or(EVENTS_MAX, Room::most).min(events.len());
+            let (some, rest) = events.split_at(most);
+            let after = rest.first().map_or(next, |event| event.offset);
+            match self.fire_all(of, at, some, after).await {
+                Ok(come) => {
+                    let room = self.full.get_mut(&queue);
+                    if room.is_some_and(|room| room.took(some.len(), EVENTS_MAX)) {
+                        self.full.remove(&queue);
+                    }
+                    (at, events) = (come, rest);
+                    if events.is_empty() {
+                        return Ok(at);
+                    }
+                }
+                Err(Stop::Full(come)) => {
+                    let now = Instant::now();
+                    let room = self.full.entry(queue.clone());
+                    room.and_modify(|room| room.refused(some.len(), now))
+                        .or_insert_with(|| Room::of_full(some.len(), now));
+                    let left = events.partition_point(|event| event.offset < come.offset());
+                    (at, events) = (come, events.get(left..).unwrap_or_default());
+                }
+                Err(stop) => return Err(stop),
+            }
+        }
+    }
+
+    /// Has events become jobs or messages, up to an offset. How far the trigger has come then.
     async fn fire_all(
         &self,
         of: Fire<'_>,
         mut at: Come,
         events: &[TriggerEvent],
         next: u64,
-    ) -> Option<Come> {
+    ) -> Result<Come, Stop> {
         match self.fire(of.of, of.command(events, at, next)).await {
-            Ok(Brought::Done) => return Some(Come(Some(next))),
-            Ok(Brought::Elsewhere | Brought::Later) => return None,
-            Ok(Brought::Full) => {
-                self.fire_some(of, at, events).await;
-                return None;
-            }
+            Ok(Brought::Done) => return Ok(Come(Some(next))),
+            Ok(Brought::Elsewhere | Brought::Later) => return Err(Stop::Unknown),
+            Ok(Brought::Full) => return Err(Stop::Full(at)),
             // One of them is what no job can be: the others become one each.
             Err(_) => {}
         }
@@ -229,24 +289,11 @@ impl Runner {
             }
             match fired {
                 Ok(Brought::Done) => at = Come(Some(after)),
-                _ => return None,
+                Ok(Brought::Full) => return Err(Stop::Full(at)),
+                _ => return Err(Stop::Unknown),
             }
         }
-        Some(at)
-    }
-
-    /// Has as many of the first of some events become jobs or messages as their queue has room for.
-    async fn fire_some(&self, of: Fire<'_>, at: Come, events: &[TriggerEvent]) {
-        let mut count = events.len() / 2;
-        while let (Some(some), Some(after)) = (events.get(..count), events.get(count)) {
-            if some.is_empty() {
-                return;
-            }
-            match self.fire(of.of, of.command(some, at, after.offset)).await {
-                Ok(Brought::Full) => count /= 2,
-                _ => return,
-            }
-        }
+        Ok(at)
     }
 
     /// How far a trigger has come.
@@ -303,6 +350,11 @@ struct Fire<'a> {
 }
 
 impl Fire<'_> {
+    /// The queue that it fills, and its namespace.
+    fn queue(&self) -> (String, String) {
+        (self.of.0.clone(), self.trigger.queue.clone())
+    }
+
     fn command(&self, events: &[TriggerEvent], at: Come, next: u64) -> FireTrigger {
         FireTrigger {
             stream: self.stream.name.clone(),

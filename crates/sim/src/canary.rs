@@ -94,6 +94,8 @@ pub enum Canary {
     LostSlots,
     /// That a job is withdrawn is told, and not heard.
     WithdrawalUnheard,
+    /// The tree that ships is not told of some of what is removed.
+    RemovedStays,
 }
 
 /// Every canary with its name on the command line.
@@ -165,15 +167,22 @@ pub const CANARIES: [(&str, Canary); 65] = [
     ("step-untold", Canary::StepUntold),
 ];
 
+/// Those that only a run over the tree that ships can notice, likewise.
+pub const TREE_CANARIES: [(&str, Canary); 1] = [("removed-stays", Canary::RemovedStays)];
+
 impl Canary {
+    fn all() -> impl Iterator<Item = (&'static str, Self)> {
+        CANARIES.into_iter().chain(TREE_CANARIES)
+    }
+
     /// The one of that name.
     pub fn named(name: &str) -> Option<Self> {
-        CANARIES.into_iter().find(|(of, _)| *of == name).map(|(_, canary)| canary)
+        Self::all().find(|(of, _)| *of == name).map(|(_, canary)| canary)
     }
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
-        CANARIES.into_iter().find(|(_, it)| *it == self).map_or("", |(name, _)| name)
+        Self::all().find(|(_, it)| *it == self).map_or("", |(name, _)| name)
     }
 }
 

@@ -185,9 +185,9 @@ pub(crate) fn honour_stale(map: &SimTree, request: &mut Request, clock: Clock) {
 pub(crate) fn tell_no_success(changes: &mut [StreamChange]) {
     for change in changes {
         let StreamChange::Told { events, .. } = change else { continue };
-        for (_, value) in events {
-            let text = String::from_utf8_lossy(value).replace(".succeeded\"", ".started\"");
-            *value = text.into();
+        for told in events {
+            let text = String::from_utf8_lossy(&told.value);
+            told.value = text.replace(".succeeded\"", ".started\"").into();
         }
     }
 }

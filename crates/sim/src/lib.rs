@@ -25,7 +25,7 @@ mod trace;
 mod watch;
 mod workload;
 
-pub use canary::{CANARIES, Canary};
+pub use canary::{CANARIES, Canary, TREE_CANARIES};
 pub use folder::Keeper;
 pub use simulation::{Config, Failure, Summary, run};
 pub use workload::oracle::Verdict;

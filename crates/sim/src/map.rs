@@ -57,6 +57,8 @@ pub(crate) struct SimTree {
 struct Shipped {
     lsm: Lsm,
     snapshot: Option<Snapshot>,
+    /// A fault: removals at positions that this divides do not reach it.
+    deaf_at: Option<u64>,
 }
 
 /// What another thread reads that asked when everything was durable, however much later.
@@ -91,10 +93,17 @@ impl SimTree {
     pub(crate) fn of(image: Image, lsm: Option<Lsm>) -> Self {
         let Image { position, entries } = image;
         let (latest, sealed_at, sealed) = (position, position, Sealed::default());
-        let shipped = lsm.map(|lsm| Shipped { lsm, snapshot: None });
+        let shipped = lsm.map(|lsm| Shipped { lsm, snapshot: None, deaf_at: None });
         let tree = Self { position, latest, entries, active_bytes: 0, sealed, sealed_at, shipped };
         tree.check_shipped();
         tree
+    }
+
+    /// Has some of what is removed stay in the tree that ships.
+    pub(crate) fn keep_some_removed(&mut self) {
+        if let Some(shipped) = &mut self.shipped {
+            shipped.deaf_at = Some(5);
+        }
     }
 
     /// What writes the tree that ships to disk.
@@ -181,7 +190,10 @@ impl OrderedMap for SimTree {
     fn put(&mut self, position: Position, key: &[u8], value: Option<&[u8]>) {
         self.write(position, key, value);
         if let Some(shipped) = &mut self.shipped {
-            shipped.lsm.put(position, key, value);
+            let is_deaf = shipped.deaf_at.is_some_and(|at| position.0.is_multiple_of(at));
+            if value.is_some() || !is_deaf {
+                shipped.lsm.put(position, key, value);
+            }
         }
     }
 

@@ -165,7 +165,10 @@ impl Node {
         if canary == Some(Canary::TokenReuse) && tail == persisted {
             faults::forget_tokens(&mut image);
         }
-        let tree = store.tree(image);
+        let mut tree = store.tree(image);
+        if canary == Some(Canary::RemovedStays) {
+            tree.keep_some_removed();
+        }
         let (sealed, flusher) = (tree.sealed.clone(), tree.flusher());
         let used = store.ledger.is_used();
         let faults = Injected::of(canary, random.next());

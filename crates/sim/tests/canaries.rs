@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use longshore_sim::{CANARIES, Canary, Config, run};
+use longshore_sim::{CANARIES, Canary, Config, Keeper, TREE_CANARIES, run};
 
 const SEEDS_MAX: u64 = 200;
 /// Enough for what needs several things to come together, such as a stream that ends while a
@@ -64,5 +64,21 @@ fn every_canary_is_caught() {
     });
     if set("LONGSHORE_BLESS") {
         std::fs::write(path, found).unwrap();
+    }
+}
+
+/// What the tree that ships does otherwise than the map beside it is noticed where it runs, and
+/// nowhere else.
+#[test]
+fn every_canary_of_the_tree_is_caught_on_real_files_alone() {
+    for (name, canary) in TREE_CANARIES {
+        let config = |keeper| Config { canary: Some(canary), keeper, ..Config::default() };
+        let noticed = (0..20).find(|seed| run(*seed, &config(Keeper::Lsm)).is_err());
+        let seed = noticed.unwrap_or_else(|| panic!("{name} is alive after 20 seeds"));
+        let in_memory = run(seed, &config(Keeper::Images)).map_err(|it| it.what);
+        assert!(in_memory.is_ok(), "{name}: seed {seed} fails without the tree: {in_memory:?}");
+        let sound = Config { keeper: Keeper::Lsm, ..Config::default() };
+        let sound = run(seed, &sound).map_err(|it| it.what);
+        assert!(sound.is_ok(), "seed {seed} fails without {name} as well: {sound:?}");
     }
 }

@@ -30,7 +30,7 @@ mod walk;
 pub use check::{Report, check};
 pub use compaction::{CompactError, Compaction, Round, Spent};
 pub use error::{OpenError, ReadError, SyncError, WriteError};
-pub use log::{StreamEntry, StreamLog};
+pub use log::{LATE_BYTES_MAX, StreamEntry, StreamLog};
 pub use partition::{Chunk, Partition, Read, Waiting};
 pub use picture::{StreamPicture, StreamPictureFile};
 pub use records::{KeysSeen, all_have_keys};

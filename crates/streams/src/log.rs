@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use bytes::Bytes;
-use longshore_engine::{PartitionId, Position, StreamChange, StreamId, StreamSettings, StreamView};
+use longshore_engine::{
+    PartitionId, Position, StreamChange, StreamId, StreamSettings, StreamView, ToldEvent,
+};
 use longshore_journal::disk::Disk;
 
 use crate::batch::{BatchHeader, marker, place};
@@ -22,6 +23,9 @@ use crate::walk::Walk;
 /// What headers of events say that are `CloudEvents` (their Kafka protocol binding, 1.0, 3.3).
 const CONTENT_TYPE: &str = "content-type";
 const CLOUD_EVENT: &str = "application/cloudevents+json; charset=UTF-8";
+
+/// Bytes of events that wait in memory until a full disk has room for them; one group more may.
+pub const LATE_BYTES_MAX: usize = 64 << 20;
 
 /// Memory kept for putting batches together between two groups.
 const SCRATCH_BYTES_MAX: usize = 1 << 20;
@@ -77,6 +81,8 @@ pub(crate) struct Writer {
     made: bool,
     /// What is durable in the journal and not written here, up to which position.
     late: VecDeque<StreamChange>,
+    /// Bytes of its events.
+    late_bytes: usize,
     late_to: Position,
     /// Files that nobody needs once the next sync no longer names them.
     pub(crate) gone: Vec<String>,
@@ -136,9 +142,38 @@ impl StreamLog {
     /// nothing more may be written, and a start does it anew from the journal.
     pub fn write(&self, position: Position, changes: Vec<StreamChange>) -> Result<(), WriteError> {
         let mut writer = self.writer();
+        if !writer.late.is_empty() {
+            self.trim_early(&mut writer, &changes);
+        }
+        writer.late_bytes += changes.iter().map(StreamChange::event_bytes).sum::<usize>();
         writer.late.extend(changes);
         writer.late_to = writer.late_to.max(position);
         self.write_late(&mut writer)
+    }
+
+    /// Whether another group with events may be committed, as far as those go that wait for space.
+    pub fn has_room(&self) -> Result<bool, WriteError> {
+        let mut writer = self.writer();
+        if writer.late_bytes >= LATE_BYTES_MAX {
+            match self.write_late(&mut writer) {
+                Err(error) if error.is_no_space() => {}
+                written => written?,
+            }
+        }
+        Ok(writer.late_bytes < LATE_BYTES_MAX)
+    }
+
+    /// Files that are kept no longer go although something before that waits for space: that may
+    /// be the space that is waited for.
+    fn trim_early(&self, writer: &mut Writer, changes: &[StreamChange]) {
+        for change in changes {
+            if let StreamChange::Trimmed { partition, start } = change
+                && let Some(partition) = self.partition(*partition)
+            {
+                let (_, end) = partition.ends();
+                partition.trim(end.min(*start), &mut writer.gone);
+            }
+        }
     }
 
     /// Whether something that is durable in the journal waits for space here, and is not shown.
@@ -163,6 +198,8 @@ impl StreamLog {
                 writer.late.push_front(change);
                 break;
             }
+            let bytes = writer.late_bytes.checked_sub(change.event_bytes());
+            writer.late_bytes = bytes.expect("what waits was counted");
         }
         if written.is_ok() {
             writer.position = writer.position.max(writer.late_to);
@@ -193,12 +230,11 @@ impl StreamLog {
             }
             StreamChange::Told { partition, base_offset, at, events } => {
                 let time = i64::try_from(at.0).unwrap_or(i64::MAX);
-                let event = |(key, value): &(Bytes, Bytes)| Event {
-                    offset: 0,
-                    time,
-                    key: Some(key.clone()),
-                    value: Some(value.clone()),
-                    headers: vec![(CONTENT_TYPE.to_owned(), Some(CLOUD_EVENT.into()))],
+                let event = |told: &ToldEvent| {
+                    let mut headers = vec![(CONTENT_TYPE.to_owned(), Some(CLOUD_EVENT.into()))];
+                    headers.extend(told.headers.iter().cloned());
+                    let (key, value) = (Some(told.key.clone()), Some(told.value.clone()));
+                    Event { offset: 0, time, key, value, headers }
                 };
                 let batch = batch_of(&events.iter().map(event).collect::<Vec<_>>());
                 return self.append(writer, (*partition, *base_offset), &batch, |_| {});

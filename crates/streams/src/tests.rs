@@ -550,3 +550,51 @@ fn readers_of_committed_events_see_transactions_whole_or_not_at_all() {
     assert_eq!(partition.stable_end(), 8);
     assert_eq!(committed(&partition), [0, 1, 3, 5]);
 }
+
+/// Dead letters and lives of jobs become events while publishing is closed: they filled the memory.
+#[test]
+fn what_waits_for_space_is_bounded_and_a_trim_gives_some() {
+    let sim = SimDisk::new(4);
+    let mut bench = Bench::new(Arc::new(sim.clone()));
+    for _ in 0..2 {
+        bench.append(2, 1, 400);
+    }
+    bench.log.sync().unwrap();
+    sim.set_capacity_bytes(Some(sim.used_bytes() + 4096));
+    let large = batch(2, 2, 1 << 20);
+    let most = crate::LATE_BYTES_MAX / large.len() + 1;
+    let mut waiting = 0;
+    while bench.log.has_room().unwrap() {
+        let change = StreamChange::Appended {
+            partition: P,
+            base_offset: bench.next,
+            events: 2,
+            transaction: None,
+            batch: large.clone().into(),
+        };
+        bench.journal.push(vec![change.clone()]);
+        bench.next += 2;
+        let position = Position(bench.journal.len() as u64);
+        assert!(bench.log.write(position, vec![change]).unwrap_err().is_no_space());
+        waiting += 1;
+        assert!(waiting <= most, "{waiting} batches wait in memory");
+    }
+    assert!(waiting >= most - 1, "{waiting} batches wait in memory");
+    assert_eq!(bench.partition().ends(), (0, 4));
+    // Who keeps less is heard, whatever waits before that.
+    bench.start = 2;
+    let trimmed = vec![StreamChange::Trimmed { partition: P, start: 2 }];
+    bench.journal.push(trimmed.clone());
+    let position = Position(bench.journal.len() as u64);
+    assert!(bench.log.write(position, trimmed).unwrap_err().is_no_space());
+    let before = sim.used_bytes();
+    bench.log.sync().unwrap();
+    assert!(sim.used_bytes() < before, "the first file has gone");
+    sim.set_capacity_bytes(None);
+    assert!(bench.log.has_room().unwrap());
+    let expected: Vec<u64> = (1..=1 + waiting as u64).map(|n| 2 * n).collect();
+    assert_eq!(bench.read_all(), expected);
+    bench.log.sync().unwrap();
+    bench.reopen(Arc::new(sim)).unwrap();
+    assert_eq!(bench.read_all(), expected);
+}

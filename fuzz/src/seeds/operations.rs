@@ -24,6 +24,7 @@ pub(super) fn operation(kind: OperationKind, state: OperationState) -> Operation
         kept: 3,
         kept_why: Some("no queue takes it".to_owned()),
         full: vec![QueueId(3)],
+        first: None,
     }
 }
 

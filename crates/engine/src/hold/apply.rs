@@ -4,24 +4,26 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Hold, LostRun};
+use super::Hold;
+use super::lost::LostRuns;
 use crate::answer::BlockedBy;
 use crate::ids::{JobId, NamespaceId};
-use crate::job::{Job, Lease};
+use crate::job::Job;
 use crate::map::Reader;
-use crate::state::{State, count, keys};
+use crate::state::{State, keys};
 use crate::wire::Wire;
 
 /// What memory holds of holds.
 #[derive(Debug, Default)]
 pub(crate) struct Holds {
     standing: BTreeMap<NamespaceId, BTreeMap<String, Hold>>,
-    /// Live leases with each tag, held or not: whoever holds one looks at none.
-    running: BTreeMap<(NamespaceId, String), u64>,
+    /// Live leases with each tag, held or not: whoever holds one looks at no other.
+    running: BTreeMap<(NamespaceId, String), BTreeSet<JobId>>,
     /// Tags that are held no longer and for which jobs stand aside still.
     letting_go: BTreeSet<(NamespaceId, String)>,
     /// Volatile: holds, by their epochs, with which nothing runs since they were last told.
     quiet: Vec<(NamespaceId, String, u64)>,
+    pub(super) lost: LostRuns,
 }
 
 impl Holds {
@@ -29,8 +31,14 @@ impl Holds {
         self.standing.get(&ns)?.get(tag)
     }
 
+    /// How many leases there are with a tag.
     pub(super) fn running(&self, ns: NamespaceId, tag: &str) -> u64 {
-        self.running.get(&(ns, tag.to_owned())).copied().unwrap_or_default()
+        self.running.get(&(ns, tag.to_owned())).map_or(0, |jobs| jobs.len() as u64)
+    }
+
+    /// Whose leases these are.
+    pub(super) fn runs(&self, ns: NamespaceId, tag: &str) -> impl Iterator<Item = JobId> {
+        self.running.get(&(ns, tag.to_owned())).into_iter().flatten().copied()
     }
 
     /// How many holds a namespace has.
@@ -67,19 +75,24 @@ impl Holds {
         !self.letting_go.is_empty()
     }
 
-    /// A lease of a job with these tags is there, or has ended.
-    pub(crate) fn count_lease(&mut self, ns: NamespaceId, tags: &[String], begins: bool) {
+    /// A lease of this job with these tags is there, or has ended.
+    pub(crate) fn count_lease(
+        &mut self,
+        ns: NamespaceId,
+        (id, tags): (JobId, &[String]),
+        begins: bool,
+    ) {
         for tag in tags.iter().collect::<BTreeSet<_>>() {
             let running = self.running.entry((ns, tag.clone()));
             if begins {
-                *running.or_default() += 1;
+                running.or_default().insert(id);
                 continue;
             }
             let Entry::Occupied(mut running) = running else {
                 panic!("a lease with the tag {tag} ends that was not counted")
             };
-            count::take(running.get_mut(), 1, "leases with a tag");
-            if *running.get() == 0 {
+            assert!(running.get_mut().remove(&id), "it was counted with the tag {tag}");
+            if running.get().is_empty() {
                 running.remove();
                 if let Some(hold) = self.of(ns, tag) {
                     let epoch = hold.epoch;
@@ -156,15 +169,7 @@ impl State {
         // Who waits for it to be quiet learns that it is gone.
         self.holds.quiet.push((ns, tag.to_owned(), hold.epoch));
         self.remove(&keys::hold(ns, tag));
-        let prefix = keys::lost_runs(ns, tag);
-        let mut lost = Vec::new();
-        self.scan(&prefix, &keys::after_prefix(&prefix), &mut |key, _| {
-            lost.push(key.to_vec());
-            std::ops::ControlFlow::Continue(())
-        });
-        for key in lost {
-            self.remove(&key);
-        }
+        self.forget_lost_runs(ns, tag);
         let prefix = keys::held_back(ns, tag);
         if self.first(&prefix, &keys::after_prefix(&prefix)).is_some() {
             self.holds.letting_go.insert((ns, tag.to_owned()));
@@ -183,24 +188,6 @@ impl State {
         let prefix = keys::held_back(ns, tag);
         if self.first(&prefix, &keys::after_prefix(&prefix)).is_none() {
             self.holds.letting_go.remove(&(ns, tag.to_owned()));
-        }
-    }
-
-    /// A run has ended without its worker: where a tag of it is held, it is unaccounted.
-    pub(crate) fn lose_track(&mut self, ns: NamespaceId, job: &Job, lease: &Lease) {
-        if self.holds.count(ns) == 0 {
-            return;
-        }
-        let lost = LostRun {
-            token: lease.token,
-            worker: lease.worker.to_string(),
-            started_at: lease.started_at,
-            ended_at: self.now(),
-        };
-        for tag in &job.options.tags {
-            if self.holds.of(ns, tag).is_some() {
-                self.put(&keys::lost_run(ns, tag, job.id), &lost);
-            }
         }
     }
 
@@ -223,6 +210,7 @@ impl State {
             };
             self.holds.standing.entry(ns).or_default().insert(tag, hold);
         }
+        self.load_lost_runs();
         // One step for each tag for which jobs stand aside, however many they are.
         let mut from = vec![keys::HELD_BACK];
         while let Some((key, _)) = self.first(&from, &[keys::HELD_BACK + 1]) {

@@ -2,14 +2,13 @@
 
 use std::ops::ControlFlow;
 
-use super::{HOLDS_MAX, Hold, HoldAnswer, HoldView, LostRun, RUNS_TOLD_MAX};
+use super::{HOLDS_MAX, Hold, HoldAnswer, HoldView, RUNS_TOLD_MAX};
 use crate::bounds::{check_name, check_size};
 use crate::ids::{JobId, NamespaceId};
 use crate::moment::Moment;
 use crate::record::Record;
 use crate::rejection::Rejection;
 use crate::state::{State, keys};
-use crate::wire::Wire;
 
 impl State {
     /// The record that holds a tag; none where it is held.
@@ -61,33 +60,21 @@ impl State {
         runs: bool,
     ) -> Result<HoldView, Rejection> {
         let hold = self.check_held(ns, tag)?.clone();
-        let running = self.holds.running(ns, tag);
         let mut view = HoldView {
             tag: tag.to_owned(),
             hold,
-            running,
-            unaccounted: 0,
+            running: self.holds.running(ns, tag),
+            unaccounted: self.holds.lost.count(ns, tag),
             runs: Vec::new(),
             lost: Vec::new(),
         };
-        let prefix = keys::lost_runs(ns, tag);
-        self.scan(&prefix, &keys::after_prefix(&prefix), &mut |key, value| {
-            view.unaccounted += 1;
-            if runs && view.lost.len() < RUNS_TOLD_MAX {
-                let id = keys::id_at(key, prefix.len()).expect("a lost run is of a job");
-                let lost = LostRun::from_bytes(value).expect("encoded by this engine");
-                view.lost.push((id, lost));
-            }
-            ControlFlow::Continue(())
-        });
-        if runs && running > 0 {
-            let leases = self.leases.of(ns);
-            let leases =
-                leases.filter(|(_, live)| live.job.options.tags.iter().any(|it| it == tag));
-            let told = leases
-                .take(RUNS_TOLD_MAX)
-                .map(|(id, live)| (id, live.lease.token, live.lease.worker.to_string()));
+        if runs {
+            let told = self.holds.runs(ns, tag).take(RUNS_TOLD_MAX).map(|id| {
+                let live = self.leases.get(ns, id).expect("what runs has a lease");
+                (id, live.lease.token, live.lease.worker.to_string())
+            });
             view.runs = told.collect();
+            view.lost = self.lost_runs(ns, tag);
         }
         Ok(view)
     }

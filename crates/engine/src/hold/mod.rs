@@ -4,6 +4,7 @@
 
 mod apply;
 mod decide;
+mod lost;
 
 pub(crate) use apply::{Holds, holds_told};
 
@@ -13,7 +14,7 @@ use crate::wire::wire_struct;
 /// Holds that a namespace may have.
 pub(crate) const HOLDS_MAX: usize = 1000;
 
-/// Runs that are told of one hold, of each sort.
+/// Runs that are told of one hold, of each sort, and lost ones that are kept of it.
 pub(crate) const RUNS_TOLD_MAX: usize = 1000;
 
 wire_struct! {
@@ -84,7 +85,7 @@ pub struct HoldView {
     pub unaccounted: u64,
     /// Some of those that run: the job, its lease and its worker.
     pub runs: Vec<(JobId, Token, String)>,
-    /// Some of those that are unaccounted.
+    /// Some of those that are unaccounted: the first that were lost, in the order of their ids.
     pub lost: Vec<(JobId, LostRun)>,
 }
 

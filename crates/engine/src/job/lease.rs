@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::answer::Delivery;
 use crate::command::LeaseJobs;
-use crate::ids::{JobId, NamespaceId, TimeMs, Token};
+use crate::ids::{JobId, KindId, NamespaceId, TimeMs, Token};
 use crate::job::{Body, Checkpoint, DeadReason, Job, Lease};
 use crate::limit::{Room, Taken, line_moved};
 use crate::moment::Moment;
@@ -17,6 +17,34 @@ use crate::state::State;
 /// what that cost is known after the step.
 const MOVING_MAX: usize = 16;
 
+/// What one request asks for, step by step.
+#[derive(Debug)]
+pub(crate) struct Asked<'a> {
+    request: &'a LeaseJobs,
+    /// The kinds that it names, as far as anything was due of them.
+    kinds: Option<Vec<KindId>>,
+    /// Queues of the request before this one had nothing.
+    from: usize,
+    /// What was looked at for that, as far as no step has counted it yet.
+    looked: usize,
+    /// Something ended or moved: queues that had nothing may have something.
+    stirred: bool,
+}
+
+impl Asked<'_> {
+    /// A step was decided. Whether another one may find more.
+    pub(crate) fn goes_on(&mut self, state: &State, ns: NamespaceId, step: &LeaseStep) -> bool {
+        self.looked = 0;
+        self.from = step.from;
+        self.stirred |= step.records.len() > usize::from(!step.deliveries.is_empty());
+        if step.exhausted && step.deliveries.is_empty() && self.stirred {
+            *self = state.asked(ns, self.request);
+            return true;
+        }
+        !step.exhausted
+    }
+}
+
 /// What one step of a lease decides.
 #[derive(Debug, Default)]
 pub(crate) struct LeaseStep {
@@ -24,6 +52,8 @@ pub(crate) struct LeaseStep {
     pub(crate) deliveries: Vec<Delivery>,
     /// Jobs that it looked at.
     pub(crate) examined: usize,
+    /// Queues of the request before this one had nothing.
+    from: usize,
     /// What it looked at to find them: names of kinds, heads and parts of trees.
     pub(crate) looked: usize,
     /// Bytes of the args that it hands over.
@@ -35,30 +65,36 @@ pub(crate) struct LeaseStep {
 }
 
 impl State {
+    /// What a request asks for, from its first queue on.
+    pub(crate) fn asked<'a>(&self, ns: NamespaceId, request: &'a LeaseJobs) -> Asked<'a> {
+        let kinds = request.kinds.as_ref().map(|names| self.kinds_due(ns, names));
+        let looked = request.kinds.as_ref().map_or(0, Vec::len);
+        Asked { request, kinds, from: 0, looked, stirred: false }
+    }
+
     /// Picks up to `want` jobs from the first queue of the request that has any that are due, and
     /// about `bytes_max` of args, but one job at least.
     /// Jobs whose time has run out are ended instead of granted. The caller applies the step and
-    /// comes again until it has enough or the step is exhausted.
+    /// comes again until it has enough or no more is to be found.
     pub(crate) fn decide_lease_step(
         &self,
         ns: NamespaceId,
-        request: &LeaseJobs,
+        asked: &Asked<'_>,
         want: usize,
         bytes_max: usize,
         moment: Moment,
     ) -> LeaseStep {
-        let kinds = request.kinds.as_ref().map(|names| self.kinds_due(ns, names));
-        let mut looked = request.kinds.as_ref().map_or(0, Vec::len);
-        for pattern in &request.queues {
+        let (Asked { request, kinds, .. }, mut looked) = (asked, asked.looked);
+        for (from, pattern) in request.queues.iter().enumerate().skip(asked.from) {
             let offer = self.offer(ns, pattern, kinds.as_deref(), (moment.at, want));
             let Offer { jobs, looked: more, cut } = offer;
             looked += 1 + more;
             if !jobs.is_empty() {
                 let step = self.grant(ns, request, jobs, bytes_max, moment);
-                return LeaseStep { looked, ..step };
+                return LeaseStep { from, looked, ..step };
             }
             if cut {
-                return LeaseStep { looked, ..LeaseStep::default() };
+                return LeaseStep { from, looked, ..LeaseStep::default() };
             }
         }
         LeaseStep { looked, exhausted: true, ..LeaseStep::default() }
@@ -238,14 +274,14 @@ impl State {
         if let Some(kind) = self.kind_of(ns, job) {
             self.kinds.count_running(kind, true);
         }
-        self.holds.count_lease(ns, &job.options.tags, true);
+        self.holds.count_lease(ns, (job.id, &job.options.tags), true);
     }
 
     /// Its run, which began then, has ended, however it did.
     pub(crate) fn run_ends(&mut self, ns: NamespaceId, job: &Job, started_at: TimeMs) {
         self.give_back_slots(ns, job);
         self.note_sla(ns, job, SlaEvent::Ran(self.now().since(started_at)));
-        self.holds.count_lease(ns, &job.options.tags, false);
+        self.holds.count_lease(ns, (job.id, &job.options.tags), false);
         if let Some(kind) = self.kind_of(ns, job) {
             self.kinds.count_running(kind, false);
         }

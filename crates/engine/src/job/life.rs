@@ -111,6 +111,8 @@ wire_struct! {
         pub available_at: Option<TimeMs> = 6,
         /// Its priority from now on, where somebody changed that.
         pub priority: Option<u8> = 243,
+        /// How many steps it follows from that were taken by themselves.
+        pub hops: u8 = 254,
     }
 }
 
@@ -129,6 +131,7 @@ impl JobLife {
             message: None,
             available_at: None,
             priority: None,
+            hops: job.options.hops,
         }
     }
 
@@ -413,6 +416,7 @@ mod tests {
             message: None,
             available_at: Some(TimeMs(1_700_000_000_000)),
             priority: Some(7),
+            hops: 0,
         };
         let text = life.to_cloud_event("shop/eu", "9-17", TimeMs(1_700_000_000_500));
         let job = "44444444-4444-4444-4444-444444444444";

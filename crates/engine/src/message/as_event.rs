@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::into_jobs::HOPS_MAX;
 use super::properties::{Reader, headers_of, text_of};
-use super::{HeaderValue, Message};
+use super::{Death, HeaderValue, Message, MessageEnd};
 
 /// The header of an event that names the exchange of its message.
 const EXCHANGE: &str = "exchange";
@@ -31,8 +31,13 @@ const TOMBSTONE: &str = "x-stream-tombstone";
 /// Headers of a message that say where its event stands: those of an event before do not count.
 const OF_STREAM: [&str; 4] = [STREAM, PARTITION, OFFSET, TOMBSTONE];
 
-/// The header of an event that says how many ends of jobs its message follows from.
+/// The header of an event that says how many steps it follows from that were taken by themselves:
+/// ends of jobs, and deaths of messages that became events.
 const HOPS: &str = "x-longshore-hops";
+
+/// For how many steps one in the life of a job counts. One job has several of these, so what each
+/// of them brought about would be very much soon.
+const HOPS_OF_LIFE: u8 = HOPS_MAX / 2;
 
 /// Bytes of a short string of AMQP.
 const SHORT_MAX: usize = 255;
@@ -114,9 +119,7 @@ impl Message {
         if !is_key || self.routing_key.is_empty() {
             told.push((ROUTING_KEY.to_owned(), text(&self.routing_key)));
         }
-        if self.hops > 0 {
-            told.push((HOPS.to_owned(), Some(self.hops.to_string().into())));
-        }
+        told.extend(hops_told(self.hops_as_event()));
         if self.priority > 0 {
             told.push((PRIORITY.to_owned(), Some(self.priority.to_string().into())));
         }
@@ -133,8 +136,32 @@ impl Message {
     }
 }
 
-/// How many ends of jobs an event follows from, as its headers say: what is made of it ends where
-/// it would without a stream in between.
+impl Message {
+    /// Whether it is a letter that nobody brought about by rejecting a message.
+    pub(super) fn died_by_itself(&self) -> bool {
+        let rejected = |death: &Death| death.reason == MessageEnd::Rejected;
+        !self.deaths.is_empty() && !self.deaths.iter().any(rejected)
+    }
+
+    /// How many steps the event follows from that it is. Where it died is not told with that, so
+    /// that it did is counted.
+    pub(super) fn hops_as_event(&self) -> u8 {
+        self.hops.saturating_add(u8::from(self.died_by_itself()))
+    }
+}
+
+/// The header that says how many steps an event follows from, where it follows from any.
+fn hops_told(hops: u8) -> Option<(String, Option<Bytes>)> {
+    (hops > 0).then(|| (HOPS.to_owned(), Some(hops.to_string().into())))
+}
+
+/// What an event that tells of a job has as headers, by how many steps the job follows from.
+pub(crate) fn hops_of_life(hops: u8) -> EventHeaders {
+    Vec::from_iter(hops_told(hops.saturating_add(HOPS_OF_LIFE).min(HOPS_MAX)))
+}
+
+/// How many steps an event follows from, as its headers say: what is made of it ends where it would
+/// without a stream in between.
 pub(crate) fn hops_of(headers: &[(String, Option<Bytes>)]) -> u8 {
     let Some((_, value)) = headers.iter().find(|(name, _)| name == HOPS) else { return 0 };
     let text = value.as_deref().and_then(|value| std::str::from_utf8(value).ok());

@@ -3,6 +3,7 @@
 
 use std::ops::ControlFlow;
 
+use super::into_jobs::HOPS_MAX;
 use super::state::{stored_of, tag_of_expiry};
 use super::{
     BodyRef, Death, Ends, HeaderValue, Message, MessageEnd, MessageSettings, MessageTag, Overflow,
@@ -123,14 +124,18 @@ impl State {
             })
         };
         routed.queues.retain(|id| !goes_round(id));
-        // Nobody is there to be told that a stream takes no such event.
+        // Nobody is there to be told that a stream takes no such event. What goes round by way of
+        // one ends after so many rounds.
+        let ends = message.hops_as_event() >= HOPS_MAX && message.died_by_itself();
         let streams = routed.streams.len();
-        routed.streams.retain(|id| self.check_event(*id, &message).is_ok());
+        routed.streams.retain(|id| !ends && self.check_event(*id, &message).is_ok());
         let events_dropped = (streams - routed.streams.len()) as u64;
         let is_outcome = message.hops > 0;
+        let spent = message.hops >= HOPS_MAX && message.died_by_itself();
         let (record, jobs) = self.enter(namespace, routed, (message, headers), moment);
-        if jobs.is_empty() {
-            return Entering { events_dropped, ..record.into() };
+        if jobs.is_empty() || spent {
+            let jobs_dropped = jobs.len() as u64;
+            return Entering { jobs_dropped, events_dropped, ..record.into() };
         }
         let mut overlay = Overlay::new(self, namespace, moment);
         let mut taken = Rope::referring();

@@ -56,9 +56,10 @@ pub use peek::{MessagePage, PeekedMessage};
 pub use policy::{Policy, PolicyTarget};
 pub use settings::{MessageSettings, Overflow};
 
-pub(crate) use as_event::{EventOrigin, hops_of, of_event};
+pub(crate) use as_event::{EventOrigin, hops_of, hops_of_life, of_event};
 pub(crate) use dead::Entering;
 pub(crate) use declare::check_routing_key;
+pub(crate) use emptying::EmptyingSlice;
 pub(crate) use exchanges::FIRST_EXCHANGE;
 pub(crate) use into_jobs::{Publication, args_of};
 pub(crate) use json::quoted;

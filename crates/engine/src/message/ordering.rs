@@ -35,6 +35,9 @@ pub(crate) struct Keys {
     of_key: BTreeMap<u64, usize>,
     /// By key and lane: from there on messages of the key were passed, as far as the lane was read.
     passed: BTreeMap<(u64, u8), Place>,
+    /// Before that urgency and place no message that was passed stands that nobody has, but for
+    /// those that memory knows.
+    sifted: (u16, u64),
     /// Keys of which a message that was passed is next.
     sought: BTreeSet<u64>,
     /// Messages whose turn has come, likewise.
@@ -90,6 +93,25 @@ impl Keys {
         let lanes = self.passed.iter().filter(|((_, urgency), _)| *urgency >= from.0);
         let slots = lanes.map(|((_, urgency), place)| (*urgency, *place).max(from));
         slots.min()
+    }
+
+    /// Where the first message that was passed and that nobody has is to be looked for.
+    pub(super) fn first_to_sift(&self) -> Option<Slot> {
+        let (urgency, place) = self.sifted;
+        self.first_passed((u8::try_from(urgency).ok()?, Place(place)))
+    }
+
+    /// There is none before that slot; of a whole lane where no place is given.
+    pub(super) fn note_sifted(&mut self, urgency: u8, place: Option<Place>) {
+        self.sifted = match place {
+            Some(place) => (urgency.into(), place.0),
+            None => (u16::from(urgency) + 1, 0),
+        };
+    }
+
+    /// A message was passed that was known of until now.
+    fn pass(&mut self, (urgency, place): Slot) {
+        self.sifted = self.sifted.min((urgency.into(), place.0));
     }
 
     /// A key of which a message that was passed is next, in which lane, and from where on that is
@@ -156,6 +178,7 @@ impl Keys {
         }
         let in_lane = self.passed.get(&(key, slot.0));
         if in_lane.is_some_and(|from| *from <= slot.1) {
+            self.pass(slot);
             return false;
         }
         let of_lane = (key, (slot.0, Place(0)))..=(key, (slot.0, Place(u64::MAX)));
@@ -163,6 +186,7 @@ impl Keys {
         let many = self.of_key.get(&key).is_some_and(|count| *count >= ASIDE_OF_KEY_MAX);
         if many && is_last && in_lane.is_none() {
             self.passed.insert((key, slot.0), slot.1);
+            self.pass(slot);
         } else {
             self.put_aside(slot, key, again);
         }

@@ -3,11 +3,12 @@
 
 use std::ops::ControlFlow;
 
+use super::MessageTag;
 use super::Slot;
 use super::ordering::{ASIDE_OF_KEY_MAX, ASIDE_OF_SHARD_MAX};
 use super::shelf::Shelf;
 use super::state::{Messages, place_at, stored_of};
-use super::{MessageTag, Stored};
+use super::walk::{SPAN, SPANS_MAX};
 use crate::ids::{NamespaceId, Place, QueueId};
 use crate::state::{State, keys};
 
@@ -103,28 +104,60 @@ impl State {
         (found, next, looked)
     }
 
-    /// The first message that was passed and still stands, of those from where messages were passed
-    /// on.
-    pub(super) fn first_passed(&self, ns: NamespaceId, queue: QueueId) -> Option<(Slot, Stored)> {
-        let shelf = self.messages.shelves.get(&queue)?;
-        let mut from = shelf.keys.first_passed((0, Place(0)))?;
-        loop {
-            let (urgency, place) = from;
-            let key = keys::message(ns, MessageTag { queue, urgency, place });
-            let end = keys::after_prefix(&keys::message_lane(ns, queue, urgency));
-            let mut first = None;
-            self.scan(&key, &end, &mut |at, value| {
-                let slot = (urgency, place_at(at));
-                if shelf.unsettled.contains_key(&slot) {
-                    return ControlFlow::Continue(());
-                }
-                first = Some((slot, stored_of(at, value)));
-                ControlFlow::Break(())
-            });
-            if first.is_some() {
-                return first;
+    /// The first message that was passed, still stands and is with nobody. Where this turn has looked
+    /// at enough, the queue is unfinished, and the next one goes on from there.
+    pub(super) fn first_passed(
+        &mut self,
+        ns: NamespaceId,
+        queue: QueueId,
+    ) -> Result<Option<Slot>, Unfinished> {
+        for _ in 0..SPANS_MAX {
+            let Some(shelf) = self.messages.shelves.get(&queue) else { return Ok(None) };
+            let Some(from) = shelf.keys.first_to_sift() else { return Ok(None) };
+            let (found, next, looked) = self.sift((ns, queue), from, shelf);
+            self.messages.with_shelf(queue, |shelf| shelf.keys.note_sifted(from.0, next));
+            let goes_on = self.pass_many(queue, looked);
+            if found.is_some() {
+                return Ok(found);
             }
-            from = shelf.keys.first_passed((urgency.checked_add(1)?, Place(0)))?;
+            if !goes_on {
+                return Err(Unfinished);
+            }
         }
+        self.pass_many(queue, self.looks_left());
+        Err(Unfinished)
+    }
+
+    /// Looks for a message that nobody has over some places of a lane: the first one, where to go
+    /// on, unless the lane has been looked through as far as it was read, and how many were looked
+    /// at.
+    fn sift(
+        &self,
+        (ns, queue): (NamespaceId, QueueId),
+        (urgency, from): Slot,
+        shelf: &Shelf,
+    ) -> (Option<Slot>, Option<Place>, usize) {
+        let read = shelf.read_up_to(urgency).map_or(u64::MAX, |read| read.0.saturating_add(1));
+        let last = Place(self.meta.next_place.0.min(read));
+        let end = Place(from.0.saturating_add(SPAN)).min(last);
+        let most = self.looks_left();
+        let (mut found, mut next, mut looked) = (None, (end < last).then_some(end), 0);
+        let key = |place| keys::message(ns, MessageTag { queue, urgency, place });
+        self.scan(&key(from), &key(end), &mut |at, _| {
+            let slot = (urgency, place_at(at));
+            let is_held = shelf.unsettled.contains_key(&slot);
+            if is_held && looked < most {
+                looked += 1;
+                return ControlFlow::Continue(());
+            }
+            next = Some(slot.1);
+            found = (!is_held).then_some(slot);
+            ControlFlow::Break(())
+        });
+        (found, next, looked)
     }
 }
+
+/// A turn has looked at enough, and found nothing yet.
+#[derive(Debug)]
+pub(super) struct Unfinished;

@@ -220,9 +220,17 @@ impl Shelf {
         Standing::first(held.chain(known).chain(in_lanes.take(1)))
     }
 
-    /// Before which slot nothing stands.
-    pub(super) fn first_slot(&self) -> Option<Slot> {
-        self.standing_from((0, Place(0))).map(Standing::slot)
+    /// Before which place of each lane nothing stands.
+    pub(super) fn first_of_lanes(&self) -> BTreeMap<u8, Place> {
+        let mut firsts = BTreeMap::new();
+        let mut from = Some((0, Place(0)));
+        while let Some((urgency, place)) =
+            from.and_then(|at| self.standing_from(at)).map(Standing::slot)
+        {
+            firsts.insert(urgency, place);
+            from = urgency.checked_add(1).map(|next| (next, Place(0)));
+        }
+        firsts
     }
 
     /// Up to where a lane was read and handed out, or set aside; `None` for all of it.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::emptying::Leftovers;
 use super::exchanges::Exchanges;
 use super::policy::Policies;
 use super::shelf::{
@@ -29,9 +30,8 @@ pub(crate) struct Messages {
     pub(super) shelves: BTreeMap<QueueId, Shelf>,
     /// What was deleted and is not empty yet.
     pub(super) emptying: BTreeSet<(NamespaceId, Destination)>,
-    /// Volatile: of what keys of queues that are being emptied begin with, the key before which
-    /// nothing is left.
-    pub(super) emptied: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Volatile: what is left of queues that are being emptied.
+    pub(crate) leftovers: Leftovers,
     /// Volatile: queues that may have something to hand out.
     pub(super) fresh: BTreeSet<QueueId>,
     /// Volatile: queues of which this turn has looked at enough. The next one goes on with them.
@@ -68,7 +68,7 @@ impl Default for Messages {
             exchanges: Exchanges::default(),
             shelves: BTreeMap::new(),
             emptying: BTreeSet::new(),
-            emptied: BTreeMap::new(),
+            leftovers: Leftovers::default(),
             fresh: BTreeSet::new(),
             unfinished: BTreeSet::new(),
             passed: 0,
@@ -217,13 +217,10 @@ impl Messages {
         self.shelves.get(&queue).map_or(0, |shelf| shelf.unsettled.len() as u64)
     }
 
-    /// Forgets all of a queue, but where its messages begin.
-    pub(crate) fn drop_shelf(&mut self, ns: NamespaceId, queue: QueueId) {
+    /// Forgets all of a queue, but where its messages begin, and how many there are.
+    pub(crate) fn drop_shelf(&mut self, queue: QueueId, messages: u64) {
         let Some(shelf) = self.shelves.remove(&queue) else { return };
-        if let Some(first) = shelf.first_slot() {
-            let key = keys::message(ns, MessageTag::of(queue, first));
-            self.emptied.insert(keys::of_queue(keys::MESSAGE, ns, queue), key);
-        }
+        self.leftovers.begin(queue, messages, shelf.first_of_lanes());
         self.count_aside(shelf.keys.aside_len(), 0);
         self.without_room.remove(&queue);
         count::take(&mut self.young_bytes, shelf.young_bytes(), "bytes of new messages");
@@ -337,9 +334,8 @@ impl State {
         queue: QueueId,
     ) -> Option<(MessageTag, BodyRef)> {
         loop {
-            let shelf = self.messages.shelves.get(&queue)?;
-            let passed = self.first_passed(ns, queue).map(|(slot, _)| slot);
-            let slot = match shelf.first_waiting() {
+            let passed = self.first_passed(ns, queue).ok()?;
+            let slot = match self.messages.shelves.get(&queue)?.first_waiting() {
                 Some(Next::Unread(urgency)) if passed.is_none_or(|slot| slot.0 > urgency) => {
                     if !self.read_lane(ns, queue, urgency) {
                         return None;
@@ -347,7 +343,9 @@ impl State {
                     continue;
                 }
                 Some(Next::Returned(slot)) => Some(slot),
-                Some(Next::Young(urgency)) => shelf.first_young(urgency),
+                Some(Next::Young(urgency)) => {
+                    self.messages.shelves.get(&queue)?.first_young(urgency)
+                }
                 Some(Next::Unread(_)) | None => None,
             };
             let slot = slot.into_iter().chain(passed).min()?;
@@ -458,6 +456,8 @@ impl State {
             let (queue, urgency) = lane_at(&key);
             if self.queues.get(queue).is_some() {
                 self.messages.shelf(queue).load_lane(urgency, place_at(&key));
+            } else {
+                self.messages.leftovers.found(queue, slot_at(&key));
             }
             from = keys::after_prefix(key.get(..10).unwrap_or(&key));
         }
@@ -466,8 +466,11 @@ impl State {
             let (queue, _) = lane_at(&key);
             if self.queues.get(queue).is_some() {
                 self.messages.shelf(queue).has_returns = true;
+                from = keys::after_prefix(key.get(..9).unwrap_or(&key));
+            } else {
+                self.messages.leftovers.found(queue, slot_at(&key));
+                from = keys::after_prefix(key.get(..10).unwrap_or(&key));
             }
-            from = keys::after_prefix(key.get(..9).unwrap_or(&key));
         }
         for (key, lease) in self.each::<MessageLease>(keys::MESSAGE_LEASE) {
             let (queue, urgency) = lane_at(&key);
@@ -477,6 +480,8 @@ impl State {
                 let stored = stored.expect("a lease is of a message that exists");
                 self.may_be_taken(queue, tag.slot(), (&stored, true));
                 self.hold_leased(tag, lease.token, lease.lease_ms, stored.body_ref());
+            } else {
+                self.messages.leftovers.found(queue, tag.slot());
             }
         }
     }

@@ -12,8 +12,8 @@ use crate::state::{State, keys};
 /// Places over which the tree is looked through at a time, and how often in one walk. Places are
 /// the shard's: of a queue that is seldom written most spans are empty, and cost a look each. What
 /// was removed is rare in what was not read yet: expiries and walks that a restart has cut short.
-const SPAN: u64 = if cfg!(test) { 16 } else { 65_536 };
-const SPANS_MAX: usize = 4;
+pub(super) const SPAN: u64 = if cfg!(test) { 16 } else { 65_536 };
+pub(super) const SPANS_MAX: usize = 4;
 
 /// What stands next in a queue, as far as memory knows.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

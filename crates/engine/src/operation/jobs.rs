@@ -201,6 +201,9 @@ impl State {
                     return ControlFlow::Break(());
                 }
                 next.cursor = Some(keys::after(key).into());
+                if next.first.is_none() && key.first() == Some(&keys::JOB) {
+                    next.first = Some(Bytes::copy_from_slice(key));
+                }
                 let Some(job) = self.job_at(ns, key, value) else {
                     left -= 1;
                     return ControlFlow::Continue(());

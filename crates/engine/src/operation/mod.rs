@@ -3,6 +3,7 @@
 
 mod count;
 mod jobs;
+mod progress;
 mod slice;
 mod start;
 
@@ -110,6 +111,8 @@ wire_struct! {
         pub kept_why: Option<String> = 181,
         /// Queues that had no room: what follows for them stays as well, so that order is kept.
         pub full: Vec<QueueId> = 182,
+        /// Where the first slice began, where it walks all jobs: a key of the ordered map.
+        pub first: Option<bytes::Bytes> = 255,
     }
 }
 

@@ -79,6 +79,7 @@ impl State {
             kept: 0,
             kept_why: None,
             full: Vec::new(),
+            first: None,
         };
         let mut records = vec![Record::OperationChanged { operation: Box::new(operation) }];
         let forgotten = self.operations_to_forget(ns);

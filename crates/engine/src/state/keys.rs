@@ -69,6 +69,8 @@
 //! | 175  | namespace u32, id 16                                   | that tag                 |
 //! | 176  | namespace u32, counted tag, id 16                      | `LostRun`                |
 //! | 180  | namespace u32, counted name                            | `KindSettings`           |
+//! | 185  | namespace u32, counted tag                             | how many runs were lost, |
+//! |      |                                                        | where not all are kept   |
 //! | 190  | namespace u32, queue u32, 255 - priority u8, counted   | `TenantTurn`             |
 //! |      | tenant                                                 |                          |
 //! | 191  | namespace u32, queue u32, 255 - priority u8, counted   | slot of a line's first,  |
@@ -169,6 +171,7 @@ pub(crate) const HELD_BACK: u8 = 174;
 pub(crate) const HELD_BACK_JOB: u8 = 175;
 pub(crate) const LOST_RUN: u8 = 176;
 pub(crate) const KIND_SET: u8 = 180;
+pub(crate) const LOST_COUNT: u8 = 185;
 pub(crate) const TENANT: u8 = 190;
 pub(crate) const TENANT_LINE: u8 = 191;
 pub(crate) const TENANTED: u8 = 192;
@@ -460,6 +463,11 @@ pub(crate) fn lost_run(ns: NamespaceId, tag: &str, id: JobId) -> Vec<u8> {
     Key(lost_runs(ns, tag)).id(id).done()
 }
 
+/// How many runs were lost while a tag is held, where not all of them have a key.
+pub(crate) fn lost_count(ns: NamespaceId, tag: &str) -> Vec<u8> {
+    Key::new(LOST_COUNT).namespace(ns).text(tag).done()
+}
+
 pub(crate) fn account(name: &str) -> Vec<u8> {
     Key::new(ACCOUNT).last(name).done()
 }
@@ -709,6 +717,7 @@ mod tests {
             HELD_BACK_JOB,
             LOST_RUN,
             KIND_SET,
+            LOST_COUNT,
             TENANT,
             TENANT_LINE,
             TENANTED,

@@ -10,6 +10,17 @@ use crate::message::EventHeaders;
 use crate::record::{Entry, Record, Upkeep};
 use crate::wire::{Malformed, Wire};
 
+/// An event that tells of a job.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ToldEvent {
+    /// Its key.
+    pub key: Bytes,
+    /// What it says.
+    pub value: Bytes,
+    /// Headers beside those that all of them have.
+    pub headers: EventHeaders,
+}
+
 /// Something that happened to a stream.
 #[derive(Clone, Debug)]
 pub enum StreamChange {
@@ -78,8 +89,8 @@ pub enum StreamChange {
         base_offset: u64,
         /// When it happened.
         at: TimeMs,
-        /// The key and the value of each.
-        events: Vec<(Bytes, Bytes)>,
+        /// The events.
+        events: Vec<ToldEvent>,
     },
     /// Aborted transactions of which nothing is left need not be told of any more.
     Forgotten {
@@ -95,6 +106,38 @@ pub enum StreamChange {
         /// The first offset that is kept.
         start: u64,
     },
+}
+
+impl StreamChange {
+    /// Bytes that it takes in memory, about; 0 where it has no events.
+    pub fn event_bytes(&self) -> usize {
+        /// Beside its texts, what an event or a header takes, about.
+        const EVENT_BYTES: usize = 128;
+        const HEADER_BYTES: usize = 64;
+        let of_headers = |headers: &EventHeaders| -> usize {
+            let of = |value: &Option<Bytes>| value.as_ref().map_or(0, Bytes::len);
+            headers.iter().map(|(name, value)| HEADER_BYTES + name.len() + of(value)).sum()
+        };
+        match self {
+            Self::Created(_)
+            | Self::Changed { .. }
+            | Self::Deleted { .. }
+            | Self::Forgotten { .. }
+            | Self::Trimmed { .. } => 0,
+            Self::Marked { .. } => EVENT_BYTES,
+            Self::Appended { batch, .. } => EVENT_BYTES + batch.len(),
+            Self::Published { headers, key, value, .. } => {
+                EVENT_BYTES + key.len() + value.len() + of_headers(headers)
+            }
+            Self::Told { events, .. } => {
+                let of = |event: &ToldEvent| {
+                    let text = event.key.len() + event.value.len();
+                    EVENT_BYTES + text + of_headers(&event.headers)
+                };
+                events.iter().map(of).sum()
+            }
+        }
+    }
 }
 
 /// The batches in an entry of the journal, where the state has its effect already and only the

@@ -177,6 +177,7 @@ impl State {
         if let Some(stream) = self.streams.by_id.get_mut(&id) {
             stream.settings = settings.clone();
         }
+        self.note_replays(id);
         self.put_stream(id);
         self.streams.changes.push(StreamChange::Changed { stream: id, settings });
     }
@@ -195,6 +196,7 @@ impl State {
             self.remove(&keys::partition(partition));
         }
         self.remove(&keys::stream(id));
+        self.note_replays(id);
         self.streams.offset_round.hasten();
         self.streams.changes.push(StreamChange::Deleted { stream: id });
     }

@@ -7,11 +7,10 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
-
-use super::{StreamChange, partition_of};
+use super::{StreamChange, ToldEvent, partition_of};
 use crate::ids::{NamespaceId, PartitionId, TimeMs};
 use crate::job::{JobLife, Lives};
+use crate::message::hops_of_life;
 use crate::record::{Record, Upkeep};
 use crate::state::State;
 use crate::wire::wire_struct;
@@ -40,7 +39,8 @@ impl LivesLot {
         let Self { partition, base_offset, lives } = self;
         let event = |(offset, life): (u64, JobLife)| {
             let text = life.to_cloud_event(namespace, &format!("{partition}-{offset}"), at);
-            (Bytes::from(life.job.to_string()), Bytes::from(text))
+            let (key, headers) = (life.job.to_string().into(), hops_of_life(life.hops));
+            ToldEvent { key, value: text.into(), headers }
         };
         let events = (base_offset..).zip(lives).map(event).collect();
         StreamChange::Told { partition, base_offset, at, events }

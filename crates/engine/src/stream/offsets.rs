@@ -73,7 +73,9 @@ impl State {
         if notes.is_empty() {
             return Ok((results, Vec::new()));
         }
-        let ended = self.decide_replay_passed(ns, group, &notes);
+        let committed =
+            notes.iter().map(|it| (group, it.stream, it.partition, it.committed.offset));
+        let ended = self.decide_replays_passed(ns, committed);
         let (namespace, group) = (ns, group.to_owned());
         let mut records = vec![Record::OffsetsCommitted { namespace, group, offsets: notes }];
         records.extend(ended);
@@ -114,6 +116,8 @@ impl State {
         offsets: Vec<OffsetNote>,
     ) {
         let at = self.now();
+        let noted = offsets.iter().map(|it| (it.stream, it.partition, Some(it.committed.offset)));
+        self.note_replay_offsets(ns, group, noted);
         for note in offsets {
             let key = keys::group_offset(ns, group, note.stream, note.partition);
             self.put(&key, &KeptOffset { at, committed: note.committed });
@@ -211,6 +215,8 @@ impl State {
         group: &str,
         offsets: &[(StreamId, u32)],
     ) {
+        let noted = offsets.iter().map(|(stream, partition)| (*stream, *partition, None));
+        self.note_replay_offsets(ns, group, noted);
         for (stream, partition) in offsets {
             self.remove(&keys::group_offset(ns, group, *stream, *partition));
         }

@@ -3,10 +3,12 @@
 //! events brings them, and says from where on: what they become and the offset behind them are
 //! recorded together, so each event becomes one job or message, however often it is brought.
 
-mod replay;
+pub(super) mod replay;
 #[cfg(test)]
 mod tests;
 mod to_messages;
+
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
@@ -245,7 +247,7 @@ impl State {
     /// The records that remove a trigger; none where there is none. How far a replay came is kept
     /// like the offsets of any group: whoever waits for it is told that it did not come to its end.
     pub(crate) fn decide_trigger_deleted(&self, ns: NamespaceId, name: &str) -> Vec<Record> {
-        let mut records = self.decide_trigger_ended(ns, name);
+        let mut records = self.decide_triggers_ended(ns, &[name]);
         let stream = self.stream_of_trigger(ns, name);
         let mut triggers = stream.into_iter().flat_map(|stream| &stream.settings.triggers);
         if triggers.any(|trigger| trigger.name == name && !trigger.until.is_empty()) {
@@ -254,18 +256,21 @@ impl State {
         records
     }
 
-    /// The records that remove a trigger, and how far it has come.
-    fn decide_trigger_ended(&self, ns: NamespaceId, name: &str) -> Vec<Record> {
-        let Some(stream) = self.stream_of_trigger(ns, name) else { return Vec::new() };
-        let mut settings = stream.settings.clone();
-        let gone = settings.triggers.extract_if(.., |trigger| trigger.name == name).next();
-        let Some(gone) = gone else { return Vec::new() };
-        let offsets = (0..stream.partitions.len() as u32).map(|index| (stream.id, index)).collect();
-        let group = gone.group();
-        vec![
-            Record::StreamChanged { id: stream.id, settings },
-            Record::OffsetsForgotten { namespace: ns, group, offsets },
-        ]
+    /// The records that remove triggers, and how far they have come.
+    fn decide_triggers_ended(&self, ns: NamespaceId, names: &[&str]) -> Vec<Record> {
+        let (mut changed, mut forgotten) = (BTreeMap::new(), Vec::new());
+        for name in names {
+            let Some(stream) = self.stream_of_trigger(ns, name) else { continue };
+            let settings = changed.entry(stream.id).or_insert_with(|| stream.settings.clone());
+            settings.triggers.retain(|trigger| trigger.name != *name);
+            let indexes = 0..stream.partitions.len() as u32;
+            let offsets = indexes.map(|index| (stream.id, index)).collect();
+            let group = format!("{GROUP_PREFIX}{name}");
+            forgotten.push(Record::OffsetsForgotten { namespace: ns, group, offsets });
+        }
+        let changed = changed.into_iter();
+        let changed = changed.map(|(id, settings)| Record::StreamChanged { id, settings });
+        changed.chain(forgotten).collect()
     }
 
     pub(crate) fn stream_of_trigger(&self, ns: NamespaceId, name: &str) -> Option<&Stream> {
@@ -317,8 +322,8 @@ impl State {
         } else {
             self.jobs_of_events((ns, moment), (stream, fire.partition), trigger, &fire.events)?
         };
-        if self.is_done((ns, stream), trigger, (fire.partition, fire.next)) {
-            records.extend(self.decide_trigger_ended(ns, &trigger.name));
+        if self.is_done(ns, trigger, (fire.partition, fire.next)) {
+            records.extend(self.decide_triggers_ended(ns, &[&trigger.name]));
             return Ok(Some(records));
         }
         let (group, committed) = (trigger.group(), committed_at(fire.next));

@@ -346,6 +346,7 @@ impl Turn {
         moment: Moment,
     ) -> Granted {
         let (mut jobs, mut bytes) = (Vec::new(), 0);
+        let mut asked = self.state.asked(ns, request);
         // What others moved is not for this one to pay.
         self.state.take_lines_moved();
         while self.may_grant() && jobs.len() < jobs_max && bytes < bytes_max {
@@ -355,7 +356,8 @@ impl Turn {
             }
             let want = (jobs_max - jobs.len()).min(budget.jobs);
             let most = budget.bytes.min(bytes_max - bytes);
-            let step = self.state.decide_lease_step(ns, request, want, most, moment);
+            let step = self.state.decide_lease_step(ns, &asked, want, most, moment);
+            let goes_on = asked.goes_on(&self.state, ns, &step);
             budget.jobs = budget.jobs.saturating_sub(step.examined);
             budget.bytes = budget.bytes.saturating_sub(step.bytes);
             self.look(budget, step.looked);
@@ -370,7 +372,7 @@ impl Turn {
                 }
             }
             jobs.extend(step.deliveries);
-            if step.exhausted {
+            if !goes_on {
                 break;
             }
         }

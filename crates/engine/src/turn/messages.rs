@@ -20,8 +20,8 @@ use crate::command::{ConsumerId, ReplyTo};
 use crate::effect::CloseReason;
 use crate::ids::{ConnectionId, NamespaceId, Place, QueueId};
 use crate::message::{
-    ConsumeMessages, DeclareExchange, DeclareQueue, Declared, Destination, LeaseMessages,
-    MessageAnswer, MessageCommand, MessageQueueView,
+    ConsumeMessages, DeclareExchange, DeclareQueue, Declared, Destination, EmptyingSlice,
+    LeaseMessages, MessageAnswer, MessageCommand, MessageQueueView,
 };
 use crate::moment::Moment;
 use crate::queue::Queue;
@@ -294,8 +294,16 @@ impl Turn {
             self.go_on_telling_takers();
         }
         self.takers.forget_queue(id);
-        let records = self.state.emptying_slice(ns, Destination::Queue { id });
-        self.record_all(records);
+        let slice = self.state.emptying_slice(ns, Destination::Queue { id });
+        self.empty(slice);
+    }
+
+    /// A part of what was deleted goes.
+    fn empty(&mut self, slice: EmptyingSlice) {
+        self.record_all(slice.records);
+        if let Some((queue, slot)) = slice.looked_through {
+            self.state.messages.leftovers.looked_through(queue, slot);
+        }
     }
 
     /// Tells some of those who took from queues that were deleted.
@@ -514,8 +522,8 @@ impl Turn {
         }
         self.go_on_closing(moment);
         if !self.stopping {
-            let records = self.state.decide_emptying();
-            self.record_all(records);
+            let slice = self.state.decide_emptying();
+            self.empty(slice);
         }
     }
 

@@ -20,7 +20,8 @@ pub(crate) fn plain(answer: &Answer) -> String {
         };
         results.iter().map(one).collect::<Vec<_>>().join(", ")
     }
-    let operation = |o: &Operation| format!("{:?}", Operation { cursor: None, ..o.clone() });
+    let operation =
+        |o: &Operation| format!("{:?}", Operation { cursor: None, first: None, ..o.clone() });
     let level = |view: &SlaView| format!("level {} {:?}", view.name, view.sla.settings);
     // What waits behind limits is tested by itself.
     let limit = |view: &LimitView| {

@@ -7,7 +7,7 @@ use super::{DurationText, InstantText};
 
 /// What a grant lets an account do.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
+#[serde(remote = "Self", rename_all = "snake_case")]
 pub enum RoleText {
     /// Look at everything and change nothing.
     Read,

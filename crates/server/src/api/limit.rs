@@ -9,7 +9,7 @@ use super::DurationText;
 
 /// What a limit counts by itself.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
+#[serde(remote = "Self", rename_all = "snake_case")]
 pub enum LimitScopeText {
     /// All jobs of the namespace together.
     Namespace,

@@ -56,7 +56,7 @@ pub struct MessageSettingsBody {
 
 /// What happens to one message too many.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
-#[serde(rename_all = "kebab-case")]
+#[serde(remote = "Self", rename_all = "kebab-case")]
 pub enum OverflowText {
     /// The first of the queue goes.
     #[default]
@@ -115,7 +115,7 @@ pub struct MessageQueueRecord {
 
 /// How an exchange routes.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
+#[serde(remote = "Self", rename_all = "lowercase")]
 pub enum ExchangeTypeText {
     /// By the routing key as it is.
     Direct,
@@ -181,7 +181,7 @@ pub struct ExchangeList {
 
 /// How headers are compared.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
+#[serde(remote = "Self", rename_all = "lowercase")]
 pub enum MatchText {
     /// A message has all of them.
     #[default]
@@ -480,7 +480,7 @@ pub struct MessageList {
 
 /// How a message is settled.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
+#[serde(remote = "Self", rename_all = "lowercase")]
 pub enum MessageVerdictText {
     /// It is done with.
     Ack,

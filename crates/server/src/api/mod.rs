@@ -31,6 +31,7 @@ mod streams;
 mod transaction;
 mod trigger;
 mod unique;
+mod word;
 mod work;
 mod worker;
 

@@ -7,7 +7,7 @@ use super::{DurationText, InstantText, StateText};
 
 /// What is done with each job.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
+#[serde(remote = "Self", rename_all = "snake_case")]
 pub enum JobActionText {
     /// A dead one starts again, a retrying one waits no longer.
     Retry,

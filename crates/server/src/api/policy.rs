@@ -7,7 +7,7 @@ use super::{DurationText, OverflowText};
 
 /// What a policy is for.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
+#[serde(remote = "Self", rename_all = "lowercase")]
 pub enum PolicyTargetText {
     /// Queues of messages and exchanges.
     #[default]

@@ -15,7 +15,7 @@ use super::{
 
 /// The state of a job.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
+#[serde(remote = "Self", rename_all = "snake_case")]
 pub enum StateText {
     /// Waits for its time.
     Scheduled,

@@ -100,7 +100,7 @@ impl ToSchema for MissedText {
 
 /// What a slot does while jobs of earlier ones have not ended.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
+#[serde(remote = "Self", rename_all = "snake_case")]
 pub enum OverlapText {
     /// It enqueues its job all the same.
     #[default]

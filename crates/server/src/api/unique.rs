@@ -38,7 +38,7 @@ pub struct UniqueText {
 
 /// How long a job counts.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
+#[serde(remote = "Self", rename_all = "snake_case")]
 pub enum UniqueUntilText {
     /// Until a worker gets it for the first time, or it ends before that.
     Started,
@@ -51,7 +51,7 @@ pub enum UniqueUntilText {
 
 /// What happens where another job is there.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
+#[serde(remote = "Self", rename_all = "snake_case")]
 pub enum OnConflictText {
     /// The new job is refused (`unique_taken`).
     Reject,

@@ -9,7 +9,7 @@ use longshore_engine::{
     MessageVerdict, Overflow, PeekedMessage, Place, PublishMessage, Published, Token,
 };
 
-use super::json::repeated;
+use super::json::{repeated, slice_of};
 use super::refusal::Refusal;
 use super::text::quoted;
 use crate::api::{
@@ -242,12 +242,13 @@ fn short(field: &str, text: Option<&String>) -> Result<Option<Short>, Refusal> {
     short.map(Some).ok_or_else(refused)
 }
 
-/// A message to publish.
+/// A message to publish, which borrows from the body of a request.
 pub(crate) fn message_of(
+    request: &Bytes,
     body: &PublishBody<'_>,
     (exchange, routing_key): (&str, &str),
 ) -> Result<PublishMessage, Refusal> {
-    message_with(body, body_of(body)?, (exchange, routing_key))
+    message_with(body, body_of(request, body)?, (exchange, routing_key))
 }
 
 /// A message to publish that says what is beside its body, and whether that is JSON.
@@ -290,7 +291,7 @@ pub(crate) fn message_with(
     })
 }
 
-fn body_of(body: &PublishBody<'_>) -> Result<(Bytes, bool), Refusal> {
+fn body_of(request: &Bytes, body: &PublishBody<'_>) -> Result<(Bytes, bool), Refusal> {
     match (&body.body, &body.body_base64) {
         (Some(_), Some(_)) => Err(repeated("body_base64", "what the message says")),
         (None, None) => Ok((Bytes::new(), false)),
@@ -298,10 +299,18 @@ fn body_of(body: &PublishBody<'_>) -> Result<(Bytes, bool), Refusal> {
             Some(bytes) => Ok((bytes.into(), false)),
             None => Err(Refusal::value("body_base64", quoted(text), "base64 with its padding")),
         },
-        (Some(raw), None) => match serde_json::from_str::<String>(raw.get()) {
-            Ok(text) => Ok((text.into(), false)),
-            Err(_) => Ok((Bytes::copy_from_slice(raw.get().as_bytes()), true)),
-        },
+        (Some(raw), None) => {
+            let text = raw.get().strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+            match text {
+                None => Ok((slice_of(request, raw.get()), true)),
+                Some(text) if !text.contains('\\') => Ok((slice_of(request, text), false)),
+                Some(_) => match serde_json::from_str::<String>(raw.get()) {
+                    Ok(text) => Ok((text.into(), false)),
+                    // Escapes that are no character.
+                    Err(_) => Ok((slice_of(request, raw.get()), true)),
+                },
+            }
+        }
     }
 }
 
@@ -418,7 +427,7 @@ mod tests {
         let text = r#"{"body":{"a":1},"headers":{"n":7,"t":"x","z":null,"f":1.5},
             "content_type":"text/x","message_id":"m","type":"k","priority":3}"#;
         let body: PublishBody<'_> = serde_json::from_str(text).unwrap();
-        let published = message_of(&body, ("x", "k")).unwrap();
+        let published = message_of(&Bytes::new(), &body, ("x", "k")).unwrap();
         let message = Message {
             exchange: published.exchange,
             routing_key: published.routing_key,
@@ -439,5 +448,23 @@ mod tests {
         let texts = (told.content_type.as_deref(), told.message_id.as_deref());
         assert_eq!(texts, (Some("text/x"), Some("m")));
         assert_eq!((told.kind.as_deref(), told.priority, told.persistent), (Some("k"), 3, true));
+    }
+
+    #[test]
+    fn what_a_large_message_says_is_a_part_of_its_request() {
+        let large = "x".repeat(10_000);
+        let whole = |json: &str, said: &str, copied: bool| {
+            let request = Bytes::from(format!(r#"{{"body": {json} }}"#));
+            let body: PublishBody<'_> = serde_json::from_slice(&request).unwrap();
+            let message = message_of(&request, &body, ("x", "k")).unwrap();
+            assert_eq!(message.body, said);
+            let part = crate::http::json::position_in(&request, &message.body);
+            assert_eq!(part.is_none(), copied, "{said:.9}");
+        };
+        whole(&format!("\"{large}\""), &large, false);
+        whole(&format!("[\"{large}\"]"), &format!("[\"{large}\"]"), false);
+        whole(&format!("\"{large}\\n\\ud83d\\ude00\""), &format!("{large}\n\u{1f600}"), true);
+        whole("\"small\"", "small", true);
+        whole("\"\"", "", true);
     }
 }

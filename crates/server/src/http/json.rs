@@ -151,9 +151,14 @@ const COPIED_BODY_BYTES_MAX: usize = 8192;
 
 /// The bytes of a value that borrows from `body`: of a large body without a copy.
 pub(crate) fn slice(body: &Bytes, raw: &RawJson<'_>) -> Bytes {
-    match position_in(body, raw.get().as_bytes()) {
+    slice_of(body, raw.get())
+}
+
+/// The same of a text that borrows from it.
+pub(crate) fn slice_of(body: &Bytes, text: &str) -> Bytes {
+    match position_in(body, text.as_bytes()) {
         Some(range) if body.len() > COPIED_BODY_BYTES_MAX => body.slice(range),
-        _ => Bytes::copy_from_slice(raw.get().as_bytes()),
+        _ => Bytes::copy_from_slice(text.as_bytes()),
     }
 }
 

@@ -14,16 +14,6 @@ pub(crate) fn operation(operation: &Operation) -> OperationRecord {
         OperationState::Finished => OperationStateText::Finished,
         OperationState::Cancelled => OperationStateText::Cancelled,
     };
-    let progress = match operation.state {
-        OperationState::Finished => 1.0,
-        _ if operation.candidates == 0 => 0.0,
-        // Of so many and no more it is those that are changed which tell how far it is.
-        _ => {
-            let limited = operation.kind.limit().is_some();
-            let done = if limited { operation.changed } else { operation.examined };
-            (done as f64 / operation.candidates as f64).min(1.0)
-        }
-    };
     OperationRecord {
         id: Some(operation.id.to_string()),
         state,
@@ -32,7 +22,7 @@ pub(crate) fn operation(operation: &Operation) -> OperationRecord {
         changed: operation.changed,
         kept: Some(operation.kept).filter(|kept| *kept > 0),
         kept_why: operation.kept_why.clone(),
-        progress,
+        progress: operation.progress(),
         started_at: Some(instant(operation.started_at)),
         ended_at: operation.ended_at.map(instant),
         ..of_kind(&operation.kind)

@@ -218,3 +218,47 @@ async fn deliveries_and_answers_to_batches_count_until_they_are_read() {
     until(&server, |bytes| bytes == 0).await;
     server.stop().await;
 }
+
+/// Where what the server says passes, so many bytes in a second.
+async fn slowly(server: std::net::SocketAddr, bytes_per_second: usize) -> std::net::SocketAddr {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (client, _) = listener.accept().await.unwrap();
+        let server = tokio::net::TcpStream::connect(server).await.unwrap();
+        let (mut from_client, mut to_client) = client.into_split();
+        let (mut from_server, mut to_server) = server.into_split();
+        tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_server).await });
+        let mut pace = tokio::time::interval(Duration::from_millis(20));
+        let mut chunk = vec![0; bytes_per_second / 50];
+        while let Ok(count @ 1..) = from_server.read(&mut chunk).await {
+            if to_client.write_all(&chunk[..count]).await.is_err() {
+                break;
+            }
+            pace.tick().await;
+        }
+    });
+    address
+}
+
+/// It lost its stream where one delivery took longer than that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_reads_slowly_and_fast_enough_keeps_its_stream() {
+    const DELIVERY: usize = 600 << 10;
+    let server = server(64 << 20, Duration::from_millis(1500)).await;
+    let args: bytes::Bytes = format!("\"{}\"", "x".repeat(DELIVERY)).into_bytes().into();
+    server.enqueue_all(vec![v1::NewJob { args, ..job() }; 8]).await;
+    let address = slowly(server.address, 200 << 10).await;
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
+    let channel = endpoint.initial_stream_window_size(64 << 10).connect().await.unwrap();
+    let mut worker = Worker::connect(WorkersClient::new(channel)).await;
+    worker.tell(Tells::Hello(hello())).await;
+    worker.hear().await;
+    worker.tell(Tells::Credit(credit(8))).await;
+    worker.take(1).await;
+    let (_, queue) = server.http("GET", "/v1/queues/q").await;
+    assert_eq!(queue["ready"], 0, "the other seven are on their way: {queue}");
+    drop(worker);
+    server.stop().await;
+}

@@ -61,7 +61,7 @@ fn told(bench: &Bench) -> Vec<String> {
     let mut found = Vec::new();
     for change in &bench.changes {
         let StreamChange::Told { events, .. } = change else { continue };
-        for (key, value) in events {
+        for crate::stream::ToldEvent { key, value, .. } in events {
             let text = String::from_utf8(value.to_vec()).unwrap();
             let (_, rest) = text.split_once("longshore.job.").unwrap();
             let (step, rest) = rest.split_once('"').unwrap();

@@ -165,6 +165,8 @@ impl State {
             count::take(sum, offset_bytes(&group, &offset), PENDING);
             self.remove(&keys::pending_offset(producer, &group, stream, index));
             if committed && self.streams.get(stream).is_some() {
+                let noted = std::iter::once((stream, index, Some(offset.offset)));
+                self.note_replay_offsets(ns, &group, noted);
                 let key = keys::group_offset(ns, &group, stream, index);
                 self.put(&key, &KeptOffset { at, committed: offset });
                 self.streams.has_offsets = true;

@@ -200,8 +200,11 @@ impl State {
     ) -> Decided {
         let known = self.transactional(ns, id, stamp)?;
         if known.kept.open {
-            let record = self.ending(known, stamp.epoch, commit);
-            return Ok((vec![record], TransactionAnswer::Done));
+            let mut records = vec![self.ending(known, stamp.epoch, commit)];
+            if commit {
+                records.extend(self.decide_replays_passed(ns, known.committed()));
+            }
+            return Ok((records, TransactionAnswer::Done));
         }
         // It asks again: the answer was lost.
         if known.kept.committed == Some(commit) {

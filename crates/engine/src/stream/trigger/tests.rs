@@ -1,5 +1,7 @@
 //! Each event becomes one job, however often it is brought, and a restart changes nothing of that.
 
+mod loops;
+
 use bytes::Bytes;
 
 use super::*;
@@ -169,6 +171,45 @@ fn a_replay_whose_group_is_set_to_the_end_has_ended() {
     assert_eq!(come(&mut bench), None, "it has ended");
     bench.restart();
     assert!(matches!(put(&mut bench, to_messages(), true), Ok(StreamAnswer::TriggerPut)));
+}
+
+#[test]
+fn a_transaction_that_sets_the_groups_of_replays_to_their_ends_ends_them() {
+    use crate::{TransactionAnswer, TransactionAsk as Ask, TransactionCommand};
+    let (mut bench, first) = bench();
+    bench.declare("inbox", crate::MessageSettings::default());
+    bench.append_some(first, 5);
+    let triggers = ["t", "u"].map(|name| Trigger { name: name.to_owned(), ..to_messages() });
+    for trigger in triggers.clone() {
+        let (stream, from) = ("s".to_owned(), vec![0, 0]);
+        let replay = TriggerCommand::Replay { stream, trigger, from };
+        bench.ask(StreamCommand::Trigger(replay)).unwrap();
+    }
+    let transact = |bench: &mut Bench, ask| {
+        let command = TransactionCommand { id: "x".to_owned(), ask };
+        match bench.ask(StreamCommand::Transact(command)).unwrap() {
+            StreamAnswer::Transacted(answer) => answer.unwrap(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let taken = transact(&mut bench, Ask::Take { timeout_ms: 1000, current: None });
+    let TransactionAnswer::Taken(stamp) = taken else { panic!("{taken:?}") };
+    for (offset, left) in [(4, Some(4)), (5, None)] {
+        transact(&mut bench, Ask::AddOffsets { stamp });
+        for trigger in &triggers {
+            let (stream, committed) = (std::sync::Arc::from("s"), committed_at(offset));
+            let offsets = vec![crate::OffsetToCommit { stream, partition: 0, committed }];
+            let group = trigger.group();
+            transact(&mut bench, Ask::CommitOffsets { stamp, group, offsets });
+        }
+        bench.restart();
+        transact(&mut bench, Ask::End { stamp, commit: true });
+        assert_eq!(come(&mut bench), left);
+    }
+    bench.restart();
+    for trigger in triggers {
+        assert!(matches!(put(&mut bench, trigger, true), Ok(StreamAnswer::TriggerPut)));
+    }
 }
 
 #[test]

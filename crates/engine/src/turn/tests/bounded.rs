@@ -10,6 +10,10 @@ use crate::message::{
     LeaseMessages, MessageAnswer, MessageCommand, MessageFilter, MessageMove, MessageSettings,
     MoveTo, PublishMessage,
 };
+use crate::state::keys;
+use crate::stream::{
+    AppendBatch, FireTrigger, StreamAnswer, StreamCommand, Trigger, TriggerCommand, TriggerEvent,
+};
 
 fn of_q(max: usize, auto_ack: bool) -> LeaseMessages {
     LeaseMessages { queue: "q".to_owned(), max, wait_ms: 0, lease_ms: None, auto_ack }
@@ -24,18 +28,53 @@ impl Bench {
     }
 
     fn declare(&mut self, queue: &str) {
-        let settings = MessageSettings { durable: true, ..MessageSettings::default() };
+        self.declare_as(queue, MessageSettings::default());
+    }
+
+    fn declare_as(&mut self, queue: &str, settings: MessageSettings) {
+        let settings = MessageSettings { durable: true, ..settings };
         let declare =
             crate::message::DeclareQueue { queue: queue.to_owned(), settings, connection: None };
         self.messages(MessageCommand::DeclareQueue(Box::new(declare)));
     }
 
+    fn delete(&mut self, queue: &str) {
+        let (queue, connection) = (queue.to_owned(), None);
+        let (if_unused, if_empty) = (false, false);
+        self.messages(MessageCommand::DeleteQueue { queue, connection, if_unused, if_empty });
+    }
+
+    /// Whether no key of a message is left.
+    fn has_no_message(&self) -> bool {
+        self.turn.state.first(&[keys::MESSAGE], &[keys::MESSAGE + 1]).is_none()
+    }
+
     fn publish(&mut self, queue: &str, count: usize) {
+        self.publish_all(queue, count, PublishMessage::default());
+    }
+
+    /// Messages whose time runs out at once.
+    fn publish_expiring(&mut self, queue: &str, count: usize) {
+        let message = PublishMessage { ttl_ms: Some(1), ..PublishMessage::default() };
+        self.publish_all(queue, count, message);
+    }
+
+    fn publish_one(&mut self, queue: &str, message: PublishMessage, times: usize) {
         let message = PublishMessage {
             routing_key: queue.to_owned(),
             persistent: true,
             body: Bytes::from_static(b"m"),
-            ..PublishMessage::default()
+            ..message
+        };
+        self.messages(MessageCommand::Publish(vec![message; times]));
+    }
+
+    fn publish_all(&mut self, queue: &str, count: usize, message: PublishMessage) {
+        let message = PublishMessage {
+            routing_key: queue.to_owned(),
+            persistent: true,
+            body: Bytes::from_static(b"m"),
+            ..message
         };
         for _ in 0..count / 100 {
             self.send(Command::Messages(MessageCommand::Publish(vec![message.clone(); 100])));
@@ -138,16 +177,94 @@ fn a_deleted_queue_is_emptied_without_passing_what_went_before() {
     bench.publish("q", 4000);
     assert_eq!(bench.take(900, true), 900);
     bench.passed();
-    let delete = MessageCommand::DeleteQueue {
-        queue: "q".into(),
-        connection: None,
-        if_unused: false,
-        if_empty: false,
-    };
-    bench.messages(delete);
+    bench.delete("q");
     assert!(bench.passed() < 1100, "a slice");
     let (_, most) = bench.tick_all();
     assert!(most < 1100, "{most} in one turn");
+}
+
+/// After a start, what had gone before it was passed by again and again.
+#[test]
+fn a_deleted_queue_goes_on_to_be_emptied_after_a_start_where_it_was() {
+    let mut bench = Bench::new();
+    bench.declare("q");
+    bench.publish("q", 4000);
+    bench.delete("q");
+    bench.tick(0);
+    let mut bench = bench.restart();
+    bench.passed();
+    let (_, most) = bench.tick_all();
+    assert!(most < 1100, "{most} in one turn");
+    assert!(bench.has_no_message());
+}
+
+/// What lingers between messages was passed by in one turn.
+#[test]
+fn a_deleted_queue_is_emptied_past_what_expired_or_was_purged_a_part_at_a_time() {
+    for (purges, restarts) in [(false, false), (false, true), (true, false), (true, true)] {
+        let mut bench = Bench::new();
+        bench.declare("q");
+        if purges {
+            bench.publish("q", 3000);
+            let purge = MessageCommand::PurgeQueue { queue: "q".into(), connection: None };
+            bench.send(Command::Messages(purge));
+        } else {
+            bench.publish("q", 100);
+            bench.publish_expiring("q", 3000);
+            bench.tick(10);
+        }
+        bench.tick_all();
+        bench.publish("q", 100);
+        bench.passed();
+        bench.delete("q");
+        assert!(bench.passed() < 300, "a slice");
+        if restarts {
+            bench = bench.restart();
+            bench.passed();
+        }
+        let (_, most) = bench.tick_all();
+        assert!(most < 300, "{most} in one turn");
+        assert!(bench.has_no_message());
+    }
+}
+
+/// Each message that was dropped had all be passed by that consumers had.
+#[test]
+fn the_first_message_is_found_behind_what_somebody_has_a_part_at_a_time() {
+    let mut bench = Bench::new();
+    let (max_length, ordering_header) = (Some(200), Some("k".to_owned()));
+    bench.declare_as("q", MessageSettings { max_length, ordering_header, ..Default::default() });
+    let of_key = |key: &str, ttl_ms| {
+        let mut header = vec![1];
+        header.extend_from_slice(b"kS");
+        header.extend_from_slice(&(key.len() as u32).to_be_bytes());
+        header.extend_from_slice(key.as_bytes());
+        let mut properties = vec![0x20, 0];
+        properties.extend_from_slice(&(header.len() as u32).to_be_bytes());
+        properties.extend_from_slice(&header);
+        PublishMessage { properties: properties.into(), ttl_ms, ..PublishMessage::default() }
+    };
+    // One is taken, three stand aside behind it, and the others are passed.
+    bench.publish_one("q", of_key("busy", None), 4);
+    bench.publish_one("q", of_key("busy", Some(1)), 2);
+    assert_eq!(bench.take(10, false), 1);
+    for part in 0..20 {
+        for n in 0..100 {
+            bench.publish_one("q", of_key(&format!("{part}.{n}"), None), 1);
+        }
+        assert_eq!(bench.take(100, false), 100);
+    }
+    bench.tick(10);
+    bench.tick_all();
+    bench.passed();
+    for _ in 0..3 {
+        bench.publish_one("q", of_key("busy", None), 100);
+        assert!(bench.passed() < 1_000, "with what is published");
+        let (ticks, most) = bench.tick_all();
+        assert!(most < 1_000 && ticks < 100, "{most} in one turn, {ticks} turns");
+    }
+    let counts = &bench.turn.state.queues.named(bench.ns(), "q").unwrap().counts;
+    assert_eq!(counts.messages, 2_001 + 200);
 }
 
 /// After a start, all that had been taken for a time was passed by in one turn.
@@ -455,4 +572,58 @@ fn a_stop_does_not_wait_for_what_a_hold_lets_go() {
     assert!(shard.lease(60).len() < 60);
     shard.advance(0);
     assert!(shard.lease(60).len() > 40);
+}
+
+fn stream(bench: &mut Bench, command: StreamCommand) -> StreamAnswer {
+    match bench.call(Command::Stream(command)) {
+        Answer::Stream(answer) => answer,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The last of them looked how far its trigger had come in all others.
+#[test]
+fn the_last_event_of_a_replay_looks_at_no_other_partition() {
+    let mut bench = Bench::new();
+    bench.declare("q");
+    let name = || "s".to_owned();
+    let settings = crate::StreamSettings::default();
+    let create = StreamCommand::Create { stream: name(), partitions: 1500, settings };
+    let StreamAnswer::Stream(view) = stream(&mut bench, create) else { panic!("no stream") };
+    let ids: Vec<_> = view.partitions.iter().map(|(id, _)| *id).collect();
+    for some in ids.chunks(100) {
+        let append = |id: &crate::PartitionId| AppendBatch {
+            partition: *id,
+            events: 1,
+            producer: None,
+            transactional: false,
+            batch: Bytes::from_static(b"any bytes"),
+        };
+        stream(&mut bench, StreamCommand::Append(some.iter().map(append).collect()));
+    }
+    let trigger = Trigger { name: "t".to_owned(), queue: "q".to_owned(), ..Trigger::default() };
+    let replay = TriggerCommand::Replay { stream: name(), trigger, from: vec![0; ids.len()] };
+    stream(&mut bench, StreamCommand::Trigger(replay));
+    for (partition, id) in (0..).zip(ids) {
+        if partition == 700 {
+            bench = bench.restart();
+        }
+        let before = bench.map().gets.get();
+        let fire = FireTrigger {
+            stream: name(),
+            trigger: "t".to_owned(),
+            partition,
+            id,
+            expected: Some(0),
+            next: 1,
+            events: vec![TriggerEvent::default()],
+        };
+        let fired = stream(&mut bench, StreamCommand::Trigger(TriggerCommand::Fire(fire)));
+        assert!(matches!(fired, StreamAnswer::Fired(true)), "{fired:?}");
+        let gets = bench.map().gets.get() - before;
+        assert!(gets < 50, "{gets} keys are read");
+    }
+    let offsets = StreamCommand::GetOffsets { group: "trigger.t".to_owned(), of: None };
+    let offsets = stream(&mut bench, offsets);
+    assert!(matches!(&offsets, StreamAnswer::Offsets(none) if none.is_empty()), "it has ended");
 }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::BlockedBy;
 use crate::hold::{HoldAnswer, HoldCommand, HoldView};
+use crate::state::keys;
 
 fn tagged(n: u8, tag: &str) -> NewJob {
     NewJob { tags: vec![tag.to_owned()], ..job(n) }
@@ -166,4 +167,54 @@ fn leases_are_counted_by_their_tags_before_one_of_these_is_held() {
     shard.settle(&jobs[1], ack()).unwrap();
     delete(&mut shard, "a");
     assert_eq!(of(shard.call(put("a", 0))).running, 0);
+}
+
+/// Their keys were removed in one turn, however many they were, and counted one by one each time
+/// a hold was looked at.
+#[test]
+fn of_many_lost_runs_so_many_are_kept_and_all_are_counted() {
+    // Of one hold 1000, and of a namespace 10,000.
+    for (tags, most, of_first) in [(1, 1_000, 1_000), (12, 10_000, 834)] {
+        lose_many_runs(tags, most, of_first);
+    }
+}
+
+fn lose_many_runs(tags: usize, most: usize, of_first: usize) {
+    const JOBS: usize = 1100;
+    let mut shard = Shard::new();
+    let tags: Vec<String> = (0..tags).map(|n| format!("t{n}")).collect();
+    let jobs = (0..JOBS).map(|n| {
+        let mut id = JobId([0; 16]);
+        id.0[..2].copy_from_slice(&(n as u16).to_be_bytes());
+        NewJob { tags: tags.clone(), ..NewJob::new(id, "k", "[]") }
+    });
+    let command = EnqueueJobs { queue: "q".to_owned(), jobs: jobs.collect() };
+    assert!(matches!(shard.call(Command::EnqueueJobs(command)), Answer::Enqueued(_)));
+    while shard.lease(100).len() == 100 {}
+    for tag in &tags {
+        assert_eq!(of(shard.call(put(tag, 0))).running, JOBS as u64);
+    }
+    for _ in 0..20 {
+        shard.advance(31_000);
+    }
+    let left = |shard: &Shard, first| {
+        shard.turn.state.map().entries().keys().filter(|key| key[0] == first).count()
+    };
+    let kept = |shard: &Shard| left(shard, keys::LOST_RUN);
+    assert_eq!(kept(&shard), most);
+    let view = |shard: &mut Shard, tag: &str| {
+        let view = of(shard.call(put(tag, 0)));
+        (view.running, view.unaccounted, view.lost.len())
+    };
+    assert_eq!(view(&mut shard, "t0"), (0, JOBS as u64, of_first));
+    shard = shard.restart();
+    assert_eq!(view(&mut shard, "t0"), (0, JOBS as u64, of_first), "after a start, too");
+    delete(&mut shard, "t0");
+    assert_eq!(kept(&shard), most - of_first);
+    shard = shard.restart();
+    assert_eq!(view(&mut shard, "t0"), (0, 0, 0), "another hold has its own count");
+    for tag in &tags {
+        delete(&mut shard, tag);
+    }
+    assert_eq!((kept(&shard), left(&shard, keys::LOST_COUNT)), (0, 0));
 }

@@ -273,3 +273,34 @@ fn a_purge_leaves_what_is_moved_into_its_queue_later() {
         assert_eq!(done(&mut shard, purge.id).changed, 2);
     }
 }
+
+/// Nothing was shown of it as long as it walked what has ended, or jobs of other queues.
+#[test]
+fn how_far_it_is_shows_before_anything_may_match() {
+    let mut shard = shard();
+    let since = shard.clock.wall.0 - 1000;
+    let made = |n: u64| {
+        let mut id = [0x70; 16];
+        id[..6].copy_from_slice(&(since + 10 * n).to_be_bytes()[2..]);
+        NewJob::new(JobId(id), "k", "[]")
+    };
+    for (queue, jobs) in [("q", 0..90), ("other", 90..100)] {
+        let jobs = jobs.map(made).collect();
+        let command = EnqueueJobs { queue: queue.to_owned(), jobs };
+        assert!(matches!(shard.call(Command::EnqueueJobs(command)), Answer::Enqueued(_)));
+    }
+    let filter = JobFilter { queue: Some("other".to_owned()), ..JobFilter::default() };
+    let started = start(&mut shard, change(filter, JobAction::SetPriority { priority: 7 }));
+    let mut before = started.progress();
+    for _ in 0..12 {
+        shard.turn.tick(shard.clock);
+        shard.flush();
+        let now = operation(shard.call(Command::GetOperation { id: started.id }));
+        assert!(now.examined == 0 && now.progress() > before, "{now:?}");
+        before = now.progress();
+    }
+    assert!((0.4..0.6).contains(&before), "{before}");
+    let mut shard = shard.restart();
+    let ended = done(&mut shard, started.id);
+    assert_eq!((ended.changed, ended.progress()), (10, 1.0));
+}

@@ -191,6 +191,7 @@ fn check_that_nothing_leaks(jobs: u64, restarts_every: u64) {
         keys::HELD_BACK,
         keys::HELD_BACK_JOB,
         keys::LOST_RUN,
+        keys::LOST_COUNT,
         keys::TENANT,
         keys::TENANT_LINE,
         keys::TENANTED,

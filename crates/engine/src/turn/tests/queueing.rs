@@ -16,11 +16,14 @@ pub(super) struct Grave {
     map: BTreeMap<Vec<u8>, Option<Bytes>>,
     /// Entries of lanes and messages that were passed, removed ones too.
     pub(super) passed: Cell<usize>,
+    /// Keys of which the value was asked for.
+    pub(super) gets: Cell<usize>,
     puts: usize,
 }
 
 impl Reader for Grave {
     fn get(&self, key: &[u8]) -> Option<Bytes> {
+        self.gets.set(self.gets.get() + 1);
         self.map.get(key).cloned().flatten()
     }
 
@@ -133,7 +136,7 @@ impl Bench {
         }
     }
 
-    fn ns(&self) -> NamespaceId {
+    pub(super) fn ns(&self) -> NamespaceId {
         self.turn.state.namespaces.named("default").unwrap()
     }
 
@@ -199,6 +202,39 @@ fn a_lease_of_all_queues_looks_at_what_it_answers() {
     let queues: Vec<_> = jobs.iter().map(|job| job.queue.as_str()).collect();
     let first = ["b.1", "b.1", "b.4", "b.4", "b.7", "b.7", "b.10", "b.10", "b.13", "b.13"];
     assert_eq!(queues, first, "in the order in which they came");
+}
+
+/// Each queue had all before it looked at again, so that many queues with little were cut short.
+#[test]
+fn a_lease_that_names_many_queues_looks_at_each_of_them_once() {
+    let mut bench = Bench::new();
+    let names = (0..256).map(|queue| format!("q{queue}"));
+    for name in names.clone() {
+        bench.fill(&name, 1);
+    }
+    let queues = names.map(QueuePattern::Exactly).collect();
+    let before = bench.turn.looked;
+    let jobs = bench.lease(LeaseJobs { max: 1000, queues, ..wish() });
+    let looked = bench.turn.looked - before;
+    assert!(jobs.len() == 256 && looked < 256 * 20, "{looked} looks for {} jobs", jobs.len());
+}
+
+/// A job of a queue that was looked at already may start, since one behind it has ended.
+#[test]
+fn what_the_end_of_a_job_lets_go_is_found_in_a_queue_before_it() {
+    let mut bench = Bench::new();
+    let keyed = |job| NewJob { ordering_key: Some("k".to_owned()), ..job };
+    let first = NewJob { expiry: Some(Start::After(5)), ..keyed(bench.job("k")) };
+    let second = keyed(bench.job("k"));
+    for (queue, job) in [("late", first), ("early", second)] {
+        let command = EnqueueJobs { queue: queue.to_owned(), jobs: vec![job] };
+        assert!(matches!(bench.call(Command::EnqueueJobs(command)), Answer::Enqueued(_)));
+    }
+    bench.clock.wall = bench.clock.wall.plus(10);
+    bench.clock.mono = bench.clock.mono.plus(10);
+    let queues = ["early", "late"].map(|name| QueuePattern::Exactly(name.to_owned())).to_vec();
+    let jobs = bench.lease(LeaseJobs { max: 9, queues, ..wish() });
+    assert_eq!(jobs.iter().map(|job| job.queue.as_str()).collect::<Vec<_>>(), ["early"]);
 }
 
 #[test]

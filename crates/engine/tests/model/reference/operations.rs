@@ -65,6 +65,7 @@ impl Reference {
             kept: 0,
             kept_why: None,
             full: Vec::new(),
+            first: None,
         };
         let candidates = match &operation.kind {
             OperationKind::ChangeJobs { change } => self.change_candidates(ns, &change.filter),

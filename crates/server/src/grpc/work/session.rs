@@ -24,7 +24,7 @@ use crate::access::Ended;
 use crate::grpc::Face;
 use crate::grpc::job_out::{delivery, lease_ref};
 use crate::grpc::outgoing::Gone;
-use crate::running::{pass, timeout};
+use crate::running::timeout;
 use crate::workers::{Run, Wanted, Worker};
 
 /// Messages of one worker that are carried out at the same time.
@@ -396,23 +396,19 @@ impl Session {
     }
 }
 
-/// Waits until the worker takes something. One that takes nothing for long shall not have what it
-/// is owed kept for it.
+/// Waits until the worker takes something. One that is behind for too long with what it is owed is
+/// ended with its call: see [`Owing`](crate::http::answers::Owing). How long it takes until there
+/// is a place says nothing: a large delivery may be on its way, and be taken fast enough.
 async fn patiently<T>(
     face: &Face,
     (worker, number): (&Worker, u64),
     told: impl Future<Output = Result<T, Gone>>,
 ) -> Result<T, End> {
-    let patience = face.app.config.write_timeout;
     tokio::select! {
         biased;
         told = told => told.map_err(|_| End::Broken),
         () = face.stopped() => Err(End::Stopping),
         () = worker.superseded(number) => Err(End::Superseded),
-        () = pass(patience) => {
-            let what = format!("nothing of what the worker is told was read for {patience:?}");
-            Err(protocol(&what).into())
-        }
     }
 }
 

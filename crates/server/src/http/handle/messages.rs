@@ -67,7 +67,7 @@ pub(super) async fn publish(
             return Err(repeated("routing_key", "where the message goes"));
         }
         let to = if to_queue { ("", call.name) } else { (call.name, &*body.routing_key) };
-        messages.push(content::message_of(body, to)?);
+        messages.push(content::message_of(&call.body, body, to)?);
     }
     let published = ask(&call, PublishMessages(messages)).await?;
     drop(held);

@@ -1,5 +1,6 @@
 //! Acks of messages, publishes and jobs in one commit.
 
+use bytes::Bytes;
 use longshore_engine::{Enqueued, MessageSettlement, MessageTransaction, PublishMessage};
 
 use super::messages::BULK_MAX;
@@ -23,7 +24,8 @@ pub(super) async fn transact(call: Call<'_>, held: Option<Held>) -> Result<Reply
     let TransactionRequest { settle, publish, enqueue } = request;
     check_transaction((settle.len(), publish.len(), enqueue.len()))?;
     let leased = settle.iter().map(settlement_of).collect::<Result<_, _>>()?;
-    let publishes = publish.iter().map(message).collect::<Result<_, _>>()?;
+    let publishes =
+        publish.iter().map(|body| message(&call.body, body)).collect::<Result<_, _>>()?;
     let enqueues = if enqueue.is_empty() {
         Vec::new()
     } else {
@@ -63,7 +65,7 @@ pub(crate) fn settlement_of(body: &TransactionSettlement) -> Result<MessageSettl
     Ok(MessageSettlement { message, token, verdict: content::verdict_of(body.verdict) })
 }
 
-fn message(body: &TransactionPublish<'_>) -> Result<PublishMessage, Refusal> {
+fn message(request: &Bytes, body: &TransactionPublish<'_>) -> Result<PublishMessage, Refusal> {
     let to = match (&body.exchange, &body.queue) {
         (Some(exchange), None) => (exchange.as_str(), &*body.message.routing_key),
         (None, Some(queue)) if body.message.routing_key.is_empty() => ("", queue.as_str()),
@@ -71,7 +73,7 @@ fn message(body: &TransactionPublish<'_>) -> Result<PublishMessage, Refusal> {
         (Some(_), Some(_)) => return Err(repeated("queue", "where the message goes")),
         (None, None) => return Err(missing("exchange", "the name of an exchange, a string")),
     };
-    let mut message = content::message_of(&body.message, to)?;
+    let mut message = content::message_of(request, &body.message, to)?;
     // A queue that is named is to be there.
     message.mandatory = body.queue.is_some();
     Ok(message)

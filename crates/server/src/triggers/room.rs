@@ -1,0 +1,142 @@
+//! How many events a queue that was full is brought at a time, and when. It is asked with fewer
+//! until some fit, and rests the longer the more often it had room for none. Knows no queue.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// How long a queue is left alone that has no room for a single event: at first, and at most.
+const REST_MIN: Duration = Duration::from_millis(250);
+const REST_MAX: Duration = Duration::from_secs(2);
+/// After so long without an event nothing is known of it any more.
+const KEPT: Duration = Duration::from_secs(60);
+
+/// What is known of the room in a queue.
+#[derive(Debug)]
+pub(super) struct Room {
+    /// So many events are brought at a time.
+    most: usize,
+    rest: Duration,
+    until: Instant,
+}
+
+impl Room {
+    /// A queue that did not take so many events.
+    pub(super) fn of_full(events: usize, now: Instant) -> Self {
+        let mut room = Self { most: events, rest: Duration::ZERO, until: now };
+        room.refused(events, now);
+        room
+    }
+
+    /// So many events are brought at a time.
+    pub(super) fn most(&self) -> usize {
+        self.most
+    }
+
+    /// Whether the queue is left alone.
+    pub(super) fn rests(&self, now: Instant) -> bool {
+        self.until > now
+    }
+
+    /// The queue took so many. Whether it is one like any other again that takes `max` at a time.
+    pub(super) fn took(&mut self, events: usize, max: usize) -> bool {
+        self.most = self.most.max(events.saturating_mul(2)).min(max);
+        self.rest = Duration::ZERO;
+        self.most == max
+    }
+
+    /// The queue did not take so many: fewer come next, or it is left alone for a while.
+    pub(super) fn refused(&mut self, events: usize, now: Instant) {
+        self.most = (events / 2).max(1);
+        if events <= 1 {
+            self.rest = (self.rest * 2).clamp(REST_MIN, REST_MAX);
+        }
+        self.until = if events <= 1 { now + self.rest } else { now };
+    }
+
+    /// Whether nobody brought it anything for long.
+    pub(super) fn is_old(&self, now: Instant) -> bool {
+        now > self.until + KEPT
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAX: usize = 256;
+
+    /// A queue with so much room, and what is known of it.
+    struct Queue {
+        room: usize,
+        known: Option<Room>,
+        now: Instant,
+        asked: usize,
+    }
+
+    impl Queue {
+        fn new(room: usize) -> Self {
+            Self { room, known: None, now: Instant::now(), asked: 0 }
+        }
+
+        /// Brings it events until it has no room, or is left alone.
+        fn round(&mut self) {
+            while !self.known.as_ref().is_some_and(|known| known.rests(self.now)) {
+                let events = self.known.as_ref().map_or(MAX, Room::most);
+                self.asked += 1;
+                if events <= self.room {
+                    self.room -= events;
+                    if self.known.as_mut().is_none_or(|known| known.took(events, MAX)) {
+                        self.known = None;
+                    }
+                } else {
+                    match &mut self.known {
+                        Some(known) => known.refused(events, self.now),
+                        None => self.known = Some(Room::of_full(events, self.now)),
+                    }
+                }
+            }
+        }
+
+        fn rounds(&mut self, millis: u64) {
+            for _ in 0..millis / 50 {
+                self.now += Duration::from_millis(50);
+                self.round();
+            }
+        }
+    }
+
+    #[test]
+    fn a_queue_that_stays_full_is_asked_less_and_less() {
+        let mut queue = Queue::new(0);
+        queue.rounds(2_000);
+        assert!(queue.asked < 15, "{} at first", queue.asked);
+        queue.asked = 0;
+        queue.rounds(60_000);
+        assert!((25..=31).contains(&queue.asked), "{} in a minute", queue.asked);
+    }
+
+    #[test]
+    fn all_of_its_room_is_filled() {
+        let mut queue = Queue::new(100);
+        queue.rounds(1_000);
+        assert_eq!(queue.room, 0);
+        queue.rounds(60_000);
+        for room in [1, 7, 1_000] {
+            (queue.room, queue.asked) = (room, 0);
+            queue.rounds(2_000);
+            assert_eq!(queue.room, 0);
+            assert!(queue.asked < 40, "{} for {room}", queue.asked);
+        }
+        queue.room = usize::MAX / 2;
+        (queue.now, queue.asked) = (queue.now + REST_MAX, 0);
+        while queue.known.is_some() && queue.asked < 100 {
+            let events = queue.known.as_ref().map_or(MAX, Room::most);
+            queue.asked += 1;
+            if queue.known.as_mut().is_some_and(|known| known.took(events, MAX)) {
+                queue.known = None;
+            }
+        }
+        assert!(queue.asked < 10, "it is like any other again after {}", queue.asked);
+    }
+}
