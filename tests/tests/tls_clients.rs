@@ -205,7 +205,7 @@ grants = [{{ role = \"admin\", namespace = \"default\", names = \"app*\" }}]
 "
         )
     });
-    let accounts = format!("{ACCOUNTS}\n{}", slow.collect::<String>());
+    let accounts = format!("{ACCOUNTS}\n{}", slow.collect::<Vec<_>>().concat());
     let (server, amqps, kafka) = start_with_accounts(folder.path(), &accounts)?;
     let ca = made("ca.pem");
     let arguments = [OsStr::new(&amqps), OsStr::new(&kafka), ca.as_ref()];

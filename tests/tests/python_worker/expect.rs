@@ -137,6 +137,9 @@ fn curl(address: &str, id: &str, kind: &str, word: &str, header: &str) -> Result
     Ok((status, location.unwrap_or_default()))
 }
 
+/// Of each request its id, status and `Location`.
+type Answers = Vec<[String; 3]>;
+
 /// A client in Python that asks one thing after the other.
 struct Asking(Child);
 
@@ -149,7 +152,7 @@ impl Asking {
     }
 
     /// Asks all of it; tells of each answer as it comes: id, status, location.
-    fn ask(mut self, lines: &[String], told: impl Fn()) -> Result<Vec<[String; 3]>> {
+    fn ask(mut self, lines: &[String], told: impl Fn()) -> Result<Answers> {
         let mut stdin = self.0.stdin.take().context("no standard input")?;
         let all = lines.join("\n") + "\n";
         let writing = thread::spawn(move || stdin.write_all(all.as_bytes()));
@@ -302,7 +305,7 @@ fn start_asking(
     address: &str,
     nginx: Option<&Nginx>,
     told: &mpsc::Sender<()>,
-) -> Result<Vec<thread::JoinHandle<Result<Vec<[String; 3]>>>>> {
+) -> Result<Vec<thread::JoinHandle<Result<Answers>>>> {
     const JOBS: usize = 40;
     let mut ways = vec![(address, EXPECT)];
     ways.extend(nginx.map(|nginx| (&*nginx.plain, LONGSHORE)));

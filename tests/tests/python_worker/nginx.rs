@@ -123,10 +123,9 @@ impl Drop for Nginx {
 /// One process, which leaves nothing behind when it is killed.
 fn configuration_of(folder: &Path, address: &str, [plain, open]: [&str; 2]) -> String {
     let folder = folder.display();
-    let kept: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-        .iter()
+    let kept = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|of| format!("    {of}_temp_path {folder}/{of};\n"))
-        .collect();
+        .concat();
     format!(
         "daemon off;
 master_process off;

@@ -30,7 +30,7 @@ impl Expecting {
     /// What it sends, now and then.
     pub(crate) fn next(&mut self) -> Option<Command> {
         let Self { chance, last_id, open } = self;
-        if !chance.percent(85) {
+        if !chance.percent(60) {
             return None;
         }
         if open.is_empty() || open.len() < OPEN_MAX && chance.percent(40) {
