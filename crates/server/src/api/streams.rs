@@ -239,8 +239,42 @@ pub struct GroupRecord {
     pub name: String,
     /// Events that it has yet to read, of all partitions that it has read.
     pub lag: u64,
-    /// Those partitions.
+    /// Where it has members: whether each has what it is to have, in Kafka's words (`Stable`,
+    /// `Reconciling`, `PreparingRebalance`, `CompletingRebalance`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// Its members, clients of Kafka and of gRPC alike.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<GroupMember>,
+    /// The partitions that it has read.
     pub offsets: Vec<GroupOffsetRecord>,
+}
+
+/// A member of a group.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct GroupMember {
+    /// Its name in the group.
+    pub id: String,
+    /// What it calls itself across restarts, where it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
+    /// How it calls itself.
+    pub client: String,
+    /// Where it is; empty over gRPC where nobody is asked who it is.
+    pub host: String,
+    /// What it reads. Left out in groups in which one of the members assigns: there it is only for
+    /// them to know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partitions: Option<Vec<MemberPartitions>>,
+}
+
+/// What a member reads of a stream.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct MemberPartitions {
+    /// The stream.
+    pub stream: String,
+    /// The partitions.
+    pub partitions: Vec<i32>,
 }
 
 /// A group of consumers in a list.
@@ -252,6 +286,9 @@ pub struct GroupSummary {
     pub partitions: u64,
     /// Events that it has yet to read of them.
     pub lag: u64,
+    /// How many members it has.
+    #[serde(default)]
+    pub members: u64,
 }
 
 /// A page of groups.

@@ -3,7 +3,7 @@
 
 use longshore_engine::Role;
 
-use crate::access::{ADMIN, ENQUEUE, FOLLOW, READ, WORK};
+use crate::access::{ADMIN, CONSUME, ENQUEUE, FOLLOW, LOOK, PROGRESS, PUBLISH, READ, WORK};
 use crate::http::app::App;
 use crate::http::refusal::Refusal;
 
@@ -42,6 +42,11 @@ fn asks(service: &str, method: &str) -> Option<&'static [Role]> {
         | ("Workers", "QuietWorker" | "TerminateWorker") => ADMIN,
         ("Jobs", "ListJobs") | ("Workers", "ListWorkers" | "GetWorker") => READ,
         ("Workers", "Work") => WORK,
+        ("Streams", "CreateStream") => ADMIN,
+        ("Streams", "AppendEvents" | "TakeProducer") => PUBLISH,
+        ("Streams", "GetStream") => LOOK,
+        ("Streams", "ReadEvents" | "GetOffsets") => PROGRESS,
+        ("Streams", "CommitOffsets" | "HeartbeatGroup") => CONSUME,
         ("Messages", "Transact") => &[Role::Publish, Role::Enqueue, Role::Consume],
         ("Admin" | "Blockers" | "Levels" | "Schedules", method) => {
             if READS.contains(&method) {
@@ -71,7 +76,7 @@ pub(super) fn check(app: &App, service: &str, method: &str) -> Result<(), Refusa
 mod tests {
     use super::*;
 
-    const PROTOS: [&str; 8] = [
+    const PROTOS: [&str; 9] = [
         include_str!("../../../../proto/longshore/v1/accounts.proto"),
         include_str!("../../../../proto/longshore/v1/admin.proto"),
         include_str!("../../../../proto/longshore/v1/control.proto"),
@@ -79,6 +84,7 @@ mod tests {
         include_str!("../../../../proto/longshore/v1/levels.proto"),
         include_str!("../../../../proto/longshore/v1/messages.proto"),
         include_str!("../../../../proto/longshore/v1/schedules.proto"),
+        include_str!("../../../../proto/longshore/v1/streams.proto"),
         include_str!("../../../../proto/longshore/v1/workers.proto"),
     ];
 
@@ -94,6 +100,6 @@ mod tests {
                 count += 1;
             }
         }
-        assert!(count >= 68, "{count}");
+        assert!(count >= 76, "{count}");
     }
 }

@@ -159,7 +159,10 @@ fn grpc_code(code: Code) -> Grpc {
         | Code::IdempotencyKeyUsed
         | Code::ExchangeInUse
         | Code::ExpectationFailed
+        | Code::GroupHasMembers
         | Code::GroupInUse
+        | Code::MemberBehind
+        | Code::MemberUnknown
         | Code::JobCancelled
         | Code::JobDead
         | Code::JobExpired

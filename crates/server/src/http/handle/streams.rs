@@ -212,7 +212,7 @@ fn event_of(body: &EventBody<'_>, now_ms: u64) -> Result<Event, Refusal> {
 }
 
 /// The partition for what has no key: the next one for each request.
-fn any_partition(partitions: u32) -> u32 {
+pub(crate) fn any_partition(partitions: u32) -> u32 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     NEXT.fetch_add(1, Ordering::Relaxed) % partitions.max(1)
 }
@@ -290,8 +290,8 @@ fn tell(
 ) -> Result<(), Refusal> {
     let (first, problem) = match result {
         Ok(appended) => (Some(appended.base_offset), None),
-        Err(refusal) if is_bulk => (None, Some(refused(refusal, stream).problem())),
-        Err(refusal) => return Err(refused(refusal, stream)),
+        Err(refusal) if is_bulk => (None, Some(append_refused(refusal, stream).problem())),
+        Err(refusal) => return Err(append_refused(refusal, stream)),
     };
     for (offset, index) in (0..).zip(&lot.of) {
         if let Some(answer) = told.get_mut(*index) {
@@ -302,7 +302,7 @@ fn tell(
     Ok(())
 }
 
-fn refused(refusal: AppendRefusal, stream: &str) -> Refusal {
+pub(crate) fn append_refused(refusal: AppendRefusal, stream: &str) -> Refusal {
     match refusal {
         AppendRefusal::PartitionUnknown => {
             Rejection::StreamUnknown { stream: stream.to_owned() }.into()
@@ -311,7 +311,7 @@ fn refused(refusal: AppendRefusal, stream: &str) -> Refusal {
             let detail = "the events of one partition are more than a batch of the stream may have";
             Refusal::new(Code::EventsTooLarge, detail)
         }
-        // No producer was named.
+        // Of a producer with a number, which does not count what it has appended.
         AppendRefusal::SequenceOutOfOrder { .. }
         | AppendRefusal::EpochPassed { .. }
         | AppendRefusal::NotInTransaction => Refusal::new(Code::Internal, refusal.to_string()),
