@@ -70,6 +70,9 @@ pub(crate) struct PutArgs {
     /// How far the times of the events of one file may be apart [default: 7d]
     #[arg(long, value_name = "DURATION")]
     file_age: Option<DurationText>,
+    /// Count the events of each key, for append --expect; for a new stream only
+    #[arg(long)]
+    count_keys: bool,
     /// The header of messages whose value is the key of their event [default: the routing key is]
     #[arg(long, value_name = "HEADER")]
     ordering_header: Option<String>,
@@ -144,6 +147,7 @@ pub(crate) async fn streams(
                 tombstone_retention: args.tombstone_retention,
                 file_age: args.file_age,
                 ordering_header: args.ordering_header,
+                count_keys: args.count_keys.then_some(true),
             };
             show(&client.put(&stream_path(&client, &args.stream, ""), &body).await?, format)?;
         }

@@ -10,7 +10,9 @@ mod groups;
 pub mod grpc;
 pub mod http;
 pub mod kafka;
+mod key_events;
 mod listener;
+mod lots;
 pub mod management;
 
 mod pace;

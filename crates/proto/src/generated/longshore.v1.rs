@@ -7814,6 +7814,10 @@ pub struct CreateStreamRequest {
     /// Only the newest event of each key is kept, in time.
     #[prost(bool, tag = "5")]
     pub compact: bool,
+    /// The server counts the events of each key, so that an append may say how many it expects. It is
+    /// said when the stream is created, and stays.
+    #[prost(bool, tag = "6")]
+    pub count_keys: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StreamRequest {
@@ -7894,6 +7898,11 @@ pub struct NewEvent {
     /// Its time; now where left out.
     #[prost(uint64, optional, tag = "5")]
     pub at_unix_ms: ::core::option::Option<u64>,
+    /// How many events its key is to have before this one, in a stream that counts them. Where it has
+    /// another number, nothing of the request is appended (`events_unexpected`). All events of such a
+    /// request are in one partition.
+    #[prost(uint64, optional, tag = "6")]
+    pub expected_events: ::core::option::Option<u64>,
 }
 /// A header of an event.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -7935,6 +7944,40 @@ pub struct ReadEventsRequest {
     /// How long to wait for the first event, 60 seconds at most.
     #[prost(uint64, tag = "4")]
     pub wait_ms: u64,
+    /// Of the events of a key that one answer would have, only the newest is told. Up to 4 MiB of each
+    /// partition are looked through for one answer.
+    #[prost(bool, tag = "5")]
+    pub newest_per_key: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReadKeyRequest {
+    /// `default` where empty.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// The stream.
+    #[prost(string, tag = "2")]
+    pub stream: ::prost::alloc::string::String,
+    /// The key.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub key: ::prost::bytes::Bytes,
+    /// The offset to go on from; 0 for the first time.
+    #[prost(uint64, tag = "4")]
+    pub offset: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReadKeyResponse {
+    /// The partition that the key belongs to.
+    #[prost(uint32, tag = "1")]
+    pub partition: u32,
+    /// Some of the events of the key, in order. None is no end.
+    #[prost(message, repeated, tag = "2")]
+    pub events: ::prost::alloc::vec::Vec<Event>,
+    /// The offset to go on from; left out where this was all of them.
+    #[prost(uint64, optional, tag = "3")]
+    pub next: ::core::option::Option<u64>,
+    /// How many events the key has had, where the stream counts them.
+    #[prost(uint64, optional, tag = "4")]
+    pub key_events: ::core::option::Option<u64>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ReadEventsResponse {
@@ -8270,6 +8313,31 @@ pub mod streams_client {
                 .insert(GrpcMethod::new("longshore.v1.Streams", "ReadEvents"));
             self.inner.unary(req, path, codec).await
         }
+        /// Reads the events of a key, as long as they are kept.
+        pub async fn read_key(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReadKeyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReadKeyResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/longshore.v1.Streams/ReadKey",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("longshore.v1.Streams", "ReadKey"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Tells how far a group has read a stream.
         pub async fn get_offsets(
             &mut self,
@@ -8394,6 +8462,11 @@ pub mod streams_server {
             tonic::Response<super::ReadEventsResponse>,
             tonic::Status,
         >;
+        /// Reads the events of a key, as long as they are kept.
+        async fn read_key(
+            &self,
+            request: tonic::Request<super::ReadKeyRequest>,
+        ) -> std::result::Result<tonic::Response<super::ReadKeyResponse>, tonic::Status>;
         /// Tells how far a group has read a stream.
         async fn get_offsets(
             &self,
@@ -8703,6 +8776,49 @@ pub mod streams_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ReadEventsSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/longshore.v1.Streams/ReadKey" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReadKeySvc<T: Streams>(pub Arc<T>);
+                    impl<T: Streams> tonic::server::UnaryService<super::ReadKeyRequest>
+                    for ReadKeySvc<T> {
+                        type Response = super::ReadKeyResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReadKeyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Streams>::read_key(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReadKeySvc(inner);
                         let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

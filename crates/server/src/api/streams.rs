@@ -58,6 +58,11 @@ pub struct StreamBody {
     /// message without it the routing key is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ordering_header: Option<String>,
+    /// Whether the events of each key are counted, so that an append may say how many it expects.
+    /// It is said when the stream is created, and stays. Every event has a key of at most 1024
+    /// bytes then, and is appended over HTTP or gRPC. Left out, it is false for a new stream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub count_keys: Option<bool>,
 }
 
 /// A partition of a stream.
@@ -134,6 +139,10 @@ pub struct EventBody<'a> {
     /// Its time; now where left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at: Option<InstantText>,
+    /// How many events its key is to have before this one, in a stream that counts them. Where it
+    /// has another number, no event of the request is appended to that partition.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected_events: Option<u64>,
 }
 
 /// Events to append. Those of one partition stand in it in this order, all of them or none.
@@ -210,6 +219,9 @@ pub struct EventList {
     pub start: u64,
     /// The offset of the next event of the partition.
     pub end: u64,
+    /// Where the events of a key were asked for: how many it has had, where the stream counts them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_events: Option<u64>,
 }
 
 /// How far a group has read a partition.

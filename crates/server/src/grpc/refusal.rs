@@ -157,6 +157,7 @@ fn grpc_code(code: Code) -> Grpc {
         Code::ConsumerExclusive
         | Code::DeclaredOtherwise
         | Code::IdempotencyKeyUsed
+        | Code::EventsUnexpected
         | Code::ExchangeInUse
         | Code::ExpectationFailed
         | Code::GroupHasMembers

@@ -51,6 +51,7 @@ codes! {
     DeclaredOtherwise = "declared_otherwise", CONFLICT, "It is there with other settings";
     DiskLow = "disk_low", SERVICE_UNAVAILABLE, "The disk is nearly full";
     EntryTooLarge = "entry_too_large", PAYLOAD_TOO_LARGE, "It is more than one commit takes";
+    EventsUnexpected = "events_unexpected", CONFLICT, "The key has another number of events";
     EventsTooLarge = "events_too_large", PAYLOAD_TOO_LARGE, "The events are too many bytes";
     EventsUnreadable = "events_unreadable", INTERNAL_SERVER_ERROR, "Events cannot be read";
     ExchangeInUse = "exchange_in_use", CONFLICT, "The exchange has bindings";

@@ -30,7 +30,7 @@ pub(crate) use admin::{namespaces, queue_record, queues};
 pub(crate) use kinds::kinds;
 pub(crate) use operations::{check_no_limit, count};
 pub(crate) use schedules::{schedule_after, schedules, slots};
-pub(crate) use streams::{any_partition, append_refused};
+pub(crate) use streams::any_partition;
 pub(crate) use transactions::{check_transaction, settlement_of};
 
 use std::borrow::Borrow;

@@ -20,8 +20,8 @@ use crate::tls::door::Spoken;
 /// The number of the one broker.
 const BROKER_ID: i32 = 1;
 
-/// Listens where the configuration says; `None` where it says nothing. Groups are those that whoever
-/// serves HTTP is given.
+/// Listens where the configuration says; `None` where it says nothing. Groups are those that
+/// whoever serves HTTP is given.
 ///
 /// # Errors
 ///

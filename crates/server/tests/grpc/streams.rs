@@ -187,6 +187,106 @@ async fn partitions_go_from_one_member_to_another_once_they_are_given_back() {
     server.stop().await;
 }
 
+fn of_key(key: &str, value: &str, expected: Option<u64>) -> v1::NewEvent {
+    v1::NewEvent {
+        key: Some(key.as_bytes().to_vec().into()),
+        value: Some(value.as_bytes().to_vec().into()),
+        expected_events: expected,
+        ..Default::default()
+    }
+}
+
+fn append_of(events: Vec<v1::NewEvent>) -> v1::AppendEventsRequest {
+    v1::AppendEventsRequest { stream: "orders".into(), events, ..Default::default() }
+}
+
+fn problem_of(status: &Status) -> serde_json::Value {
+    let document = status.metadata().get_bin("longshore-problem-bin").unwrap();
+    serde_json::from_slice(&document.to_bytes().unwrap()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_is_appended_where_its_key_has_as_many_as_expected() {
+    let server = Server::start().await;
+    let mut client = server.streams().await;
+    let create = v1::CreateStreamRequest {
+        stream: "orders".into(),
+        partitions: 2,
+        count_keys: true,
+        ..Default::default()
+    };
+    client.create_stream(create).await.unwrap();
+    let first = vec![of_key("a", "1", Some(0)), of_key("a", "2", None)];
+    client.append_events(append_of(first)).await.unwrap();
+    let server = server.restart().await;
+    let mut client = server.streams().await;
+    let late = client.append_events(append_of(vec![of_key("a", "3", Some(1))])).await.unwrap_err();
+    assert_eq!((code_of(&late), late.code()), ("events_unexpected", Code::FailedPrecondition));
+    assert_eq!(problem_of(&late)["allowed"], "2", "{late:?}");
+    client.append_events(append_of(vec![of_key("a", "3", Some(2))])).await.unwrap();
+    for n in 0..20 {
+        client.append_events(append_of(vec![of_key(&format!("b{n}"), "x", None)])).await.unwrap();
+    }
+    let read = v1::ReadKeyRequest {
+        stream: "orders".into(),
+        key: b"a".to_vec().into(),
+        ..Default::default()
+    };
+    let told = client.read_key(read).await.unwrap().into_inner();
+    let values: Vec<_> = told.events.iter().map(|it| it.value.clone().unwrap()).collect();
+    assert_eq!(
+        (values, told.key_events, told.next),
+        (vec!["1".into(), "2".into(), "3".into()], Some(3), None)
+    );
+    let (_, page) = server.http("GET", "/v1/streams/orders/events?key=a&limit=2").await;
+    assert_eq!((page["events"].as_array().unwrap().len(), &page["key_events"]), (2, &json!(3)));
+    let next = page["next"].as_u64().unwrap();
+    let path = format!("/v1/streams/orders/events?key=a&offset={next}");
+    let (_, rest) = server.http("GET", &path).await;
+    assert_eq!((&rest["events"][0]["value"], &rest["next"]), (&json!("3"), &rest["end"]));
+    let (_, none) = server.http("GET", "/v1/streams/orders/events?key=z").await;
+    assert_eq!((&none["events"], &none["key_events"]), (&json!([]), &json!(0)));
+    let body = r#"{"key": "a", "value": "4", "expected_events": 2}"#;
+    let refused = server.ask_http_for_status(("POST", "/v1/streams/orders/events"), body).await;
+    assert_eq!(refused, (409, "events_unexpected".into()));
+    // All of it in one partition, a key for each event, and the setting as it was.
+    let keys = (0..20).map(|n| of_key(&format!("c{n}"), "x", Some(0))).collect();
+    let apart = client.append_events(append_of(keys)).await.unwrap_err();
+    assert_eq!(code_of(&apart), "value_refused");
+    let keyless = client.append_events(append(&[("x", 0)])).await.unwrap_err();
+    assert_eq!(code_of(&keyless), "value_refused");
+    let body = r#"{"count_keys": false}"#;
+    let refused = server.ask_http_for_status(("PUT", "/v1/streams/orders"), body).await;
+    assert_eq!(refused, (400, "value_refused".into()));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_the_events_of_a_key_only_the_newest_is_told_to_who_wants_that() {
+    let server = Server::start().await;
+    let mut client = server.streams().await;
+    create(&mut client, 1).await;
+    for n in 0..600 {
+        let key = format!("k{}", n % 3);
+        client.append_events(append_of(vec![of_key(&key, &n.to_string(), None)])).await.unwrap();
+    }
+    let newest = v1::ReadEventsRequest { newest_per_key: true, ..read(&[(0, 0)], 0) };
+    let told = client.read_events(newest).await.unwrap().into_inner().partitions;
+    assert_eq!(
+        (texts(&told[0]), told[0].next),
+        (vec!["597".into(), "598".into(), "599".into()], 600)
+    );
+    let (_, page) = server.http("GET", "/v1/streams/orders/events?limit=10&newest=true").await;
+    let offsets: Vec<_> = page["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| it["offset"].as_u64().unwrap())
+        .collect();
+    assert_eq!((offsets, &page["next"]), (vec![7, 8, 9], &json!(10)));
+    server.stop().await;
+}
+
 /// A request of Kafka's at a version without tags, and its answer behind the header.
 async fn kafka(server: &Server, key: i16, body: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(server.kafka()).await.unwrap();

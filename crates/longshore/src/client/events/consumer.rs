@@ -80,17 +80,25 @@ pub struct Consumer {
     group: String,
     stream: String,
     begin: Begin,
+    newest: bool,
 }
 
 impl Consumer {
     pub(super) fn of(client: &Client, group: &str, stream: &str) -> Self {
         let (client, group, stream) = (client.clone(), group.to_owned(), stream.to_owned());
-        Self { client, group, stream, begin: Begin::Earliest }
+        Self { client, group, stream, begin: Begin::Earliest, newest: false }
     }
 
     /// Where the group begins in a partition of which it has committed nothing.
     pub fn begin(self, begin: Begin) -> Self {
         Self { begin, ..self }
+    }
+
+    /// Of the events of a key that are read together, only the newest is handed over: for who keeps
+    /// the last state of each key, and has fallen behind. Up to 4 MiB of a partition are read
+    /// together, so an older event may still come, before a newer one.
+    pub fn newest_per_key(self) -> Self {
+        Self { newest: true, ..self }
     }
 
     /// Hands events to `handle`, with the state that they share, one after the other, until `stop`
@@ -350,6 +358,7 @@ impl Reader<'_> {
             stream: self.of.stream.clone(),
             from: places.map(place).collect(),
             wait_ms: span_ms(wait),
+            newest_per_key: self.of.newest,
         };
         Ok(ask!(client, read_events, message)?.partitions)
     }

@@ -16,6 +16,7 @@ pub struct NewEvent {
     headers: Vec<(String, Bytes)>,
     pub(super) partition: Option<u32>,
     at: Option<SystemTime>,
+    expected: Option<u64>,
 }
 
 impl NewEvent {
@@ -59,6 +60,14 @@ impl NewEvent {
         Self { at: Some(at), ..self }
     }
 
+    /// How many events its key is to have before it, in a stream that counts them: where it has
+    /// another number, nothing is appended, and
+    /// [`ClientError::actual_events`](crate::ClientError::actual_events) tells which. Events
+    /// that are appended together with it are of the same partition.
+    pub fn expecting(self, events: u64) -> Self {
+        Self { expected: Some(events), ..self }
+    }
+
     pub(super) fn into_wire(self, partition: u32) -> v1::NewEvent {
         let header = |(name, value)| v1::EventHeader { name, value: Some(value) };
         let since = self.at.map(|at| at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default());
@@ -67,6 +76,7 @@ impl NewEvent {
             key: self.key,
             value: self.value,
             headers: self.headers.into_iter().map(header).collect(),
+            expected_events: self.expected,
             at_unix_ms: since.map(|since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX)),
         }
     }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use longshore_proto::v1;
 use tokio::sync::Mutex;
 
+use super::super::error::EVENTS_UNEXPECTED;
 use super::super::{Client, ClientError};
 use super::ask;
 use super::event::NewEvent;
@@ -102,7 +103,14 @@ impl Producer {
             sequences: counts.iter().map(sequence).collect(),
             events,
         };
-        let answer = ask!(self.client, append_events, message)?;
+        let answer = match ask!(self.client, append_events, message) {
+            // What was appended before is looked for first: nothing of this is there.
+            Err(error) if error.code() == Some(EVENTS_UNEXPECTED) => {
+                (numbers.producer, numbers.appended) = (Some(producer), appended);
+                return Err(error);
+            }
+            answer => answer?,
+        };
         numbers.producer = Some(producer);
         numbers.appended = appended;
         for (partition, count) in counts {

@@ -12,12 +12,13 @@ use longshore_kafka::consumer_group::Client;
 use longshore_kafka::message::consumer_groups::{HeartbeatRequest, TopicPartitions};
 use longshore_proto::v1;
 
-use super::{StreamsFace, namespace_of, no_partition};
+use super::{StreamsFace, namespace_of};
 use crate::access::{CONSUME, Need, PROGRESS, unauthenticated};
 use crate::groups::{Streams, has_members, refusal_of};
 use crate::http::look::ask;
 use crate::http::refusal::Refusal;
 use crate::http::text::{check_name, check_path_name};
+use crate::lots::no_partition;
 
 /// Streams of one member.
 const STREAMS_MAX: usize = 100;
