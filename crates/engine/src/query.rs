@@ -241,8 +241,8 @@ pub fn group_offsets(
     found.map_or_else(Vec::new, |ns| groups::read_offsets(reader, ns, group, limit))
 }
 
-/// What is known of the events of a key, in a partition of a stream that counts them and keeps those
-/// from `start` on.
+/// What is known of the events of a key, in a partition of a stream that counts them and keeps
+/// those from `start` on.
 pub fn key_events(
     reader: &dyn Reader,
     partition: PartitionId,

@@ -39,10 +39,10 @@ fn asks(service: &str, method: &str) -> Option<&'static [Role]> {
         // Each call about accounts asks for it in their namespace.
         ("Accounts", _)
         | ("Jobs", "RetryJob" | "PauseJob" | "ResumeJob")
+        | ("Streams", "CreateStream")
         | ("Workers", "QuietWorker" | "TerminateWorker") => ADMIN,
         ("Jobs", "ListJobs") | ("Workers", "ListWorkers" | "GetWorker") => READ,
         ("Workers", "Work") => WORK,
-        ("Streams", "CreateStream") => ADMIN,
         ("Streams", "AppendEvents" | "TakeProducer") => PUBLISH,
         ("Streams", "GetStream") => LOOK,
         ("Streams", "ReadEvents" | "ReadKey" | "GetOffsets") => PROGRESS,
