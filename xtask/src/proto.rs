@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 
-const SOURCES: [&str; 8] = [
+const SOURCES: [&str; 9] = [
     "longshore/v1/accounts.proto",
     "longshore/v1/admin.proto",
     "longshore/v1/control.proto",
@@ -18,6 +18,7 @@ const SOURCES: [&str; 8] = [
     "longshore/v1/jobs.proto",
     "longshore/v1/messages.proto",
     "longshore/v1/schedules.proto",
+    "longshore/v1/streams.proto",
     "longshore/v1/workers.proto",
 ];
 const GENERATED: &str = "crates/proto/src/generated";

@@ -11,7 +11,7 @@ use anyhow::Result;
 use clap::Args;
 use longshore_server::config::{DEFAULT_LISTEN, ServerConfig};
 use longshore_server::http::{self, Listeners};
-use longshore_server::{Access, AmqpConnections, Listener, Tls, kafka};
+use longshore_server::{Access, AmqpConnections, ConsumerGroups, Listener, Tls, kafka};
 use longshore_server::{Node, ShardState};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -65,7 +65,8 @@ pub(crate) fn execute(args: &DevArgs, context: &Context) -> Result<ExitCode> {
         let amqp = listen_for_amqp(&config).await?;
         let amqp_address = amqp.as_ref().map(|(_, address)| *address);
         let node = open(&config)?;
-        let kafka = open_kafka(&config, &node, tls.as_ref()).await?;
+        let groups = ConsumerGroups::default();
+        let kafka = open_kafka(&config, &node, (tls.as_ref(), &groups)).await?;
         let stop_asked = stop_signal()?;
         tokio::spawn(greet_when_ready(
             node.clone(),
@@ -83,6 +84,7 @@ pub(crate) fn execute(args: &DevArgs, context: &Context) -> Result<ExitCode> {
             tls,
             access: Access::off(),
             amqp_connections: AmqpConnections::default(),
+            groups,
         };
         http::serve(&config, node, listeners, async {
             stop_asked.await;
@@ -103,11 +105,11 @@ pub(crate) fn execute(args: &DevArgs, context: &Context) -> Result<ExitCode> {
 async fn open_kafka(
     config: &ServerConfig,
     node: &Node,
-    tls: Option<&Arc<Tls>>,
+    (tls, groups): (Option<&Arc<Tls>>, &ConsumerGroups),
 ) -> Result<Option<Listener>> {
     if config.kafka.listen.is_some() || config.kafka.listen_tls.is_some() {
         return Ok(listens(
-            kafka::listen(&config.kafka, node, (&Access::off(), tls)).await,
+            kafka::listen(&config.kafka, node, (&Access::off(), tls), groups).await,
             "--kafka",
         )?);
     }
@@ -117,7 +119,7 @@ async fn open_kafka(
     }
     let mut usual = config.kafka.clone();
     usual.listen = Some(KAFKA_LISTEN.to_owned());
-    match kafka::listen(&usual, node, (&Access::off(), tls)).await {
+    match kafka::listen(&usual, node, (&Access::off(), tls), groups).await {
         Ok(listener) => Ok(listener),
         Err(error) => {
             note(&format!("no Kafka: {error}"));

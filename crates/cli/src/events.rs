@@ -48,6 +48,9 @@ pub(crate) struct AppendArgs {
     /// Its time [default: now]
     #[arg(long, value_name = "INSTANT")]
     at: Option<InstantText>,
+    /// How many events the key is to have before; where it has others, nothing is appended
+    #[arg(long, value_name = "N", requires = "key", conflicts_with = "lines")]
+    expect: Option<u64>,
     /// Each line of standard input is an event
     #[arg(long, conflicts_with = "value")]
     lines: bool,
@@ -55,7 +58,8 @@ pub(crate) struct AppendArgs {
 
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  longshore tail orders -f\n  \
-    longshore tail orders --from 2026-11-29T00:00:00Z --keys")]
+    longshore tail orders --from 2026-11-29T00:00:00Z --keys\n  \
+    longshore tail accounts --key 17")]
 pub(crate) struct TailArgs {
     /// The stream
     #[arg(value_parser = name::stream)]
@@ -78,6 +82,12 @@ pub(crate) struct TailArgs {
     /// Print the key and a tab before each
     #[arg(long)]
     keys: bool,
+    /// Only the events of this key that are there
+    #[arg(long, short, value_name = "KEY", conflicts_with_all = ["follow", "partition", "from"])]
+    key: Option<String>,
+    /// Of the events of a key that are read together, only the newest
+    #[arg(long)]
+    newest: bool,
 }
 
 fn header(text: &str) -> Result<(String, String), String> {
@@ -97,6 +107,7 @@ pub(crate) async fn append(args: AppendArgs, context: &Context) -> anyhow::Resul
             value: Some(RawJson::of(value)?),
             headers: headers.clone(),
             at: args.at,
+            expected_events: args.expect,
             ..EventBody::default()
         })
     };
@@ -154,6 +165,7 @@ struct Reader {
     /// Where to end, unless it goes on.
     end: Option<u64>,
     limit: Option<u64>,
+    newest: bool,
 }
 
 impl Reader {
@@ -170,6 +182,7 @@ impl Reader {
                 ("offset", offset.as_deref()),
                 ("from", Some(self.from.as_str()).filter(|_| offset.is_none())),
                 ("limit", Some(PAGE)),
+                ("newest", self.newest.then_some("true")),
                 // With nothing to wait for, the beginning is learned at once.
                 ("wait", Some(WAIT).filter(|_| self.end.is_none() && offset.is_some())),
             ];
@@ -192,7 +205,31 @@ impl Reader {
     }
 }
 
+/// Prints the events of a key.
+async fn tail_key(key: &str, args: &TailArgs, context: &Context) -> anyhow::Result<ExitCode> {
+    let client = context.client()?;
+    let path = stream_path(&client, &args.stream, "/events");
+    let (mut offset, mut left) = (args.offset.unwrap_or(0), args.limit.unwrap_or(u64::MAX));
+    loop {
+        let from = offset.to_string();
+        let parameters =
+            [("key", Some(key)), ("offset", Some(from.as_str())), ("limit", Some(PAGE))];
+        let page: EventList = read(&client.get(&format!("{path}{}", query(&parameters))).await?)?;
+        for event in page.events.iter().take(usize::try_from(left).unwrap_or(usize::MAX)) {
+            print(event, args, context.format)?;
+            left -= 1;
+        }
+        if left == 0 || page.next >= page.end || page.next <= offset && page.events.is_empty() {
+            return Ok(ExitCode::SUCCESS);
+        }
+        offset = page.next;
+    }
+}
+
 pub(crate) async fn tail(args: TailArgs, context: &Context) -> anyhow::Result<ExitCode> {
+    if let Some(key) = &args.key {
+        return tail_key(key, &args, context).await;
+    }
     let client = context.client()?;
     let body = client.get(&stream_path(&client, &args.stream, "")).await?;
     let stream: StreamRecord = read(&body)?;
@@ -211,6 +248,7 @@ pub(crate) async fn tail(args: TailArgs, context: &Context) -> anyhow::Result<Ex
             from: from.clone(),
             end: (!args.follow).then_some(partition.end),
             limit: args.limit,
+            newest: args.newest,
         };
         readers.spawn(reader.run(sender.clone()));
     }

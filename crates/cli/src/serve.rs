@@ -12,7 +12,8 @@ use clap::Args;
 use longshore_server::config::ServerConfig;
 use longshore_server::http::{self, Listeners, ServeError};
 use longshore_server::{
-    Access, AmqpConnections, ListenError, Listener, Tls, check_exposure, kafka, management,
+    Access, AmqpConnections, ConsumerGroups, ListenError, Listener, Tls, check_exposure, kafka,
+    management,
 };
 use longshore_server::{Node, NodeConfig, OpenError, StoreDirError, StoreLost};
 use tokio::net::TcpListener;
@@ -131,7 +132,9 @@ pub(crate) fn execute(args: &ServeArgs, context: &Context) -> Result<ExitCode> {
         let access = Access::start(&config.access, &node)
             .map_err(|error| Failure::usage(error.to_string()))?;
         let shared = (&access, tls.as_ref());
-        let kafka = listens(kafka::listen(&config.kafka, &node, shared).await, "--kafka")?;
+        let groups = ConsumerGroups::default();
+        let kafka = kafka::listen(&config.kafka, &node, shared, &groups).await;
+        let kafka = listens(kafka, "--kafka")?;
         let amqp_connections = AmqpConnections::default();
         let management =
             management::listen(&config.management, &node, shared, &amqp_connections).await;
@@ -163,6 +166,7 @@ pub(crate) fn execute(args: &ServeArgs, context: &Context) -> Result<ExitCode> {
             tls,
             access,
             amqp_connections,
+            groups,
         };
         let stop = stop_signal()?;
         http::serve(&config, node, listeners, async {

@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use longshore_server::api::{
-    DurationText, GroupList, GroupRecord, OffsetBody, OffsetsBody, StreamBody, StreamList,
-    StreamRecord,
+    DurationText, GroupList, GroupMember, GroupRecord, MemberPartitions, OffsetBody, OffsetsBody,
+    StreamBody, StreamList, StreamRecord,
 };
 
 use crate::cli::Context;
@@ -70,6 +70,9 @@ pub(crate) struct PutArgs {
     /// How far the times of the events of one file may be apart [default: 7d]
     #[arg(long, value_name = "DURATION")]
     file_age: Option<DurationText>,
+    /// Count the events of each key, for append --expect; for a new stream only
+    #[arg(long)]
+    count_keys: bool,
     /// The header of messages whose value is the key of their event [default: the routing key is]
     #[arg(long, value_name = "HEADER")]
     ordering_header: Option<String>,
@@ -77,9 +80,9 @@ pub(crate) struct PutArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum GroupsCommand {
-    /// List groups, with the events that they have yet to read
+    /// List groups, with their members and the events that they have yet to read
     List,
-    /// Show how far a group has read
+    /// Show how far a group has read, and who its members are
     Show(GroupArgs),
     /// Say how far a group has read, while none of its members is connected
     Set(SetArgs),
@@ -144,6 +147,7 @@ pub(crate) async fn streams(
                 tombstone_retention: args.tombstone_retention,
                 file_age: args.file_age,
                 ordering_header: args.ordering_header,
+                count_keys: args.count_keys.then_some(true),
             };
             show(&client.put(&stream_path(&client, &args.stream, ""), &body).await?, format)?;
         }
@@ -244,7 +248,7 @@ pub(crate) async fn groups(command: GroupsCommand, context: &Context) -> anyhow:
 }
 
 async fn list_groups(client: &Client, format: Format) -> anyhow::Result<()> {
-    let mut table = Table::new(&["group", ">partitions", ">lag"]);
+    let mut table = Table::new(&["group", ">members", ">partitions", ">lag"]);
     let mut cursor: Option<String> = None;
     loop {
         let parameters = [("cursor", cursor.as_deref())];
@@ -254,7 +258,8 @@ async fn list_groups(client: &Client, format: Format) -> anyhow::Result<()> {
             output::json_text(&body)?;
         }
         for group in page.groups {
-            table.row(&[group.name, grouped(group.partitions), grouped(group.lag)]);
+            let (members, partitions) = (grouped(group.members), grouped(group.partitions));
+            table.row(&[group.name, members, partitions, grouped(group.lag)]);
         }
         cursor = page.next;
         if cursor.is_none() {
@@ -262,7 +267,7 @@ async fn list_groups(client: &Client, format: Format) -> anyhow::Result<()> {
         }
     }
     if format == Format::Table && table.is_empty() {
-        note("no group has read anything");
+        note("no group has members or has read anything");
     } else if format == Format::Table {
         table.print()?;
     }
@@ -276,15 +281,38 @@ fn show_group(body: &[u8], format: Format) -> anyhow::Result<()> {
     let group: GroupRecord = read(body)?;
     let columns = ["stream", ">partition", ">offset", ">end", ">lag", "committed"];
     let mut table = Table::new(&columns);
-    for of in group.offsets {
+    for of in &group.offsets {
         table.row(&[
-            of.stream,
+            of.stream.clone(),
             of.partition.to_string(),
             grouped(of.offset),
             grouped(of.end),
             grouped(of.lag),
             of.at.to_string(),
         ]);
+    }
+    if !table.is_empty() {
+        table.print()?;
+    }
+    show_members(&group.members)
+}
+
+/// Who reads, and what.
+fn show_members(members: &[GroupMember]) -> anyhow::Result<()> {
+    if members.is_empty() {
+        return Ok(());
+    }
+    let mut table = Table::new(&["member", "client", "host", "reads"]);
+    for member in members {
+        let of = |it: &MemberPartitions| {
+            let indexes: Vec<_> = it.partitions.iter().map(ToString::to_string).collect();
+            format!("{} {}", it.stream, indexes.join(","))
+        };
+        let reads = member.partitions.as_ref();
+        let reads = reads.map(|all| all.iter().map(of).collect::<Vec<_>>().join("; "));
+        let reads = reads.unwrap_or_else(|| "as its members say".to_owned());
+        let id = member.instance.as_ref().unwrap_or(&member.id);
+        table.row(&[id.clone(), member.client.clone(), member.host.clone(), reads]);
     }
     table.print()?;
     Ok(())

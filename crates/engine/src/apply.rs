@@ -205,6 +205,7 @@ impl State {
             Upkeep::JobWithdrawn { namespace, id } => self.apply_job_withdrawn(namespace, id),
             Upkeep::JobTold { namespace, id } => self.apply_job_told(namespace, id),
             Upkeep::LivesTold { namespace, lots } => self.apply_lives_told(&namespace, lots),
+            Upkeep::KeysForgotten { keys } => self.apply_keys_forgotten(&keys),
         }
     }
 

@@ -5,7 +5,7 @@ use crate::account::AccountCommand;
 use crate::command::{Command, Settlement, Verdict};
 use crate::kind::KindRange;
 use crate::schedule::ScheduleCommand;
-use crate::stream::{StreamCommand, TransactionAsk, TriggerCommand};
+use crate::stream::{AppendBatch, StreamCommand, TransactionAsk, TriggerCommand};
 
 /// What a command costs that is about more than it names: a slice of what exists, or as many
 /// things as all the slices of a turn.
@@ -137,7 +137,9 @@ fn cost_of_stream(command: &StreamCommand) -> usize {
         )
         | StreamCommand::GetOffsets { of: None, .. } => LONG,
         StreamCommand::Append(batches) => {
-            batches.iter().map(|append| 1 + append.batch.len() / BATCH_BYTES).sum()
+            let cost =
+                |append: &AppendBatch| 1 + append.batch.len() / BATCH_BYTES + append.keys.len();
+            batches.iter().map(cost).sum()
         }
         StreamCommand::CommitOffsets { offsets, .. } => offsets.len(),
         StreamCommand::GroupsUsed { groups } => groups.len(),

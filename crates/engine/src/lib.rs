@@ -114,13 +114,14 @@ pub use sla::{
     workers_needed,
 };
 pub use stream::{
-    AppendBatch, AppendRefusal, Appended, BATCH_BYTES_MAX_DEFAULT, CommittedOffset, EventPlace,
-    FireTrigger, GroupOffset, LIVES_STREAM, LivesLot, OffsetNote, OffsetRefusal, OffsetToCommit,
-    PartitionEnds, ProducerStamp, ProducerView, REPLAY_PREFIX, RETENTION_MS_DEFAULT, ReadOffset,
-    StreamAnswer, StreamChange, StreamCommand, StreamSettings, StreamView, ToldEvent,
-    TransactionAnswer, TransactionAsk, TransactionCommand, TransactionMark, TransactionRefusal,
-    TransactionStamp, TransactionView, Trigger, TriggerCommand, TriggerEvent, appends_of,
-    partition_of,
+    AppendBatch, AppendRefusal, Appended, AppendedKey, BATCH_BYTES_MAX_DEFAULT,
+    COUNTED_KEY_BYTES_MAX, CommittedOffset, EventPlace, FireTrigger, GroupOffset,
+    KEYS_OF_BATCH_MAX, KeyEvents, KeyToAppend, LIVES_STREAM, LivesLot, OffsetNote, OffsetRefusal,
+    OffsetToCommit, PartitionEnds, ProducerStamp, ProducerView, REPLAY_PREFIX,
+    RETENTION_MS_DEFAULT, ReadOffset, StreamAnswer, StreamChange, StreamCommand, StreamSettings,
+    StreamView, ToldEvent, TransactionAnswer, TransactionAsk, TransactionCommand, TransactionMark,
+    TransactionRefusal, TransactionStamp, TransactionView, Trigger, TriggerCommand, TriggerEvent,
+    appends_of, partition_of,
 };
 pub use tenant::{TenantTotals, TenantWeight};
 pub use timer::Subject;

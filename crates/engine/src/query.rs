@@ -16,7 +16,7 @@ use crate::queueing::blockers_of;
 use crate::rejection::Rejection;
 use crate::schedule::{Schedule, ScheduleView};
 use crate::state::{Namespace, Tombstone, keys};
-use crate::stream::{ProducerView, ReadOffset, TransactionView, groups, told};
+use crate::stream::{KeyEvents, ProducerView, ReadOffset, TransactionView, groups, told};
 use crate::wire::Wire;
 
 pub use crate::limit::limits_unsettled;
@@ -239,6 +239,16 @@ pub fn group_offsets(
 ) -> Vec<ReadOffset> {
     let found = namespace(reader, name);
     found.map_or_else(Vec::new, |ns| groups::read_offsets(reader, ns, group, limit))
+}
+
+/// What is known of the events of a key, in a partition of a stream that counts them and keeps
+/// those from `start` on.
+pub fn key_events(
+    reader: &dyn Reader,
+    partition: PartitionId,
+    (key, start): (&[u8], u64),
+) -> Option<KeyEvents> {
+    crate::stream::key_events(reader, partition, (key, start))
 }
 
 /// All transactional ids of a namespace, in the order of their names.

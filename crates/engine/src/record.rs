@@ -5,7 +5,6 @@ mod grant;
 mod next;
 mod prelude;
 mod upkeep;
-
 use prelude::*;
 pub use {entry::Entry, grant::Grant, next::Next, upkeep::Upkeep};
 
@@ -668,6 +667,8 @@ wire_enum! {
             transactional: bool = 80,
             /// The batch as it came: `apply` does not keep it.
             batch: Bytes,
+            /// Its events by their keys, where the stream counts them.
+            keys: Vec<AppendedKey> = 251,
         },
         /// The first events of a partition are kept no longer.
         205 => StreamTrimmed {

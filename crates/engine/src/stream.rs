@@ -6,6 +6,7 @@ mod append;
 mod apply;
 mod change;
 mod command;
+mod counted;
 pub(crate) mod groups;
 mod lifecycle;
 mod lives;
@@ -27,6 +28,8 @@ pub use command::{
     AppendBatch, AppendRefusal, Appended, GroupOffset, OffsetRefusal, OffsetToCommit,
     ProducerStamp, StreamAnswer, StreamCommand, StreamView,
 };
+pub(crate) use counted::key_events;
+pub use counted::{AppendedKey, COUNTED_KEY_BYTES_MAX, KEYS_OF_BATCH_MAX, KeyEvents, KeyToAppend};
 pub use groups::ReadOffset;
 pub use lives::{LIVES_STREAM, LivesLot};
 pub use offsets::{CommittedOffset, OffsetNote};
@@ -80,6 +83,8 @@ wire_struct! {
         /// Of messages that are events as well: the header whose value is the key. Of one without
         /// it the routing key is.
         pub ordering_header: Option<String> = 240,
+        /// Whether the events of each key are counted. It is said when the stream is created.
+        pub count_keys: bool = 251,
     }
 }
 
@@ -99,6 +104,7 @@ impl Default for StreamSettings {
             file_ms: 7 * 24 * 3600 * 1000,
             triggers: Vec::new(),
             ordering_header: None,
+            count_keys: false,
         }
     }
 }
@@ -185,6 +191,10 @@ pub(crate) struct Streams {
     has_producers: bool,
     /// Volatile: where the look through them is.
     round: producers::ProducerRound,
+    /// Whether there may be counts of events of keys.
+    has_counts: bool,
+    /// Volatile: where the look through them is.
+    count_round: counted::CountRound,
     /// Whether there may be offsets of groups.
     has_offsets: bool,
     /// Volatile: where the look through them is.
@@ -246,6 +256,8 @@ impl State {
             }
         }
         self.streams.has_producers = self.first(&[keys::PRODUCER], &[keys::PRODUCER + 1]).is_some();
+        self.streams.has_counts =
+            self.first(&[keys::KEY_EVENTS], &[keys::KEY_EVENTS + 1]).is_some();
         let offsets = self.first(&[keys::GROUP_OFFSET], &[keys::GROUP_OFFSET + 1]);
         self.streams.has_offsets = offsets.is_some();
         for (_, stream) in self.each::<Stream>(keys::STREAM) {

@@ -96,6 +96,7 @@
 //! # More
 //!
 //! - [`testing`]: what was enqueued, iterations item by item, a server in the test's process.
+//! - [`streams`]: events in the order in which they happened, appended and read as a group.
 //! - [`layers`]: logging, metrics, tracing and your own, on both sides.
 //! - `web` (feature `axum`): `202 Accepted` and a status resource in your own API.
 //! - `sql` (features `postgres`, `sqlite`): iterate over tables.
@@ -118,6 +119,7 @@ mod perform;
 mod run;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub mod sql;
+pub mod streams;
 pub mod testing;
 mod unique;
 #[cfg(feature = "axum")]

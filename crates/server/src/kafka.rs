@@ -20,6 +20,7 @@ mod transactions;
 
 use std::time::Duration;
 
+pub(crate) use metadata::topic_id;
 pub use serve::listen;
 
 /// Bounds of the Kafka face, and where it is.

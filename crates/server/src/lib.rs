@@ -6,10 +6,13 @@ pub mod api;
 mod base64;
 pub mod config;
 mod copies;
+mod groups;
 pub mod grpc;
 pub mod http;
 pub mod kafka;
+mod key_events;
 mod listener;
+mod lots;
 pub mod management;
 
 mod pace;
@@ -19,11 +22,13 @@ mod stream_compaction;
 mod stream_retention;
 mod tls;
 mod triggers;
+mod unread;
 mod workers;
 
 pub use access::{Access, AccessConfig};
 pub use amqp::AmqpConnections;
 pub use copies::ShipConfig;
+pub use groups::ConsumerGroups;
 pub use http::preview_schedule;
 pub use listener::{ListenError, Listener};
 pub use longshore_engine::WorkerPatience;

@@ -8,18 +8,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use longshore_engine::{
     Answer, Command, FireTrigger, PartitionId, Rejection, StreamAnswer, StreamCommand, Trigger,
     TriggerCommand, TriggerEvent,
 };
 use longshore_node::Node;
-use longshore_streams::batch::BatchHeader;
-use longshore_streams::event::{Event, Events, open_events};
-use longshore_streams::{Chunk, Hidden, Partition, Read, ReadError, StreamEntry};
+use longshore_streams::{Partition, ReadError, StreamEntry};
 use tokio::time::Instant;
 
 use crate::http::tail::{Reading, wait_for};
+use crate::unread::{EVENTS_MAX, Stumble, Unread, read};
 use room::Room;
 
 /// How long new triggers and streams may go unnoticed, and a partition is left alone of which it is
@@ -27,12 +25,6 @@ use room::Room;
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How long it may go unnoticed that somebody has set how far a trigger has come.
 const ASK_EVERY: Duration = Duration::from_secs(5);
-/// Bytes of events that are read at a time; the first batch may be larger.
-const READ_BYTES: usize = 256 << 10;
-/// Events that become jobs or messages in one commit.
-const EVENTS_MAX: usize = 256;
-/// Bytes of such events; the last one may reach beyond.
-const BYTES_MAX: usize = 1 << 20;
 /// Commits of one partition before another one has its turn.
 const SLICES_MAX: usize = 64;
 /// How long a partition that cannot be read is left alone.
@@ -192,13 +184,13 @@ impl Runner {
                 Err(error) => return Err(self.set_aside(of, &error)),
             };
             unread = rest;
-            if unread.next <= at.offset().max(from) {
+            if unread.next() <= at.offset().max(from) {
                 // Nothing was there, though there should be something: not at once again.
-                return if unread.next > from { Ok(at) } else { Err(Stop::Unknown) };
+                return if unread.next() > from { Ok(at) } else { Err(Stop::Unknown) };
             }
             // Of a replay the last ones may be among others that came later.
             events.retain(|event| event.offset < until);
-            at = self.fire_as_fits(fire, at, events, unread.next.min(until)).await?;
+            at = self.fire_as_fits(fire, at, events, unread.next().min(until)).await?;
         }
         Ok(at)
     }
@@ -365,105 +357,5 @@ impl Fire<'_> {
             next,
             events: events.to_vec(),
         }
-    }
-}
-
-/// Why events do not become jobs.
-#[derive(Debug, thiserror::Error)]
-enum Stumble {
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    #[error("it cannot be looked through: {0}")]
-    Panicked(#[from] tokio::task::JoinError),
-}
-
-async fn read(partition: Arc<Partition>, offset: u64) -> Result<Chunk, Stumble> {
-    let read = Read { offset, bytes_max: READ_BYTES, within: false, committed: true };
-    let read = tokio::task::spawn_blocking(move || partition.read_as(read)).await;
-    Ok(read??)
-}
-
-/// Events that were read and have not become anything yet. A batch is opened once, for all of its
-/// events.
-struct Unread {
-    batches: Bytes,
-    hidden: Hidden,
-    /// The batch that is under way, and where it ends.
-    open: Option<(Events, u64)>,
-    /// The offset behind those that were taken.
-    next: u64,
-}
-
-impl Unread {
-    fn new(chunk: &Chunk, next: u64) -> Self {
-        let hidden = Hidden::new(chunk.aborted.clone());
-        Self { batches: chunk.batches.clone(), hidden, open: None, next }
-    }
-
-    /// Takes some events, away from the thread that serves.
-    async fn slice(mut self) -> Result<(Self, Vec<TriggerEvent>), Stumble> {
-        let slice = tokio::task::spawn_blocking(move || {
-            let events = self.take();
-            (self, events)
-        });
-        Ok(slice.await?)
-    }
-
-    fn take(&mut self) -> Vec<TriggerEvent> {
-        let (mut found, mut bytes) = (Vec::new(), 0);
-        while let Some((mut events, end)) = self.open.take().or_else(|| self.open_next()) {
-            while let Some(event) = events.next() {
-                let event = match event {
-                    Ok(event) => event,
-                    Err(error) => {
-                        tracing::warn!(offset = self.next, %error, "events are passed over");
-                        break;
-                    }
-                };
-                if event.offset < self.next {
-                    continue;
-                }
-                self.next = event.offset + 1;
-                bytes += event.len_bytes();
-                found.push(event_of(event));
-                if found.len() >= EVENTS_MAX || bytes >= BYTES_MAX {
-                    self.open = Some((events, end));
-                    return found;
-                }
-            }
-            self.next = self.next.max(end);
-        }
-        found
-    }
-
-    /// Opens the next batch that anybody is to see. What is before it is passed over.
-    fn open_next(&mut self) -> Option<(Events, u64)> {
-        while let Ok(header) = BatchHeader::parse(&self.batches)
-            && self.batches.len() >= header.len_bytes
-        {
-            let batch = self.batches.split_to(header.len_bytes);
-            let end = header.end_offset();
-            if !self.hidden.hides(&header) && end > self.next {
-                match open_events(&header, &batch) {
-                    Ok(events) => return Some((events, end)),
-                    Err(error) => {
-                        let offset = header.first_offset();
-                        tracing::warn!(offset, %error, "a batch is passed over");
-                    }
-                }
-            }
-            self.next = self.next.max(end);
-        }
-        None
-    }
-}
-
-fn event_of(event: Event) -> TriggerEvent {
-    TriggerEvent {
-        offset: event.offset,
-        key: event.key,
-        value: event.value,
-        headers: event.headers,
-        time: event.time,
     }
 }

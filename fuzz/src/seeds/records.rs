@@ -3,15 +3,15 @@
 use bytes::Bytes;
 use longshore_engine::wire::Wire;
 use longshore_engine::{
-    AttemptNote, Binding, Body, BodyId, CancelReason, Cause, Checkpoint, CommittedOffset,
-    DeadReason, Death, Destination, End, EndKind, Epoch, EventPlace, Exchange, ExchangeId,
-    ExchangeKind, FinalRun, Gate, GateId, Grant, HeaderValue, Hold, Job, JobDefaults, JobError,
-    JobId, JobLimit, JobOptions, JobTemplate, KindId, KindSettings, LEVEL, Lease, LimitRefill,
-    LimitRule, LimitScope, LimitSettings, Matching, Message, MessageEnd, Missed, NamespaceId,
-    NewEntry, NewJob, NewSchedule, Next, OffsetNote, OperationId, OperationKind, OperationState,
-    Overflow, Overlap, PartitionId, Phase, Place, Policy, Queue, QueueCounts, QueueId,
-    QueueSettings, Record, RetryPolicy, Saved, Schedule, ScheduleId, SkippedItem, Slot, Spec,
-    StreamId, StreamSettings, Subject, TenantWeight, TickOutcome, TimeMs, Token, UniqueLock,
+    AppendedKey, AttemptNote, Binding, Body, BodyId, CancelReason, Cause, Checkpoint,
+    CommittedOffset, DeadReason, Death, Destination, End, EndKind, Epoch, EventPlace, Exchange,
+    ExchangeId, ExchangeKind, FinalRun, Gate, GateId, Grant, HeaderValue, Hold, Job, JobDefaults,
+    JobError, JobId, JobLimit, JobOptions, JobTemplate, KindId, KindSettings, LEVEL, Lease,
+    LimitRefill, LimitRule, LimitScope, LimitSettings, Matching, Message, MessageEnd, Missed,
+    NamespaceId, NewEntry, NewJob, NewSchedule, Next, OffsetNote, OperationId, OperationKind,
+    OperationState, Overflow, Overlap, PartitionId, Phase, Place, Policy, Queue, QueueCounts,
+    QueueId, QueueSettings, Record, RetryPolicy, Saved, Schedule, ScheduleId, SkippedItem, Slot,
+    Spec, StreamId, StreamSettings, Subject, TenantWeight, TickOutcome, TimeMs, Token, UniqueLock,
     UniqueUntil, Upkeep,
 };
 use longshore_engine::{Sla, SlaGoal, SlaSettings, SlaTarget, Trigger};
@@ -410,6 +410,7 @@ fn records_of_streams() -> Vec<(&'static str, Record)> {
             until: vec![7, 9],
         }],
         ordering_header: Some("customer".to_owned()),
+        count_keys: true,
     };
     let committed =
         CommittedOffset { offset: 17, leader_epoch: Some(0), metadata: "host-1".to_owned() };
@@ -435,6 +436,12 @@ fn records_of_streams() -> Vec<(&'static str, Record)> {
                 sequence: 40,
                 transactional: true,
                 batch,
+                keys: vec![AppendedKey {
+                    key: Bytes::from_static(b"customer-9"),
+                    events: 2,
+                    first: 0,
+                    last: 2,
+                }],
             },
         ),
         ("stream-trimmed", Record::StreamTrimmed { partition: first, start: 10 }),

@@ -326,7 +326,8 @@ impl<'a> Lives<'a> {
             | Upkeep::SlaMinutesRemoved { .. }
             | Upkeep::LineMoved { .. }
             | Upkeep::JobTold { .. }
-            | Upkeep::LivesTold { .. } => {}
+            | Upkeep::LivesTold { .. }
+            | Upkeep::KeysForgotten { .. } => {}
         }
     }
 

@@ -20,6 +20,6 @@ pub(super) use crate::operation::Operation;
 pub(super) use crate::queue::QueueSettings;
 pub(super) use crate::schedule::{Schedule, Slot, TickOutcome};
 pub(super) use crate::sla::Sla;
-pub(super) use crate::stream::{EventPlace, OffsetNote, StreamSettings};
+pub(super) use crate::stream::{AppendedKey, EventPlace, OffsetNote, StreamSettings};
 pub(super) use crate::timer::Subject;
 pub(super) use crate::wire::wire_enum;

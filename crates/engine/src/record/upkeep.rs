@@ -2,7 +2,9 @@
 //! waiting jobs that administrators or their producers change, and what is told of jobs. They are
 //! one record of [`Record`](super::Record), and have numbers of their own.
 
-use crate::ids::{JobId, NamespaceId, Place};
+use bytes::Bytes;
+
+use crate::ids::{JobId, NamespaceId, PartitionId, Place};
 use crate::limit::LimitSettings;
 use crate::stream::LivesLot;
 use crate::wire::wire_enum;
@@ -92,6 +94,11 @@ wire_enum! {
             namespace: String,
             /// By partition, in order.
             lots: Vec<LivesLot>,
+        },
+        /// The events of these keys are all kept no longer: they are not counted any more.
+        251 => KeysForgotten {
+            /// Partition and key of each.
+            keys: Vec<(PartitionId, Bytes)>,
         },
     }
 }

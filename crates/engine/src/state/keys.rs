@@ -99,6 +99,7 @@
 //! | 205  | producer u64, partition u64                            | `OpenPartition`          |
 //! | 206  | producer u64, counted group, stream u32, index u32     | `CommittedOffset`        |
 //! | 207  | partition u64, offset of the marker u64                | `Aborted`                |
+//! | 251  | partition u64, key of events                           | `KeyEvents`              |
 //! | 210  | name                                                   | `Account`                |
 //! | 211  | number u64                                             | `AuditEntry`             |
 //! | 212  | SHA-256 of account, namespace and key                  | `KeptAnswer`             |
@@ -194,6 +195,7 @@ pub(crate) const TRANSACTIONAL: u8 = 204;
 pub(crate) const OPEN_PARTITION: u8 = 205;
 pub(crate) const PENDING_OFFSET: u8 = 206;
 pub(crate) const ABORTED: u8 = 207;
+pub(crate) const KEY_EVENTS: u8 = 251;
 pub(crate) const ACCOUNT: u8 = 210;
 pub(crate) const AUDIT: u8 = 211;
 pub(crate) const ANSWER: u8 = 212;
@@ -623,6 +625,12 @@ pub(crate) fn pending_offset(producer: u64, group: &str, stream: StreamId, index
     Key::new(PENDING_OFFSET).u64(producer).text(group).u32(stream.0).u32(index).done()
 }
 
+pub(crate) fn key_events(partition: PartitionId, key: &[u8]) -> Vec<u8> {
+    let mut bytes = Key::new(KEY_EVENTS).u64(partition.0).done();
+    bytes.extend_from_slice(key);
+    bytes
+}
+
 pub(crate) fn aborted(partition: PartitionId, last: u64) -> Vec<u8> {
     Key::new(ABORTED).u64(partition.0).u64(last).done()
 }
@@ -737,6 +745,7 @@ mod tests {
             OPEN_PARTITION,
             PENDING_OFFSET,
             ABORTED,
+            KEY_EVENTS,
             ACCOUNT,
             AUDIT,
             ANSWER,

@@ -3,7 +3,8 @@
 use bytes::Bytes;
 
 use super::{
-    AppendBatch, AppendRefusal, Appended, ProducerMark, ProducerStamp, RecentBatch, StreamChange,
+    AppendBatch, AppendRefusal, Appended, AppendedKey, ProducerMark, ProducerStamp, RecentBatch,
+    StreamChange,
 };
 use crate::ids::{NamespaceId, PartitionId, TimeMs};
 use crate::record::Record;
@@ -54,6 +55,11 @@ impl State {
         {
             return Ok(AppendDecision::Replayed(answer(base_offset, true)));
         }
+        let counts = stream.settings.count_keys;
+        if counts {
+            self.check_keys(append, ends)?;
+        }
+        let keys = append.keys.iter().filter(|_| counts).map(|it| it.appended.clone()).collect();
         let record = Record::StreamAppended {
             partition: append.partition,
             base_offset: ends.next,
@@ -63,6 +69,7 @@ impl State {
             sequence: append.producer.map_or(0, |stamp| stamp.sequence),
             transactional: append.transactional,
             batch: append.batch.clone(),
+            keys,
         };
         Ok(AppendDecision::Append(record, answer(ends.next, false)))
     }
@@ -100,7 +107,7 @@ impl State {
         (partition, base_offset, events): (PartitionId, u64, u32),
         producer: Option<ProducerStamp>,
         transactional: bool,
-        batch: Bytes,
+        (batch, keys): (Bytes, &[AppendedKey]),
     ) {
         let ends = self.streams.ends_mut(partition);
         assert!(
@@ -109,6 +116,8 @@ impl State {
             ends.next
         );
         ends.next += u64::from(events);
+        let start = ends.start;
+        self.apply_keys_appended((partition, base_offset, start), keys);
         if let Some(stamp) = producer {
             let key = keys::producer(partition, stamp.id);
             let known = self.value::<ProducerMark>(&key);

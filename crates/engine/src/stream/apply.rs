@@ -24,10 +24,11 @@ impl State {
                 sequence,
                 transactional,
                 batch,
+                keys,
             } => {
                 let producer = producer_id.map(|id| ProducerStamp { id, epoch, sequence });
                 let place = (partition, base_offset, events);
-                self.apply_stream_appended(place, producer, transactional, batch);
+                self.apply_stream_appended(place, producer, transactional, (batch, &keys));
             }
             Record::StreamTrimmed { partition, start } => {
                 self.apply_stream_trimmed(partition, start);

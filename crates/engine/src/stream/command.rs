@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{
-    CommittedOffset, PartitionEnds, StreamSettings, TransactionAnswer, TransactionCommand,
-    TransactionMark, TransactionRefusal, TriggerCommand,
+    CommittedOffset, KeyToAppend, PartitionEnds, StreamSettings, TransactionAnswer,
+    TransactionCommand, TransactionMark, TransactionRefusal, TriggerCommand,
 };
 use crate::ids::{PartitionId, StreamId};
 
@@ -103,6 +103,8 @@ pub struct AppendBatch {
     pub transactional: bool,
     /// Its bytes, which the engine does not read.
     pub batch: Bytes,
+    /// Its events by their keys, each key once; needed where the stream counts them.
+    pub keys: Vec<KeyToAppend>,
 }
 
 /// What a producer says of a batch, so that it is appended once and in order.
@@ -149,6 +151,22 @@ pub enum AppendRefusal {
         found: u32,
         /// The newest.
         current: u32,
+    },
+    /// The stream counts the events of each key, and which keys the batch has is not told.
+    #[error(
+        "the stream counts the events of each key: each has one, and they are appended over \
+             HTTP or gRPC, outside of transactions"
+    )]
+    KeysUntold,
+    /// A key has another number of events than is expected.
+    #[error("the key has {actual} events, and not {expected}")]
+    EventsUnexpected {
+        /// Which of the keys of the batch.
+        index: usize,
+        /// How many are expected.
+        expected: u64,
+        /// How many it has.
+        actual: u64,
     },
     /// The producer has no transaction open that may append there.
     #[error("no transaction of the producer is open that appends to the partition")]

@@ -1,6 +1,6 @@
 //! Streams come, change, get more partitions, are trimmed, and go.
 
-use super::{Partition, PartitionEnds, Stream, StreamChange, StreamSettings};
+use super::{LIVES_STREAM, Partition, PartitionEnds, Stream, StreamChange, StreamSettings};
 use crate::bounds::check_name;
 use crate::ids::{NamespaceId, PartitionId, StreamId};
 use crate::message::Destination;
@@ -10,6 +10,11 @@ use crate::state::{State, keys};
 
 /// The smallest file of a partition, and the smallest bound of a batch.
 const FILE_BYTES_MIN: u64 = 14;
+
+fn count_keys_refused(value: bool, allowed: &str) -> Rejection {
+    let (value, allowed) = (value.to_string(), allowed.to_owned());
+    Rejection::ValueRefused { field: "count_keys", value, allowed }
+}
 
 impl State {
     pub(crate) fn decide_stream_created(
@@ -24,6 +29,9 @@ impl State {
             return Err(Rejection::StreamExists { stream: name.to_owned() });
         }
         self.check_settings(&settings)?;
+        if settings.count_keys && name == LIVES_STREAM {
+            return Err(count_keys_refused(true, "false for the stream of the lives of jobs"));
+        }
         self.check_partitions(partitions, partitions as usize)?;
         let (id, first) = (self.meta.next_stream, self.meta.next_partition);
         let name = name.to_owned();
@@ -91,6 +99,10 @@ impl State {
         self.check_settings(&settings)?;
         // They are put and deleted by themselves.
         settings.triggers.clone_from(&stream.settings.triggers);
+        if settings.count_keys != stream.settings.count_keys {
+            let allowed = "what was said when the stream was created";
+            return Err(count_keys_refused(settings.count_keys, allowed));
+        }
         let changes = stream.settings != settings;
         Ok(changes.then_some(Record::StreamChanged { id: stream.id, settings }))
     }

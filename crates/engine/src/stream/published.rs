@@ -105,6 +105,11 @@ impl State {
     /// As [`Self::check_events`], for one of them.
     pub(crate) fn check_event(&self, stream: StreamId, message: &Message) -> Result<(), Rejection> {
         let Some(settings) = self.streams.get(stream).map(|it| &it.settings) else { return Ok(()) };
+        if settings.count_keys {
+            let (field, value) = ("count_keys", "true".to_owned());
+            let allowed = "false for a stream to which messages go";
+            return Err(Rejection::ValueRefused { field, value, allowed: allowed.to_owned() });
+        }
         let key = key_of(settings, message);
         if settings.compact && key.is_none() && message.routing_key.is_empty() {
             let allowed = "one that is not empty, as a stream keeps the newest event of each key";

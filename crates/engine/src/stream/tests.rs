@@ -101,8 +101,14 @@ impl Bench {
     ) -> Result<Appended, AppendRefusal> {
         let producer = producer.map(|(id, epoch, sequence)| ProducerStamp { id, epoch, sequence });
         let batch = Bytes::from_static(b"any bytes");
-        let batches =
-            vec![AppendBatch { partition, events, producer, transactional: false, batch }];
+        let batches = vec![AppendBatch {
+            partition,
+            events,
+            producer,
+            transactional: false,
+            batch,
+            keys: Vec::new(),
+        }];
         match self.ask(StreamCommand::Append(batches)).unwrap() {
             StreamAnswer::Appended(mut results) => results.pop().unwrap(),
             other => panic!("{other:?}"),

@@ -71,6 +71,8 @@ impl Turn {
         self.forget_idle_queues(moment);
         let forgotten = self.state.look_at_producers(moment.at);
         self.record_all(Vec::from_iter(forgotten));
+        let forgotten = self.state.look_at_counts();
+        self.record_all(Vec::from_iter(forgotten));
         let forgotten = self.state.look_at_offsets(moment.at);
         self.record_all(forgotten);
         self.end_transactions(moment);
@@ -239,6 +241,7 @@ impl Turn {
         let message = self.state.messages.first_lease_end().map(|(end, _)| end.plus(1).0);
         let slas = self.next_look_at_slas().map(|at| at.0);
         let producers = self.state.next_look_at_producers().map(|at| at.0);
+        let counts = self.state.next_look_at_counts().map(|at| at.0);
         let offsets = self.state.next_look_at_offsets().map(|at| at.0);
         let transactions = self.state.next_look_at_transactions();
         let transactions = transactions.into_iter().chain(self.state.next_transaction_end());
@@ -252,6 +255,7 @@ impl Turn {
             .chain(look)
             .chain(message)
             .chain(producers)
+            .chain(counts)
             .chain(offsets)
             .chain(transactions)
             .chain(slas)

@@ -76,6 +76,7 @@ fn batch(random: &mut Random, known: &Reference) -> AppendBatch {
         producer,
         transactional: false,
         batch,
+        keys: Vec::new(),
     }
 }
 

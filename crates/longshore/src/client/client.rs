@@ -305,7 +305,7 @@ impl Client {
         Ok(client.max_decoding_message_size(usize::MAX))
     }
 
-    fn connected(&self) -> Result<Way, ClientError> {
+    pub(super) fn connected(&self) -> Result<Way, ClientError> {
         self.way().ok_or_else(|| self.has_no_server())
     }
 

@@ -20,6 +20,8 @@ pub struct Refusal {
     pub field: Option<String>,
     /// How long to wait before trying again, where that helps.
     pub retry_after: Option<Duration>,
+    /// What may be given, or what there is in its place.
+    pub(crate) allowed: Option<String>,
     /// The fault is the server's, or it cannot be asked: not of what was asked.
     pub(crate) is_fault: bool,
 }
@@ -37,6 +39,7 @@ impl Refusal {
             detail: problem.detail,
             field: Some(problem.field).filter(|it| !it.is_empty()),
             retry_after: problem.retry_after_ms.map(Duration::from_millis),
+            allowed: None,
             is_fault: problem.http_status >= 500,
         }
     }
@@ -167,6 +170,17 @@ impl ClientError {
         matches!(self, Self::Unreachable { .. }) || self.code() == Some(DISK_LOW)
     }
 
+    /// How many events the key has, where an event was refused since it has another number than was
+    /// expected.
+    pub fn actual_events(&self) -> Option<u64> {
+        match self {
+            Self::Refused(refusal) if refusal.code == EVENTS_UNEXPECTED => {
+                refusal.allowed.as_deref()?.parse().ok()
+            }
+            _ => None,
+        }
+    }
+
     pub(crate) fn from_status(status: &Status) -> Self {
         let word = |key: &str| status.metadata().get(key).and_then(|it| it.to_str().ok());
         let document = status.metadata().get_bin("longshore-problem-bin");
@@ -174,6 +188,7 @@ impl ClientError {
         let document: Option<serde_json::Value> =
             document.and_then(|it| serde_json::from_slice(&it).ok());
         let field = document.as_ref().and_then(|it| it["field"].as_str()).map(str::to_owned);
+        let allowed = document.as_ref().and_then(|it| it["allowed"].as_str()).map(str::to_owned);
         let http_status = document.as_ref().and_then(|it| it["status"].as_u64());
         let is_fault = status.code() == Code::Unavailable || http_status >= Some(500);
         let code = word("longshore-code").map_or_else(|| word_of(status.code()), str::to_owned);
@@ -183,10 +198,12 @@ impl ClientError {
         if status.code() == Code::Unimplemented && word("longshore-code").is_none() {
             detail.push_str("; is that the address of a Longshore server?");
         }
-        Self::Refused(Refusal { code, detail, field, retry_after, is_fault })
+        Self::Refused(Refusal { code, detail, field, retry_after, allowed, is_fault })
     }
 }
 
+/// A key has another number of events.
+pub(super) const EVENTS_UNEXPECTED: &str = "events_unexpected";
 /// The disk of the server is low, or was full while the call was under way.
 const DISK_LOW: &str = "disk_low";
 

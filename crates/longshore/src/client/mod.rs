@@ -7,6 +7,7 @@ mod client;
 mod control;
 mod enqueue;
 mod error;
+pub(crate) mod events;
 mod handle;
 mod held;
 mod kinds;

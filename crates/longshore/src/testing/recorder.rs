@@ -227,6 +227,7 @@ fn taken(id: &str) -> Refusal {
         detail: format!("another request has enqueued a job with the id {id}"),
         field: Some("id".to_owned()),
         retry_after: None,
+        allowed: None,
         is_fault: false,
     }
 }

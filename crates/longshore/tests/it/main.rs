@@ -7,6 +7,7 @@ mod app;
 mod application;
 mod clock;
 mod edges;
+mod events;
 mod examples;
 mod fake;
 mod iterations;

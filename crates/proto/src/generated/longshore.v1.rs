@@ -7936,6 +7936,1218 @@ pub mod schedules_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CreateStreamRequest {
+    /// `default` where empty.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// The stream.
+    #[prost(string, tag = "2")]
+    pub stream: ::prost::alloc::string::String,
+    /// How many partitions it has; 1 where 0.
+    #[prost(uint32, tag = "3")]
+    pub partitions: u32,
+    /// How long events are kept, in milliseconds; 7 days where left out, for ever where 0.
+    #[prost(uint64, optional, tag = "4")]
+    pub retention_ms: ::core::option::Option<u64>,
+    /// Only the newest event of each key is kept, in time.
+    #[prost(bool, tag = "5")]
+    pub compact: bool,
+    /// The server counts the events of each key, so that an append may say how many it expects. It is
+    /// said when the stream is created, and stays.
+    #[prost(bool, tag = "6")]
+    pub count_keys: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StreamRequest {
+    /// `default` where empty.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// The stream.
+    #[prost(string, tag = "2")]
+    pub stream: ::prost::alloc::string::String,
+}
+/// A stream at one moment.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Stream {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Its partitions, in the order of their indexes.
+    #[prost(message, repeated, tag = "2")]
+    pub partitions: ::prost::alloc::vec::Vec<StreamPartition>,
+}
+/// A partition of a stream.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StreamPartition {
+    /// The first offset that is kept.
+    #[prost(uint64, tag = "1")]
+    pub start: u64,
+    /// The offset of the next event.
+    #[prost(uint64, tag = "2")]
+    pub end: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TakeProducerRequest {
+    /// `default` where empty.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TakeProducerResponse {
+    /// The number.
+    #[prost(uint64, tag = "1")]
+    pub producer: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AppendEventsRequest {
+    /// `default` where empty.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// The stream.
+    #[prost(string, tag = "2")]
+    pub stream: ::prost::alloc::string::String,
+    /// The events, 1 to 10,000.
+    #[prost(message, repeated, tag = "3")]
+    pub events: ::prost::alloc::vec::Vec<NewEvent>,
+    /// The number of the producer, where nothing is to be appended twice. Each event names its partition
+    /// then.
+    #[prost(uint64, optional, tag = "4")]
+    pub producer: ::core::option::Option<u64>,
+    /// By partition, the producer's number of the first of these events there: it counts those that it
+    /// has appended to that partition.
+    #[prost(map = "uint32, uint32", tag = "5")]
+    pub sequences: ::std::collections::HashMap<u32, u32>,
+}
+/// An event as its producer describes it.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct NewEvent {
+    /// The partition; left out, the key chooses it as Kafka's Java client does, or the server.
+    #[prost(uint32, optional, tag = "1")]
+    pub partition: ::core::option::Option<u32>,
+    /// What events share that are to stay in order.
+    #[prost(bytes = "bytes", optional, tag = "2")]
+    pub key: ::core::option::Option<::prost::bytes::Bytes>,
+    /// What it says; left out, it says that its key is gone.
+    #[prost(bytes = "bytes", optional, tag = "3")]
+    pub value: ::core::option::Option<::prost::bytes::Bytes>,
+    /// Headers.
+    #[prost(message, repeated, tag = "4")]
+    pub headers: ::prost::alloc::vec::Vec<EventHeader>,
+    /// Its time; now where left out.
+    #[prost(uint64, optional, tag = "5")]
+    pub at_unix_ms: ::core::option::Option<u64>,
+    /// How many events its key is to have before this one, in a stream that counts them. Where it has
+    /// another number, nothing of the request is appended (`events_unexpected`). All events of such a
+    /// request are in one partition.
+    #[prost(uint64, optional, tag = "6")]
+    pub expected_events: ::core::option::Option<u64>,
+}
+/// A header of an event.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EventHeader {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Its value.
+    #[prost(bytes = "bytes", optional, tag = "2")]
+    pub value: ::core::option::Option<::prost::bytes::Bytes>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AppendEventsResponse {
+    /// Where each event stands, in order.
+    #[prost(message, repeated, tag = "1")]
+    pub places: ::prost::alloc::vec::Vec<EventPlace>,
+}
+/// Where an event stands.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EventPlace {
+    /// The partition.
+    #[prost(uint32, tag = "1")]
+    pub partition: u32,
+    /// Its offset there.
+    #[prost(uint64, tag = "2")]
+    pub offset: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReadEventsRequest {
+    /// `default` where empty.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// The stream.
+    #[prost(string, tag = "2")]
+    pub stream: ::prost::alloc::string::String,
+    /// From where on, at most 1,000 partitions. What is kept no longer is passed over.
+    #[prost(message, repeated, tag = "3")]
+    pub from: ::prost::alloc::vec::Vec<EventPlace>,
+    /// How long to wait for the first event, 60 seconds at most.
+    #[prost(uint64, tag = "4")]
+    pub wait_ms: u64,
+    /// Of the events of a key that one answer would have, only the newest is told. Up to 4 MiB of each
+    /// partition are looked through for one answer.
+    #[prost(bool, tag = "5")]
+    pub newest_per_key: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReadKeyRequest {
+    /// `default` where empty.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// The stream.
+    #[prost(string, tag = "2")]
+    pub stream: ::prost::alloc::string::String,
+    /// The key.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub key: ::prost::bytes::Bytes,
+    /// The offset to go on from; 0 for the first time.
+    #[prost(uint64, tag = "4")]
+    pub offset: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReadKeyResponse {
+    /// The partition that the key belongs to.
+    #[prost(uint32, tag = "1")]
+    pub partition: u32,
+    /// Some of the events of the key, in order. None is no end.
+    #[prost(message, repeated, tag = "2")]
+    pub events: ::prost::alloc::vec::Vec<Event>,
+    /// The offset to go on from; left out where this was all of them.
+    #[prost(uint64, optional, tag = "3")]
+    pub next: ::core::option::Option<u64>,
+    /// How many events the key has had, where the stream counts them.
+    #[prost(uint64, optional, tag = "4")]
+    pub key_events: ::core::option::Option<u64>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReadEventsResponse {
+    /// The events of partitions that have some, in no order among them.
+    #[prost(message, repeated, tag = "1")]
+    pub partitions: ::prost::alloc::vec::Vec<PartitionEvents>,
+}
+/// Events of a partition.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PartitionEvents {
+    /// The partition.
+    #[prost(uint32, tag = "1")]
+    pub partition: u32,
+    /// The events, in order.
+    #[prost(message, repeated, tag = "2")]
+    pub events: ::prost::alloc::vec::Vec<Event>,
+    /// The offset to go on from.
+    #[prost(uint64, tag = "3")]
+    pub next: u64,
+}
+/// An event as it stands in a stream.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Event {
+    /// Its offset.
+    #[prost(uint64, tag = "1")]
+    pub offset: u64,
+    /// Its key.
+    #[prost(bytes = "bytes", optional, tag = "2")]
+    pub key: ::core::option::Option<::prost::bytes::Bytes>,
+    /// What it says.
+    #[prost(bytes = "bytes", optional, tag = "3")]
+    pub value: ::core::option::Option<::prost::bytes::Bytes>,
+    /// Headers.
+    #[prost(message, repeated, tag = "4")]
+    pub headers: ::prost::alloc::vec::Vec<EventHeader>,
+    /// Its time, in milliseconds since 1970; -1 where it has none.
+    #[prost(int64, tag = "5")]
+    pub at_unix_ms: i64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetOffsetsRequest {
+    /// `default` where empty.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// The group.
+    #[prost(string, tag = "2")]
+    pub group: ::prost::alloc::string::String,
+    /// The stream.
+    #[prost(string, tag = "3")]
+    pub stream: ::prost::alloc::string::String,
+}
+/// How far a group has read a stream.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GroupOffsets {
+    /// By partition, the offset of the first event that it has not read; none of a partition of which it
+    /// has committed nothing.
+    #[prost(message, repeated, tag = "1")]
+    pub offsets: ::prost::alloc::vec::Vec<EventPlace>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CommitOffsetsRequest {
+    /// `default` where empty.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// The group.
+    #[prost(string, tag = "2")]
+    pub group: ::prost::alloc::string::String,
+    /// The stream.
+    #[prost(string, tag = "3")]
+    pub stream: ::prost::alloc::string::String,
+    /// The offset of the first event that it has not read, by partition.
+    #[prost(message, repeated, tag = "4")]
+    pub offsets: ::prost::alloc::vec::Vec<EventPlace>,
+    /// The member that commits, and the epoch that it was told last. Without a member the group is to
+    /// have none.
+    #[prost(string, tag = "5")]
+    pub member: ::prost::alloc::string::String,
+    /// See `member`.
+    #[prost(int32, tag = "6")]
+    pub epoch: i32,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CommitOffsetsResponse {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct HeartbeatGroupRequest {
+    /// `default` where empty.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// The group.
+    #[prost(string, tag = "2")]
+    pub group: ::prost::alloc::string::String,
+    /// The member: a name that it chose for itself, such as a random UUID, and keeps.
+    #[prost(string, tag = "3")]
+    pub member: ::prost::alloc::string::String,
+    /// 0 to join, -1 to leave, else what the member was told last. Where the group does not know it any
+    /// more (`member_unknown`), it has lost its partitions and joins again.
+    #[prost(int32, tag = "4")]
+    pub epoch: i32,
+    /// The streams that it reads, 1 to 100.
+    #[prost(string, repeated, tag = "5")]
+    pub streams: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The partitions that it reads now; none where it joins. What it was told to give back, and no
+    /// more stands here, others get.
+    #[prost(message, repeated, tag = "6")]
+    pub owned: ::prost::alloc::vec::Vec<StreamPartitions>,
+    /// How long it may take to give partitions back, after which it counts as gone; 5 minutes where 0.
+    #[prost(uint64, tag = "7")]
+    pub rebalance_ms: u64,
+    /// How it calls itself where groups are shown.
+    #[prost(string, tag = "8")]
+    pub client: ::prost::alloc::string::String,
+}
+/// Partitions of a stream.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StreamPartitions {
+    /// The stream.
+    #[prost(string, tag = "1")]
+    pub stream: ::prost::alloc::string::String,
+    /// Their indexes.
+    #[prost(uint32, repeated, tag = "2")]
+    pub partitions: ::prost::alloc::vec::Vec<u32>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct HeartbeatGroupResponse {
+    /// The epoch to say from now on.
+    #[prost(int32, tag = "1")]
+    pub epoch: i32,
+    /// How often the member is to be heard, at least.
+    #[prost(uint64, tag = "2")]
+    pub interval_ms: u64,
+    /// The partitions that it is to read: no others.
+    #[prost(message, repeated, tag = "3")]
+    pub assigned: ::prost::alloc::vec::Vec<StreamPartitions>,
+}
+/// Generated client implementations.
+pub mod streams_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Events in the order in which they happened.
+    #[derive(Debug, Clone)]
+    pub struct StreamsClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl<T> StreamsClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> StreamsClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            StreamsClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Creates a stream; one that is there stays as it is.
+        pub async fn create_stream(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CreateStreamRequest>,
+        ) -> std::result::Result<tonic::Response<super::Stream>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/longshore.v1.Streams/CreateStream",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("longshore.v1.Streams", "CreateStream"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Describes a stream.
+        pub async fn get_stream(
+            &mut self,
+            request: impl tonic::IntoRequest<super::StreamRequest>,
+        ) -> std::result::Result<tonic::Response<super::Stream>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/longshore.v1.Streams/GetStream",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("longshore.v1.Streams", "GetStream"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Takes a number for a producer that appends nothing twice.
+        pub async fn take_producer(
+            &mut self,
+            request: impl tonic::IntoRequest<super::TakeProducerRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::TakeProducerResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/longshore.v1.Streams/TakeProducer",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("longshore.v1.Streams", "TakeProducer"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Appends events. Those of one partition stand in it in this order, all of them or none. With a
+        /// producer's number a request that is repeated appends nothing twice.
+        pub async fn append_events(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AppendEventsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AppendEventsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/longshore.v1.Streams/AppendEvents",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("longshore.v1.Streams", "AppendEvents"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Reads events of partitions, each from an offset on, and waits for the first ones.
+        pub async fn read_events(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReadEventsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReadEventsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/longshore.v1.Streams/ReadEvents",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("longshore.v1.Streams", "ReadEvents"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Reads the events of a key, as long as they are kept.
+        pub async fn read_key(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReadKeyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReadKeyResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/longshore.v1.Streams/ReadKey",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("longshore.v1.Streams", "ReadKey"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Tells how far a group has read a stream.
+        pub async fn get_offsets(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetOffsetsRequest>,
+        ) -> std::result::Result<tonic::Response<super::GroupOffsets>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/longshore.v1.Streams/GetOffsets",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("longshore.v1.Streams", "GetOffsets"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Remembers how far a group has read a stream: all of it, or nothing.
+        pub async fn commit_offsets(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CommitOffsetsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CommitOffsetsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/longshore.v1.Streams/CommitOffsets",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("longshore.v1.Streams", "CommitOffsets"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Joins a group, says that a member of it is there, or leaves it. The groups are those of Kafka's
+        /// consumer protocol (KIP-848), and have members of both faces: the server says who reads which
+        /// partitions, and tells it with the answers. A member that is not heard for 45 seconds is gone.
+        pub async fn heartbeat_group(
+            &mut self,
+            request: impl tonic::IntoRequest<super::HeartbeatGroupRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::HeartbeatGroupResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/longshore.v1.Streams/HeartbeatGroup",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("longshore.v1.Streams", "HeartbeatGroup"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod streams_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with StreamsServer.
+    #[async_trait]
+    pub trait Streams: std::marker::Send + std::marker::Sync + 'static {
+        /// Creates a stream; one that is there stays as it is.
+        async fn create_stream(
+            &self,
+            request: tonic::Request<super::CreateStreamRequest>,
+        ) -> std::result::Result<tonic::Response<super::Stream>, tonic::Status>;
+        /// Describes a stream.
+        async fn get_stream(
+            &self,
+            request: tonic::Request<super::StreamRequest>,
+        ) -> std::result::Result<tonic::Response<super::Stream>, tonic::Status>;
+        /// Takes a number for a producer that appends nothing twice.
+        async fn take_producer(
+            &self,
+            request: tonic::Request<super::TakeProducerRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::TakeProducerResponse>,
+            tonic::Status,
+        >;
+        /// Appends events. Those of one partition stand in it in this order, all of them or none. With a
+        /// producer's number a request that is repeated appends nothing twice.
+        async fn append_events(
+            &self,
+            request: tonic::Request<super::AppendEventsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AppendEventsResponse>,
+            tonic::Status,
+        >;
+        /// Reads events of partitions, each from an offset on, and waits for the first ones.
+        async fn read_events(
+            &self,
+            request: tonic::Request<super::ReadEventsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReadEventsResponse>,
+            tonic::Status,
+        >;
+        /// Reads the events of a key, as long as they are kept.
+        async fn read_key(
+            &self,
+            request: tonic::Request<super::ReadKeyRequest>,
+        ) -> std::result::Result<tonic::Response<super::ReadKeyResponse>, tonic::Status>;
+        /// Tells how far a group has read a stream.
+        async fn get_offsets(
+            &self,
+            request: tonic::Request<super::GetOffsetsRequest>,
+        ) -> std::result::Result<tonic::Response<super::GroupOffsets>, tonic::Status>;
+        /// Remembers how far a group has read a stream: all of it, or nothing.
+        async fn commit_offsets(
+            &self,
+            request: tonic::Request<super::CommitOffsetsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CommitOffsetsResponse>,
+            tonic::Status,
+        >;
+        /// Joins a group, says that a member of it is there, or leaves it. The groups are those of Kafka's
+        /// consumer protocol (KIP-848), and have members of both faces: the server says who reads which
+        /// partitions, and tells it with the answers. A member that is not heard for 45 seconds is gone.
+        async fn heartbeat_group(
+            &self,
+            request: tonic::Request<super::HeartbeatGroupRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::HeartbeatGroupResponse>,
+            tonic::Status,
+        >;
+    }
+    /// Events in the order in which they happened.
+    #[derive(Debug)]
+    pub struct StreamsServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> StreamsServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for StreamsServer<T>
+    where
+        T: Streams,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/longshore.v1.Streams/CreateStream" => {
+                    #[allow(non_camel_case_types)]
+                    struct CreateStreamSvc<T: Streams>(pub Arc<T>);
+                    impl<
+                        T: Streams,
+                    > tonic::server::UnaryService<super::CreateStreamRequest>
+                    for CreateStreamSvc<T> {
+                        type Response = super::Stream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CreateStreamRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Streams>::create_stream(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CreateStreamSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/longshore.v1.Streams/GetStream" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetStreamSvc<T: Streams>(pub Arc<T>);
+                    impl<T: Streams> tonic::server::UnaryService<super::StreamRequest>
+                    for GetStreamSvc<T> {
+                        type Response = super::Stream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::StreamRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Streams>::get_stream(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetStreamSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/longshore.v1.Streams/TakeProducer" => {
+                    #[allow(non_camel_case_types)]
+                    struct TakeProducerSvc<T: Streams>(pub Arc<T>);
+                    impl<
+                        T: Streams,
+                    > tonic::server::UnaryService<super::TakeProducerRequest>
+                    for TakeProducerSvc<T> {
+                        type Response = super::TakeProducerResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::TakeProducerRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Streams>::take_producer(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = TakeProducerSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/longshore.v1.Streams/AppendEvents" => {
+                    #[allow(non_camel_case_types)]
+                    struct AppendEventsSvc<T: Streams>(pub Arc<T>);
+                    impl<
+                        T: Streams,
+                    > tonic::server::UnaryService<super::AppendEventsRequest>
+                    for AppendEventsSvc<T> {
+                        type Response = super::AppendEventsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AppendEventsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Streams>::append_events(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AppendEventsSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/longshore.v1.Streams/ReadEvents" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReadEventsSvc<T: Streams>(pub Arc<T>);
+                    impl<
+                        T: Streams,
+                    > tonic::server::UnaryService<super::ReadEventsRequest>
+                    for ReadEventsSvc<T> {
+                        type Response = super::ReadEventsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReadEventsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Streams>::read_events(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReadEventsSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/longshore.v1.Streams/ReadKey" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReadKeySvc<T: Streams>(pub Arc<T>);
+                    impl<T: Streams> tonic::server::UnaryService<super::ReadKeyRequest>
+                    for ReadKeySvc<T> {
+                        type Response = super::ReadKeyResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReadKeyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Streams>::read_key(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReadKeySvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/longshore.v1.Streams/GetOffsets" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetOffsetsSvc<T: Streams>(pub Arc<T>);
+                    impl<
+                        T: Streams,
+                    > tonic::server::UnaryService<super::GetOffsetsRequest>
+                    for GetOffsetsSvc<T> {
+                        type Response = super::GroupOffsets;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetOffsetsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Streams>::get_offsets(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetOffsetsSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/longshore.v1.Streams/CommitOffsets" => {
+                    #[allow(non_camel_case_types)]
+                    struct CommitOffsetsSvc<T: Streams>(pub Arc<T>);
+                    impl<
+                        T: Streams,
+                    > tonic::server::UnaryService<super::CommitOffsetsRequest>
+                    for CommitOffsetsSvc<T> {
+                        type Response = super::CommitOffsetsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CommitOffsetsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Streams>::commit_offsets(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CommitOffsetsSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/longshore.v1.Streams/HeartbeatGroup" => {
+                    #[allow(non_camel_case_types)]
+                    struct HeartbeatGroupSvc<T: Streams>(pub Arc<T>);
+                    impl<
+                        T: Streams,
+                    > tonic::server::UnaryService<super::HeartbeatGroupRequest>
+                    for HeartbeatGroupSvc<T> {
+                        type Response = super::HeartbeatGroupResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::HeartbeatGroupRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Streams>::heartbeat_group(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = HeartbeatGroupSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for StreamsServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "longshore.v1.Streams";
+    impl<T> tonic::server::NamedService for StreamsServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
 /// From the worker.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WorkerMessage {

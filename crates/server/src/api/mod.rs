@@ -89,8 +89,8 @@ pub use skipped::{SkipText, Skips};
 pub use sla::{SlaBody, SlaList, SlaRecord, SlaTargetText, SlaWindowRecord};
 pub use streams::{
     AppendAnswer, AppendBulkAnswer, EventBody, EventBulk, EventHeaders, EventList, EventRecord,
-    GroupList, GroupOffsetRecord, GroupRecord, GroupSummary, OffsetBody, OffsetsBody,
-    PartitionRecord, StreamBody, StreamList, StreamRecord, StreamSummary,
+    GroupList, GroupMember, GroupOffsetRecord, GroupRecord, GroupSummary, MemberPartitions,
+    OffsetBody, OffsetsBody, PartitionRecord, StreamBody, StreamList, StreamRecord, StreamSummary,
 };
 pub use transaction::{
     TransactionAnswer, TransactionPublish, TransactionRequest, TransactionSettlement,

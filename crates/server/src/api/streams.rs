@@ -58,6 +58,11 @@ pub struct StreamBody {
     /// message without it the routing key is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ordering_header: Option<String>,
+    /// Whether the events of each key are counted, so that an append may say how many it expects.
+    /// It is said when the stream is created, and stays. Every event has a key of at most 1024
+    /// bytes then, and is appended over HTTP or gRPC. Left out, it is false for a new stream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub count_keys: Option<bool>,
 }
 
 /// A partition of a stream.
@@ -134,6 +139,10 @@ pub struct EventBody<'a> {
     /// Its time; now where left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at: Option<InstantText>,
+    /// How many events its key is to have before this one, in a stream that counts them. Where it
+    /// has another number, no event of the request is appended to that partition.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected_events: Option<u64>,
 }
 
 /// Events to append. Those of one partition stand in it in this order, all of them or none.
@@ -210,6 +219,9 @@ pub struct EventList {
     pub start: u64,
     /// The offset of the next event of the partition.
     pub end: u64,
+    /// Where the events of a key were asked for: how many it has had, where the stream counts them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_events: Option<u64>,
 }
 
 /// How far a group has read a partition.
@@ -239,8 +251,42 @@ pub struct GroupRecord {
     pub name: String,
     /// Events that it has yet to read, of all partitions that it has read.
     pub lag: u64,
-    /// Those partitions.
+    /// Where it has members: whether each has what it is to have, in Kafka's words (`Stable`,
+    /// `Reconciling`, `PreparingRebalance`, `CompletingRebalance`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// Its members, clients of Kafka and of gRPC alike.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<GroupMember>,
+    /// The partitions that it has read.
     pub offsets: Vec<GroupOffsetRecord>,
+}
+
+/// A member of a group.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct GroupMember {
+    /// Its name in the group.
+    pub id: String,
+    /// What it calls itself across restarts, where it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
+    /// How it calls itself.
+    pub client: String,
+    /// Where it is; empty over gRPC where nobody is asked who it is.
+    pub host: String,
+    /// What it reads. Left out in groups in which one of the members assigns: there it is only for
+    /// them to know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partitions: Option<Vec<MemberPartitions>>,
+}
+
+/// What a member reads of a stream.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct MemberPartitions {
+    /// The stream.
+    pub stream: String,
+    /// The partitions.
+    pub partitions: Vec<i32>,
 }
 
 /// A group of consumers in a list.
@@ -252,6 +298,9 @@ pub struct GroupSummary {
     pub partitions: u64,
     /// Events that it has yet to read of them.
     pub lag: u64,
+    /// How many members it has.
+    #[serde(default)]
+    pub members: u64,
 }
 
 /// A page of groups.

@@ -14,6 +14,7 @@ use longshore_proto::v1::jobs_server::JobsServer;
 use longshore_proto::v1::levels_server::LevelsServer;
 use longshore_proto::v1::messages_server::MessagesServer;
 use longshore_proto::v1::schedules_server::SchedulesServer;
+use longshore_proto::v1::streams_server::StreamsServer;
 use longshore_proto::v1::workers_server::WorkersServer;
 use tonic::body::Body;
 use tonic::codegen::Service;
@@ -28,6 +29,7 @@ use super::levels::LevelsFace;
 use super::messages::MessagesFace;
 use super::refusal::{coded, status_of};
 use super::schedules::SchedulesFace;
+use super::streams::StreamsFace;
 use super::workers::WorkersFace;
 use super::{Face, needs};
 use crate::http::admit;
@@ -40,8 +42,8 @@ use crate::http::text::quoted;
 /// Where HTTP says that there is nothing.
 const SERVICES: &str = "longshore.v1.Accounts, longshore.v1.Admin, longshore.v1.Blockers, \
     longshore.v1.Jobs, \
-    longshore.v1.Levels, longshore.v1.Messages, longshore.v1.Schedules, longshore.v1.Workers and \
-    gRPC server reflection";
+    longshore.v1.Levels, longshore.v1.Messages, longshore.v1.Schedules, longshore.v1.Streams, \
+    longshore.v1.Workers and gRPC server reflection";
 
 /// Answers one request.
 #[expect(clippy::too_many_lines, reason = "it is a table of the services")]
@@ -55,7 +57,8 @@ pub(super) async fn answer(face: Arc<Face>, request: Request<Incoming>) -> Respo
     };
     let (service, method) = named(request.uri());
     let bytes_max = face.app.config.body_bytes_max as usize;
-    let class = if method.starts_with("Enqueue") || method == "Transact" {
+    let class = if method.starts_with("Enqueue") || method == "Transact" || method == "AppendEvents"
+    {
         Class::Publish
     } else {
         Class::Settle
@@ -108,6 +111,12 @@ pub(super) async fn answer(face: Arc<Face>, request: Request<Incoming>) -> Respo
             let messages = MessagesServer::new(MessagesFace(face));
             let mut messages = messages.max_decoding_message_size(bytes_max);
             told(messages.call(request).await.unwrap_or_else(|never| match never {}))
+        }
+        "longshore.v1.Streams" => {
+            let request = arriving(request);
+            let streams = StreamsServer::new(StreamsFace(face));
+            let mut streams = streams.max_decoding_message_size(bytes_max);
+            told(streams.call(request).await.unwrap_or_else(|never| match never {}))
         }
         "longshore.v1.Workers" => {
             let request = arriving(request);

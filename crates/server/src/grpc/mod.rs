@@ -18,6 +18,7 @@ mod needs;
 mod outgoing;
 mod refusal;
 mod schedules;
+mod streams;
 mod work;
 mod workers;
 

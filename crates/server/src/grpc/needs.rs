@@ -3,7 +3,7 @@
 
 use longshore_engine::Role;
 
-use crate::access::{ADMIN, ENQUEUE, FOLLOW, READ, WORK};
+use crate::access::{ADMIN, CONSUME, ENQUEUE, FOLLOW, LOOK, PROGRESS, PUBLISH, READ, WORK};
 use crate::http::app::App;
 use crate::http::refusal::Refusal;
 
@@ -39,10 +39,15 @@ fn asks(service: &str, method: &str) -> Option<&'static [Role]> {
         // Each call about accounts asks for it in their namespace.
         ("Accounts", _)
         | ("Jobs", "RetryJob" | "PauseJob" | "ResumeJob")
-        | ("Workers", "QuietWorker" | "TerminateWorker")
-        | ("Messages", "Redrive") => ADMIN,
+        | ("Messages", "Redrive")
+        | ("Streams", "CreateStream")
+        | ("Workers", "QuietWorker" | "TerminateWorker") => ADMIN,
         ("Jobs", "ListJobs") | ("Workers", "ListWorkers" | "GetWorker") => READ,
         ("Workers", "Work") => WORK,
+        ("Streams", "AppendEvents" | "TakeProducer") => PUBLISH,
+        ("Streams", "GetStream") => LOOK,
+        ("Streams", "ReadEvents" | "ReadKey" | "GetOffsets") => PROGRESS,
+        ("Streams", "CommitOffsets" | "HeartbeatGroup") => CONSUME,
         ("Messages", "Transact") => &[Role::Publish, Role::Enqueue, Role::Consume],
         ("Admin" | "Blockers" | "Levels" | "Schedules", method) => {
             if READS.contains(&method) {
@@ -72,7 +77,7 @@ pub(super) fn check(app: &App, service: &str, method: &str) -> Result<(), Refusa
 mod tests {
     use super::*;
 
-    const PROTOS: [&str; 8] = [
+    const PROTOS: [&str; 9] = [
         include_str!("../../../../proto/longshore/v1/accounts.proto"),
         include_str!("../../../../proto/longshore/v1/admin.proto"),
         include_str!("../../../../proto/longshore/v1/control.proto"),
@@ -80,6 +85,7 @@ mod tests {
         include_str!("../../../../proto/longshore/v1/levels.proto"),
         include_str!("../../../../proto/longshore/v1/messages.proto"),
         include_str!("../../../../proto/longshore/v1/schedules.proto"),
+        include_str!("../../../../proto/longshore/v1/streams.proto"),
         include_str!("../../../../proto/longshore/v1/workers.proto"),
     ];
 
@@ -95,6 +101,6 @@ mod tests {
                 count += 1;
             }
         }
-        assert!(count >= 68, "{count}");
+        assert!(count >= 77, "{count}");
     }
 }

@@ -157,9 +157,13 @@ fn grpc_code(code: Code) -> Grpc {
         Code::ConsumerExclusive
         | Code::DeclaredOtherwise
         | Code::IdempotencyKeyUsed
+        | Code::EventsUnexpected
         | Code::ExchangeInUse
         | Code::ExpectationFailed
+        | Code::GroupHasMembers
         | Code::GroupInUse
+        | Code::MemberBehind
+        | Code::MemberUnknown
         | Code::JobCancelled
         | Code::JobDead
         | Code::JobExpired

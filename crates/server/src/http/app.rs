@@ -34,6 +34,7 @@ use crate::access::{Access, Peer, Principal};
 use crate::amqp::AmqpConnections;
 use crate::config::{AmqpConfig, HttpConfig};
 use crate::copies::Copies;
+use crate::groups::ConsumerGroups;
 use crate::workers::Registry;
 
 /// Bytes of a body that administration may send.
@@ -53,6 +54,8 @@ pub(crate) struct App {
     pub(crate) streams: Arc<Places>,
     pub(crate) workers: Arc<Registry>,
     pub(crate) amqp_connections: AmqpConnections,
+    /// Groups of consumers with members.
+    pub(crate) groups: ConsumerGroups,
     /// Who makes second copies.
     pub(crate) copies: Option<Arc<Copies>>,
     /// Who comes in.
@@ -183,6 +186,7 @@ impl App {
             streams: Arc::default(),
             workers: Arc::default(),
             amqp_connections,
+            groups: ConsumerGroups::default(),
             copies: None,
             who: access.anybody(),
             access,
@@ -200,6 +204,11 @@ impl App {
     /// The same with what makes second copies.
     pub(crate) fn copied_by(self, copies: Option<Arc<Copies>>) -> Self {
         Self { copies, ..self }
+    }
+
+    /// The same with the groups that other faces have as well.
+    pub(crate) fn with_groups(self, groups: ConsumerGroups) -> Self {
+        Self { groups, ..self }
     }
 
     /// The same for connections that call through `node`.

@@ -51,6 +51,7 @@ codes! {
     DeclaredOtherwise = "declared_otherwise", CONFLICT, "It is there with other settings";
     DiskLow = "disk_low", SERVICE_UNAVAILABLE, "The disk is nearly full";
     EntryTooLarge = "entry_too_large", PAYLOAD_TOO_LARGE, "It is more than one commit takes";
+    EventsUnexpected = "events_unexpected", CONFLICT, "The key has another number of events";
     EventsTooLarge = "events_too_large", PAYLOAD_TOO_LARGE, "The events are too many bytes";
     EventsUnreadable = "events_unreadable", INTERNAL_SERVER_ERROR, "Events cannot be read";
     ExchangeInUse = "exchange_in_use", CONFLICT, "The exchange has bindings";
@@ -63,6 +64,7 @@ codes! {
     SlaUnknown = "sla_unknown", NOT_FOUND, "The service level does not exist";
     TooManySlas = "too_many_slas", TOO_MANY_REQUESTS, "There are too many service levels";
     GateUnknown = "gate_unknown", NOT_FOUND, "The gate does not exist";
+    GroupHasMembers = "group_has_members", CONFLICT, "The group has members";
     GroupInUse = "group_in_use", CONFLICT, "The group is that of a trigger";
     GroupUnknown = "group_unknown", NOT_FOUND, "The group has read nothing";
     HeadMalformed = "head_malformed", BAD_REQUEST, "The request is not HTTP";
@@ -85,6 +87,8 @@ codes! {
     LimitChanging = "limit_changing", CONFLICT, "The limit still changes";
     LimitUnknown = "limit_unknown", NOT_FOUND, "The limit does not exist";
     MediaTypeRefused = "media_type_refused", UNSUPPORTED_MEDIA_TYPE, "The body has to be JSON";
+    MemberBehind = "member_behind", CONFLICT, "The member is at another epoch";
+    MemberUnknown = "member_unknown", CONFLICT, "The group does not know the member";
     MemoryLow = "memory_low", SERVICE_UNAVAILABLE, "Too much is in flight";
     MessageUnknown = "message_unknown", CONFLICT, "The message is not with who settles it";
     MethodRefused = "method_refused", METHOD_NOT_ALLOWED, "The method is not allowed here";

@@ -31,6 +31,7 @@ pub(crate) use kinds::kinds;
 pub(crate) use moving::{count as count_moved, moving_of};
 pub(crate) use operations::{check_no_limit, count};
 pub(crate) use schedules::{schedule_after, schedules, slots};
+pub(crate) use streams::any_partition;
 pub(crate) use transactions::{check_transaction, settlement_of};
 
 use std::borrow::Borrow;

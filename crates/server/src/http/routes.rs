@@ -607,6 +607,9 @@ pub(crate) const ROUTES: &[Route] = &[
             FROM,
             parameter("wait", ParameterKind::Duration, "Wait so long for the first event."),
             LIMIT,
+            parameter("newest", ParameterKind::Flag, "Of each key only the newest of the page."),
+            parameter("key", ParameterKind::Text, "Only events of this key; `end` ends them."),
+            parameter("key_base64", ParameterKind::Text, "The same of a key of any bytes."),
         ],
         outcomes: &[outcome(200, "The events, perhaps none.", &[of::<EventList>])],
         ..route("GET", "/streams/{}/events", Op::ReadEvents, "Read events of a partition")

@@ -28,6 +28,7 @@ use crate::access::Access;
 use crate::amqp::AmqpConnections;
 use crate::config::ServerConfig;
 use crate::copies::Copies;
+use crate::groups::ConsumerGroups;
 use crate::running::{Ticks, timeout};
 use crate::tls::Tls;
 use crate::tls::door::{Door, Spoken};
@@ -117,12 +118,13 @@ pub async fn serve(
     listeners: impl Into<Listeners>,
     shutdown: impl Future<Output = ()>,
 ) -> std::io::Result<()> {
-    let Listeners { http, amqp, https, amqps, tls, access, amqp_connections } = listeners.into();
+    let Listeners { http, amqp, https, amqps, tls, access, amqp_connections, groups } =
+        listeners.into();
     let bounds = fit(config.http.clone(), node.shards());
     let of = (node.clone(), access, amqp_connections);
     let copies = Copies::start(&config.ship, &node)?;
     let app = App::new(of, bounds, config.amqp.clone(), config.node.limits.clone());
-    let app = Arc::new(app.copied_by(copies.clone()));
+    let app = Arc::new(app.copied_by(copies.clone()).with_groups(groups.clone()));
     let server =
         Server { app, watched: Arc::default(), refusing: Arc::new(Semaphore::new(REFUSING_MAX)) };
     let threads = Threads::start(&server.app)?;
@@ -140,6 +142,7 @@ pub async fn serve(
     let entrances: Vec<_> = entrances.into_iter().flatten().collect();
     let compaction = tokio::spawn(crate::stream_compaction::keep(node.clone(), config));
     let triggers = tokio::spawn(crate::triggers::run(node.clone()));
+    let keeping_groups = tokio::spawn(groups.keep(node.clone()));
     let (mut connections, mut told, mut next) = (JoinSet::new(), None, 0);
     tokio::pin!(shutdown);
     loop {
@@ -176,6 +179,7 @@ pub async fn serve(
     compaction.abort();
     crate::stream_compaction::end(&node).await;
     triggers.abort();
+    keeping_groups.abort();
     node.stop().await;
     if let Some(copies) = copies {
         copies.end().await;
@@ -200,12 +204,22 @@ pub struct Listeners {
     pub access: Access,
     /// Where the connections of AMQP are shown.
     pub amqp_connections: AmqpConnections,
+    /// Groups of consumers, those of the Kafka clients among them.
+    pub groups: ConsumerGroups,
 }
 
 impl From<TcpListener> for Listeners {
     fn from(http: TcpListener) -> Self {
-        let (access, amqp_connections) = (Access::off(), AmqpConnections::default());
-        Self { http, amqp: None, https: None, amqps: None, tls: None, access, amqp_connections }
+        Self {
+            http,
+            amqp: None,
+            https: None,
+            amqps: None,
+            tls: None,
+            access: Access::off(),
+            amqp_connections: AmqpConnections::default(),
+            groups: ConsumerGroups::default(),
+        }
     }
 }
 

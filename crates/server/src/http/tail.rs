@@ -113,7 +113,7 @@ fn text_or_base64(bytes: Option<&Bytes>) -> (Option<String>, Option<String>) {
     }
 }
 
-fn record(partition: u32, event: &Event) -> EventRecord {
+pub(crate) fn record(partition: u32, event: &Event) -> EventRecord {
     let (key, key_base64) = text_or_base64(event.key.as_ref());
     let (value, value_base64) = text_or_base64(event.value.as_ref());
     let header = |(name, value): &(String, Option<Bytes>)| {

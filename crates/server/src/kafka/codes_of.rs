@@ -105,6 +105,9 @@ pub(super) fn of_append(refusal: AppendRefusal) -> i16 {
         AppendRefusal::SequenceOutOfOrder { .. } => codes::OUT_OF_ORDER_SEQUENCE_NUMBER,
         AppendRefusal::EpochPassed { .. } => codes::INVALID_PRODUCER_EPOCH,
         AppendRefusal::NotInTransaction => codes::INVALID_TXN_STATE,
+        AppendRefusal::KeysUntold | AppendRefusal::EventsUnexpected { .. } => {
+            codes::POLICY_VIOLATION
+        }
     }
 }
 

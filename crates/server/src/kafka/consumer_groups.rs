@@ -1,18 +1,17 @@
-//! Groups by KIP-848: their coordinator with a clock and the topics that there are.
+//! Requests about groups by KIP-848.
 
 use std::collections::BTreeSet;
 
-use longshore_kafka::consumer_group::{Client, Topic};
+use longshore_kafka::consumer_group::Client;
 use longshore_kafka::message::consumer_groups::{
     GroupView, Heartbeat, HeartbeatRequest, put_describe, put_heartbeat,
 };
 use longshore_kafka::message::groups::GroupView as Listed;
 use longshore_kafka::{Header, Reply, codes};
-use uuid::Uuid;
 
 use super::face::Face;
-use super::metadata::topic_id;
 use crate::access::{CONSUME, PROGRESS};
+use crate::groups::Streams;
 
 impl Face {
     /// A member of a group is there, comes or goes.
@@ -42,20 +41,10 @@ impl Face {
                 return put_heartbeat(reply, &refused(codes::COORDINATOR_NOT_AVAILABLE, &why));
             }
         };
-        let find = |name: &str| {
-            let stream = log.stream(&self.config.namespace, name)?;
-            let id = topic_id(&self.cluster_id, stream.id);
-            Some(Topic { id, partitions: i32::try_from(stream.partitions.len()).ok()? })
-        };
+        let namespace = self.config.namespace.as_str();
+        let streams = Streams { log: &log, namespace, store_id: &self.cluster_id };
         let client = Client { id: header.client_id.clone(), host };
-        let random = Uuid::now_v7().as_u128();
-        let told = self.groups.with(|inner, now_ms| {
-            if inner.coordinator.has_members(&request.group) {
-                let why = "the group has members in which one of them assigns";
-                return refused(codes::GROUP_ID_NOT_FOUND, why);
-            }
-            inner.consumers.heartbeat(now_ms, random, request, client, &find)
-        });
+        let told = self.groups.hear(request, client, streams);
         put_heartbeat(reply, &told);
     }
 

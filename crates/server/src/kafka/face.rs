@@ -15,8 +15,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::KafkaConfig;
 use super::codes_of::{Refused, of_rejection, of_unavailable};
-use super::groups::Groups;
 use crate::access::{Principal, Wanted, needs_of};
+use crate::groups::Groups;
 use crate::http::look::told;
 use crate::http::refusal::Refusal;
 use longshore_node::Node;

@@ -1,18 +1,16 @@
 //! The Kafka face as each connection sees it: by which address it came in, who it is, and whose
 //! streams and groups it has.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_kafka::message::metadata::Broker;
-use tokio::task::JoinSet;
 
 use super::KafkaConfig;
 use super::face::Face;
-use super::groups::Groups;
 use super::sasl::Login;
 use crate::access::{Access, Credentials, Ended, Principal};
+use crate::groups::ConsumerGroups;
 use crate::running::timeout;
 use crate::sparse::Sparse;
 use crate::tls::stream::Peer;
@@ -64,20 +62,17 @@ pub(super) struct Faces {
     access: Access,
     /// Clients that speak something else.
     pub(super) strangers: Sparse,
-    /// Groups of accounts with a namespace of their own.
-    others: Mutex<Others>,
-}
-
-#[derive(Debug, Default)]
-struct Others {
-    groups: HashMap<String, Arc<Groups>>,
-    /// What keeps their time; it ends with this.
-    tasks: JoinSet<()>,
+    /// Those of all namespaces.
+    groups: ConsumerGroups,
 }
 
 impl Faces {
-    pub(super) fn new(own: Arc<Face>, by_tls: Broker, access: Access) -> Self {
-        Self { own, by_tls, access, strangers: Sparse::default(), others: Mutex::default() }
+    pub(super) fn new(
+        own: Arc<Face>,
+        by_tls: Broker,
+        (access, groups): (Access, ConsumerGroups),
+    ) -> Self {
+        Self { own, by_tls, access, strangers: Sparse::default(), groups }
     }
 
     pub(super) fn config(&self) -> &KafkaConfig {
@@ -112,24 +107,10 @@ impl Faces {
         {
             let namespace = namespace.to_owned();
             face.config = Arc::new(KafkaConfig { namespace, ..KafkaConfig::clone(&face.config) });
-            face.groups = self.groups_of(&face);
+            face.groups = self.groups.of(&face.config.namespace);
         }
         let ended = who.when_ended();
         face.who = who;
         Stage::In(Arc::new(face), ended)
-    }
-
-    fn groups_of(&self, face: &Face) -> Arc<Groups> {
-        let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
-        let Others { groups, tasks } = &mut *others;
-        let known = groups.entry(face.config.namespace.clone()).or_insert_with(|| {
-            let groups = Arc::new(Groups::new());
-            let (keeping, of_server) = (Arc::clone(&groups), Face::clone(face));
-            tasks.spawn(async move { keeping.keep_time().await });
-            let of_server = Face { groups: Arc::clone(&groups), ..of_server };
-            tasks.spawn(Arc::new(of_server).tell_used_groups());
-            groups
-        });
-        Arc::clone(known)
     }
 }

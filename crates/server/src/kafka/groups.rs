@@ -1,151 +1,23 @@
-//! Groups: the coordinator with a clock, and those who wait for its answers.
+//! Requests about groups of consumers. Their coordinators are in `crate::groups`.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::collections::BTreeSet;
 
-use longshore_engine::ask::{ForgetGroup, GetOffsets, NoteGroups};
-use longshore_kafka::group::{Answer, Client, Coordinator, Ticket};
+use longshore_engine::ask::{ForgetGroup, GetOffsets};
+use longshore_kafka::group::{Answer, Client};
 use longshore_kafka::message::groups::{
     DeleteRequest, DescribeRequest, GroupView, HeartbeatRequest, JoinRequest, Joined, LeaveRequest,
     ListRequest, SyncRequest, Synced, put_delete, put_describe, put_heartbeat, put_join, put_leave,
     put_list, put_sync,
 };
-use longshore_kafka::{Header, Reply, codes, consumer_group};
-use tokio::sync::{Notify, oneshot};
+use longshore_kafka::{Header, Reply, codes};
 use uuid::Uuid;
 
 use super::codes_of::of_coordinator;
 use super::face::Face;
 use crate::access::{ADMIN, CONSUME, PROGRESS};
 
-/// How often the engine is told which groups have members, and of how many at a time.
-const TELL: Duration = Duration::from_secs(600);
-const TELL_GROUPS: usize = 500;
-
 /// From this version on a member gets its name before it joins.
 const JOIN_WITH_NAME: i16 = 4;
-
-/// The groups of a namespace, of all threads.
-#[derive(Debug)]
-pub(super) struct Groups {
-    inner: Mutex<Inner>,
-    start: Instant,
-    /// Something may be due earlier than was thought.
-    changed: Notify,
-}
-
-#[derive(Debug, Default)]
-pub(super) struct Inner {
-    pub(super) coordinator: Coordinator,
-    /// Of groups by KIP-848. A group with members is of one kind.
-    pub(super) consumers: consumer_group::Coordinator,
-    waiting: HashMap<u64, oneshot::Sender<Answer>>,
-    next_ticket: u64,
-}
-
-impl Inner {
-    fn next_due_ms(&self) -> Option<u64> {
-        let due = [self.coordinator.next_due_ms(), self.consumers.next_due_ms()];
-        due.into_iter().flatten().min()
-    }
-
-    fn ticket(&mut self) -> (Ticket, oneshot::Receiver<Answer>) {
-        self.next_ticket += 1;
-        let (sender, receiver) = oneshot::channel();
-        self.waiting.insert(self.next_ticket, sender);
-        (Ticket(self.next_ticket), receiver)
-    }
-
-    fn deliver(&mut self) {
-        for (Ticket(number), answer) in self.coordinator.take_answers() {
-            if let Some(waiting) = self.waiting.remove(&number) {
-                // Whoever waited may have gone; it asks again, or counts as silent.
-                drop(waiting.send(answer));
-            }
-        }
-    }
-}
-
-impl Groups {
-    pub(super) fn new() -> Self {
-        Self { inner: Mutex::default(), start: Instant::now(), changed: Notify::new() }
-    }
-
-    /// Milliseconds since this face began.
-    pub(super) fn now_ms(&self) -> u64 {
-        self.start.elapsed().as_millis() as u64
-    }
-
-    /// No code between lock and unlock panics half-way through a change.
-    pub(super) fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Does something with the coordinator, and tells those whom it concerns.
-    pub(super) fn with<T>(&self, act: impl FnOnce(&mut Inner, u64) -> T) -> T {
-        let mut inner = self.inner();
-        let before = inner.next_due_ms();
-        let result = act(&mut inner, self.now_ms());
-        inner.deliver();
-        let earlier = match (before, inner.next_due_ms()) {
-            (_, None) => false,
-            (None, Some(_)) => true,
-            (Some(before), Some(after)) => after < before,
-        };
-        drop(inner);
-        if earlier {
-            self.changed.notify_one();
-        }
-        result
-    }
-
-    /// Has done what time brings about, for as long as it is polled.
-    pub(super) async fn keep_time(&self) {
-        loop {
-            let due_ms = self.inner().next_due_ms();
-            let Some(due_ms) = due_ms else {
-                self.changed.notified().await;
-                continue;
-            };
-            let at = self.start + Duration::from_millis(due_ms);
-            tokio::select! {
-                () = tokio::time::sleep_until(at.into()) => {
-                    self.with(|inner, now_ms| {
-                        inner.coordinator.tick(now_ms);
-                        inner.consumers.tick(now_ms);
-                    });
-                }
-                () = self.changed.notified() => {}
-            }
-        }
-    }
-
-    /// The names of all groups with members.
-    fn used(&self) -> Vec<String> {
-        let inner = self.inner();
-        inner.coordinator.names().chain(inner.consumers.names()).cloned().collect()
-    }
-
-    fn has_members(&self, group: &str) -> bool {
-        let inner = self.inner();
-        inner.coordinator.has_members(group) || inner.consumers.has_members(group)
-    }
-
-    pub(super) fn may_commit(
-        &self,
-        group: &str,
-        generation: i32,
-        (member, instance): (&str, Option<&str>),
-    ) -> i16 {
-        self.with(|inner, now_ms| {
-            if let Some(code) = inner.consumers.may_commit(group, generation, member) {
-                return code;
-            }
-            inner.coordinator.may_commit(now_ms, (group, generation), member, instance)
-        })
-    }
-}
 
 impl Face {
     pub(super) async fn join(
@@ -252,22 +124,6 @@ impl Face {
             }
         }
         put_describe(reply, version, &views);
-    }
-
-    /// Tells the engine now and then which groups have members, for as long as it is polled: their
-    /// offsets are not forgotten by age.
-    pub(super) async fn tell_used_groups(self: Arc<Self>) {
-        let mut tells = tokio::time::interval(TELL);
-        loop {
-            tells.tick().await;
-            for groups in self.groups.used().chunks(TELL_GROUPS) {
-                let told = self.ask(NoteGroups { groups: groups.to_vec() }).await;
-                if let Err((_, why)) = told {
-                    tracing::debug!(why, "it is not told which groups have members");
-                    break;
-                }
-            }
-        }
     }
 
     async fn has_offsets(&self, group: &str) -> bool {

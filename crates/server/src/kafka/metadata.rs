@@ -99,7 +99,7 @@ pub(super) fn is_topic_name(name: &str) -> bool {
 
 /// The id of a stream: the beginning of that of the store, and its number, which is never used
 /// again.
-pub(super) fn topic_id(cluster_id: &str, stream: StreamId) -> [u8; 16] {
+pub(crate) fn topic_id(cluster_id: &str, stream: StreamId) -> [u8; 16] {
     let mut id = [0; 16];
     for (to, from) in id.iter_mut().zip(cluster_id.bytes().take(12)) {
         *to = from;

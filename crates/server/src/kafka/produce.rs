@@ -145,7 +145,9 @@ fn check_batch(
         }),
     };
     let (events, batch) = (header.events.cast_unsigned(), records);
-    Ok(AppendBatch { partition, events, producer, transactional, batch })
+    // Streams that count the events of keys are not for Kafka clients.
+    let keys = Vec::new();
+    Ok(AppendBatch { partition, events, producer, transactional, batch, keys })
 }
 
 /// In a stream that keeps the newest event of each key, each has one. What the batch has opened

@@ -12,12 +12,13 @@ use longshore_proto::v1::levels_client::LevelsClient;
 use longshore_proto::v1::messages_client::MessagesClient;
 use longshore_proto::v1::schedules_client::SchedulesClient;
 use longshore_proto::v1::server_message::Message as Told;
+use longshore_proto::v1::streams_client::StreamsClient;
 use longshore_proto::v1::worker_message::Message as Tells;
 use longshore_proto::v1::workers_client::WorkersClient;
 use longshore_proto::v1::{self, settlement::Verdict};
 use longshore_server::config::ServerConfig;
 use longshore_server::http::Listeners;
-use longshore_server::{Access, Node, NodeConfig, http};
+use longshore_server::{Access, ConsumerGroups, Listener, Node, NodeConfig, http, kafka};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -42,6 +43,8 @@ pub(crate) struct Server {
     stop: Option<oneshot::Sender<()>>,
     served: JoinHandle<()>,
     dir: Arc<TempDir>,
+    /// Where Kafka clients come in, where the configuration says so.
+    kafka: Option<Listener>,
 }
 
 impl Server {
@@ -66,7 +69,9 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let access = Access::start(&config.access, &node).unwrap();
         access.ready().await;
-        let listeners = Listeners { access, ..Listeners::from(listener) };
+        let groups = ConsumerGroups::default();
+        let kafka = kafka::listen(&config.kafka, &node, (&access, None), &groups).await.unwrap();
+        let listeners = Listeners { access, groups, ..Listeners::from(listener) };
         let (stop, stopped) = oneshot::channel::<()>();
         let served = tokio::spawn(async move {
             let shutdown = async {
@@ -74,7 +79,7 @@ impl Server {
             };
             http::serve(&config, node, listeners, shutdown).await.unwrap();
         });
-        Self { address, stop: Some(stop), served, dir }
+        Self { address, stop: Some(stop), served, dir, kafka }
     }
 
     /// A server that asks who comes in, and the token of its administrator.
@@ -94,6 +99,9 @@ impl Server {
     /// Begins to stop and waits for the end.
     pub(crate) async fn stop(mut self) {
         self.begin_stop();
+        if let Some(kafka) = self.kafka.take() {
+            kafka.stop().await;
+        }
         soon(&mut self.served).await.unwrap();
     }
 
@@ -125,6 +133,15 @@ impl Server {
         MessagesClient::new(self.channel().await)
     }
 
+    pub(crate) async fn streams(&self) -> StreamsClient<Channel> {
+        StreamsClient::new(self.channel().await)
+    }
+
+    /// Where Kafka clients come in.
+    pub(crate) fn kafka(&self) -> SocketAddr {
+        self.kafka.as_ref().and_then(Listener::plain).unwrap()
+    }
+
     pub(crate) async fn levels(&self) -> LevelsClient<Channel> {
         LevelsClient::new(self.channel().await)
     }
@@ -150,6 +167,27 @@ impl Server {
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         (status, serde_json::from_str(body).unwrap_or_else(|_| Value::String(body.to_owned())))
+    }
+
+    /// A request over HTTP with a body: the status and the code of why it is refused.
+    pub(crate) async fn ask_http_for_status(
+        &self,
+        (method, path): (&str, &str),
+        body: &str,
+    ) -> (u16, String) {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+             content-length: {}\r\nconnection: close\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        soon(stream.read_to_string(&mut answer)).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        let told: Value = serde_json::from_str(body).unwrap_or_default();
+        (status, told["code"].as_str().unwrap_or_default().to_owned())
     }
 
     /// A request over HTTP with a body and a token, which has to succeed.

@@ -14,5 +14,6 @@ mod lying;
 mod messages;
 mod schedules;
 mod sessions;
+mod streams;
 mod unread;
 mod workers;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use longshore_kafka::api;
 use longshore_kafka::input::Input;
 use longshore_server::kafka::{self, KafkaConfig};
-use longshore_server::{Access, Listener};
+use longshore_server::{Access, ConsumerGroups, Listener};
 use longshore_server::{Node, NodeConfig};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -31,8 +31,8 @@ impl Server {
         let mut config =
             KafkaConfig { listen: Some("127.0.0.1:0".into()), ..KafkaConfig::default() };
         change(&mut config);
-        let listener =
-            kafka::listen(&config, &node, (&Access::off(), None)).await.unwrap().unwrap();
+        let (shared, groups) = ((&Access::off(), None), ConsumerGroups::default());
+        let listener = kafka::listen(&config, &node, shared, &groups).await.unwrap().unwrap();
         Self { listener, node, _dir: dir }
     }
 

@@ -241,6 +241,7 @@ impl Producer {
             producer,
             transactional: false,
             batch: Bytes::from(batch),
+            keys: Vec::new(),
         }
     }
 

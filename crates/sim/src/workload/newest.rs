@@ -147,7 +147,7 @@ impl Newest {
         self.made.insert(self.number, Made { keys, ..Made::default() });
         let producer = Some(ProducerStamp { id, epoch, sequence });
         let events = events.len() as u32;
-        AppendBatch { partition, events, producer, transactional: true, batch }
+        AppendBatch { partition, events, producer, transactional: true, batch, keys: Vec::new() }
     }
 
     /// An answer that is one of its requests'.

@@ -124,7 +124,7 @@ impl Transactions {
         let batch = sample::batch_of(of, true, (1, self.number.cast_signed(), 20));
         let producer = Some(ProducerStamp { id, epoch, sequence });
         let batch = Bytes::from(batch);
-        AppendBatch { partition, events: 1, producer, transactional: true, batch }
+        AppendBatch { partition, events: 1, producer, transactional: true, batch, keys: Vec::new() }
     }
 
     /// An answer that is one of its requests'.

@@ -42,7 +42,8 @@ fn append(
 ) -> Result<Appended, AppendRefusal> {
     let producer = Some(ProducerStamp { id: stamp.producer, epoch: stamp.epoch, sequence });
     let batch = Bytes::from_static(b"any bytes");
-    let batch = AppendBatch { partition, events: 2, producer, transactional, batch };
+    let batch =
+        AppendBatch { partition, events: 2, producer, transactional, batch, keys: Vec::new() };
     match bench.ask(StreamCommand::Append(vec![batch])).unwrap() {
         StreamAnswer::Appended(mut results) => results.pop().unwrap(),
         other => panic!("{other:?}"),

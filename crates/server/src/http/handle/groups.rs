@@ -1,17 +1,23 @@
 //! Groups of consumers of streams: how far each has read, and how far it has yet to go.
 
+use std::collections::BTreeMap;
+
 use hyper::StatusCode;
 use longshore_engine::ask::{CommitOffsets, ForgetGroup};
 use longshore_engine::query;
 use longshore_engine::{
     CommittedOffset, OffsetRefusal, OffsetToCommit, ReadOffset, Reader, Rejection,
 };
+use longshore_kafka::message::consumer_groups::MemberView;
+use longshore_kafka::message::groups::MemberView as ClassicMember;
 use longshore_streams::StreamLog;
 
 use super::{ask, ok};
 use crate::api::{
-    GroupList, GroupOffsetRecord, GroupRecord, GroupSummary, InstantText, OffsetsBody,
+    GroupList, GroupMember, GroupOffsetRecord, GroupRecord, GroupSummary, InstantText,
+    MemberPartitions, OffsetsBody,
 };
+use crate::groups::{Known, has_members};
 use crate::http::app::Call;
 use crate::http::code::Code;
 use crate::http::cursor;
@@ -59,8 +65,9 @@ pub(super) async fn list(call: Call<'_>) -> Result<Reply, Refusal> {
     let after = call.query.text("cursor").map(|text| cursor::decode(text, scope)).transpose()?;
     let after = after.map(|name| String::from_utf8_lossy(&name).into_owned());
     let namespace = call.namespace.to_owned();
+    let begin = after.clone();
     let look = move |reader: &dyn Reader, _| {
-        let (names, more) = query::group_names(reader, &namespace, after.as_deref(), limit)?;
+        let (names, more) = query::group_names(reader, &namespace, begin.as_deref(), limit)?;
         let of = |name: String| {
             let offsets = query::group_offsets(reader, &namespace, &name, PARTITIONS_MAX);
             (name, offsets)
@@ -71,15 +78,38 @@ pub(super) async fn list(call: Call<'_>) -> Result<Reply, Refusal> {
         return Err(Rejection::NamespaceUnknown { name: call.namespace.to_owned() }.into());
     };
     let log = call.app.node.stream_log(call.namespace)?;
+    let groups = with_members(&call, after.as_deref(), (groups, more));
+    let more = more || groups.len() > limit;
+    let known = call.app.groups.of(call.namespace);
     let summary = |(name, offsets): (String, Vec<ReadOffset>)| {
         let told = told(&log, call.namespace, offsets);
         let lag = told.iter().map(|it| it.lag).sum();
-        GroupSummary { name, partitions: told.len() as u64, lag }
+        let members = known.members(&name) as u64;
+        GroupSummary { name, partitions: told.len() as u64, lag, members }
     };
-    let groups: Vec<_> = groups.into_iter().map(summary).collect();
+    let groups: Vec<_> = groups.into_iter().take(limit).map(summary).collect();
     let last = groups.last().filter(|_| more);
     let next = last.map(|last| cursor::encode(last.name.as_bytes(), scope));
     Ok(ok(&GroupList { groups, next }).not_cached())
+}
+
+/// A page with those groups that have members and have committed nothing yet among the others.
+fn with_members(
+    call: &Call<'_>,
+    after: Option<&str>,
+    (page, more): (Vec<(String, Vec<ReadOffset>)>, bool),
+) -> BTreeMap<String, Vec<ReadOffset>> {
+    let mut page: BTreeMap<_, _> = page.into_iter().collect();
+    // What is behind the page is on one that follows.
+    let last = page.keys().next_back().cloned().filter(|_| more);
+    let here = |name: &String| {
+        after.is_none_or(|after| name.as_str() > after)
+            && last.as_ref().is_none_or(|last| name <= last)
+    };
+    for name in call.app.groups.of(call.namespace).used().into_iter().filter(here) {
+        page.entry(name).or_default();
+    }
+    page
 }
 
 pub(super) async fn get(call: Call<'_>) -> Result<Reply, Refusal> {
@@ -89,13 +119,43 @@ pub(super) async fn get(call: Call<'_>) -> Result<Reply, Refusal> {
         query::group_offsets(reader, &namespace, &group, PARTITIONS_MAX)
     };
     let offsets = call.app.node.read(call.namespace, look).await?;
-    if offsets.is_empty() {
+    let known = call.app.groups.of(call.namespace).known(call.name);
+    if offsets.is_empty() && known.is_none() {
         return Err(unknown(call.name));
     }
     let log = call.app.node.stream_log(call.namespace)?;
     let offsets = told(&log, call.namespace, offsets);
     let lag = offsets.iter().map(|it| it.lag).sum();
-    Ok(ok(&GroupRecord { name: call.name.to_owned(), lag, offsets }).not_cached())
+    let name = call.name.to_owned();
+    let (state, members) = known.map(members).unwrap_or_default();
+    Ok(ok(&GroupRecord { name, lag, state, members, offsets }).not_cached())
+}
+
+/// The state of a group with members, and these.
+fn members(known: Known) -> (Option<String>, Vec<GroupMember>) {
+    match known {
+        Known::Classic(view) => {
+            let member = |it: ClassicMember| GroupMember {
+                id: it.member,
+                instance: it.instance,
+                client: it.client_id,
+                host: it.client_host,
+                partitions: None,
+            };
+            (Some(view.state.to_owned()), view.members.into_iter().map(member).collect())
+        }
+        Known::Consumer(view) => {
+            let of = |(_, stream, partitions)| MemberPartitions { stream, partitions };
+            let member = |it: MemberView| GroupMember {
+                id: it.member,
+                instance: it.instance,
+                client: it.client_id,
+                host: it.client_host,
+                partitions: Some(it.assignment.into_iter().map(of).collect()),
+            };
+            (Some(view.state.to_owned()), view.members.into_iter().map(member).collect())
+        }
+    }
 }
 
 fn unknown(group: &str) -> Refusal {
@@ -108,6 +168,9 @@ fn unknown(group: &str) -> Refusal {
 pub(super) async fn put(call: Call<'_>) -> Result<Reply, Refusal> {
     check_name("group", call.name)?;
     let body: OffsetsBody = read(text_of(&call.body)?)?;
+    if call.app.groups.of(call.namespace).has_members(call.name) {
+        return Err(has_members(call.name));
+    }
     let log = call.app.node.stream_log(call.namespace)?;
     let mut offsets = Vec::with_capacity(body.offsets.len());
     for of in body.offsets {
@@ -141,6 +204,9 @@ pub(super) async fn put(call: Call<'_>) -> Result<Reply, Refusal> {
 
 pub(super) async fn delete(call: Call<'_>) -> Result<Reply, Refusal> {
     check_name("group", call.name)?;
+    if call.app.groups.of(call.namespace).has_members(call.name) {
+        return Err(has_members(call.name));
+    }
     let mut any = false;
     loop {
         let (offsets, more) = ask(&call, ForgetGroup { group: call.name.to_owned() }).await?;

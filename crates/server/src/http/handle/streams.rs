@@ -9,9 +9,11 @@ use bytes::Bytes;
 use longshore_engine::ask::{
     AddPartitions, AppendBatches, ChangeStream, CreateStream, DeleteStream,
 };
-use longshore_engine::{AppendBatch, AppendRefusal, Appended, Rejection, StreamSettings};
+use longshore_engine::{
+    AppendBatch, AppendRefusal, Appended, Rejection, StreamSettings, TriggerEvent,
+};
 use longshore_node::wall_now;
-use longshore_streams::event::{Event, batch_of, partition_of};
+use longshore_streams::event::Event;
 use longshore_streams::{Partition, StreamEntry, StreamLog};
 use tokio::time::Instant;
 
@@ -33,6 +35,8 @@ use crate::http::refusal::Refusal;
 use crate::http::reply::Reply;
 use crate::http::tail::{self, Reading};
 use crate::http::text::{check_path_name, quoted};
+use crate::key_events::{newest_of, read_key};
+use crate::lots::{Lot, ToAppend, lots};
 
 /// Events in one request.
 const BULK_MAX: usize = 10_000;
@@ -70,6 +74,7 @@ fn settings_body(settings: &StreamSettings, partitions: usize) -> StreamBody {
         tombstone_retention: Some(DurationText(settings.tombstone_ms)),
         file_age: Some(DurationText(settings.file_ms)),
         ordering_header: settings.ordering_header.clone(),
+        count_keys: Some(settings.count_keys),
     }
 }
 
@@ -99,6 +104,7 @@ fn settings_of(body: &StreamBody) -> StreamSettings {
         file_bytes: body.file_bytes.unwrap_or(default.file_bytes),
         triggers: Vec::new(),
         ordering_header: body.ordering_header.clone(),
+        count_keys: body.count_keys.unwrap_or(false),
     }
 }
 
@@ -147,7 +153,8 @@ pub(super) async fn put(call: Call<'_>) -> Result<Reply, Refusal> {
     let mut body: StreamBody = read_or_default(&call.body)?;
     // Who has never heard of it does not mean that the newest events of keys go with the rest.
     let known = log(&call)?.stream(call.namespace, call.name);
-    body.compact = body.compact.or_else(|| known.map(|known| known.settings.compact));
+    body.compact = body.compact.or_else(|| known.as_ref().map(|known| known.settings.compact));
+    body.count_keys = body.count_keys.or_else(|| known.map(|known| known.settings.count_keys));
     let settings = settings_of(&body);
     let stream = || call.name.to_owned();
     let create = CreateStream {
@@ -212,16 +219,9 @@ fn event_of(body: &EventBody<'_>, now_ms: u64) -> Result<Event, Refusal> {
 }
 
 /// The partition for what has no key: the next one for each request.
-fn any_partition(partitions: u32) -> u32 {
+pub(crate) fn any_partition(partitions: u32) -> u32 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     NEXT.fetch_add(1, Ordering::Relaxed) % partitions.max(1)
-}
-
-/// Events for one partition, and which of the request they are.
-#[derive(Default)]
-struct Lot {
-    events: Vec<Event>,
-    of: Vec<usize>,
 }
 
 pub(super) async fn append(call: Call<'_>, held: Option<Held>) -> Result<Reply, Refusal> {
@@ -240,35 +240,15 @@ pub(super) async fn append(call: Call<'_>, held: Option<Held>) -> Result<Reply, 
     let count = stream.partitions.len() as u32;
     let keyed = call.app.keyed.as_ref().map(|keyed| keyed.number() % count.max(1));
     let (now_ms, any) = (wall_now().0, keyed.unwrap_or_else(|| any_partition(count)));
-    let mut lots: BTreeMap<u32, Lot> = BTreeMap::new();
-    for (index, body) in bodies.iter().enumerate() {
-        let event = event_of(body, now_ms)?;
-        if stream.settings.compact && event.key.is_none() {
-            let allowed = "a key: the stream keeps the newest event of each";
-            return Err(Refusal::value("key", "none", allowed));
-        }
-        let partition = match (body.partition, &event.key) {
-            (Some(partition), _) if partition >= count => {
-                let allowed = format!("0 to {}", count.saturating_sub(1));
-                return Err(Refusal::value("partition", partition, allowed));
-            }
-            (Some(partition), _) => partition,
-            (None, Some(key)) => partition_of(key, count),
-            (None, None) => any,
-        };
-        let lot = lots.entry(partition).or_default();
-        lot.events.push(event);
-        lot.of.push(index);
-    }
+    let to_append = |body: &EventBody<'_>| -> Result<ToAppend, Refusal> {
+        let (partition, expected) = (body.partition, body.expected_events);
+        Ok(ToAppend { event: event_of(body, now_ms)?, partition, expected })
+    };
     let total = bodies.len();
-    let batches: Vec<AppendBatch> = lots
-        .iter()
-        .filter_map(|(index, lot)| {
-            let partition = stream.partitions.get(*index as usize)?.id();
-            let (events, batch) = (lot.events.len() as u32, batch_of(&lot.events).into());
-            Some(AppendBatch { partition, events, producer: None, transactional: false, batch })
-        })
-        .collect();
+    let events = bodies.iter().map(to_append).collect::<Result<_, _>>()?;
+    let lots = lots(events, &stream, any)?;
+    let batch = |(index, lot): (&u32, &Lot)| lot.batch((&stream, *index), None);
+    let batches: Vec<AppendBatch> = lots.iter().filter_map(batch).collect();
     let results = ask(&call, AppendBatches(batches)).await?;
     drop(held);
     let mut told = vec![AppendAnswer::default(); total];
@@ -290,8 +270,8 @@ fn tell(
 ) -> Result<(), Refusal> {
     let (first, problem) = match result {
         Ok(appended) => (Some(appended.base_offset), None),
-        Err(refusal) if is_bulk => (None, Some(refused(refusal, stream).problem())),
-        Err(refusal) => return Err(refused(refusal, stream)),
+        Err(refusal) if is_bulk => (None, Some(lot.refused(refusal, stream).problem())),
+        Err(refusal) => return Err(lot.refused(refusal, stream)),
     };
     for (offset, index) in (0..).zip(&lot.of) {
         if let Some(answer) = told.get_mut(*index) {
@@ -300,22 +280,6 @@ fn tell(
         }
     }
     Ok(())
-}
-
-fn refused(refusal: AppendRefusal, stream: &str) -> Refusal {
-    match refusal {
-        AppendRefusal::PartitionUnknown => {
-            Rejection::StreamUnknown { stream: stream.to_owned() }.into()
-        }
-        AppendRefusal::TooLarge => {
-            let detail = "the events of one partition are more than a batch of the stream may have";
-            Refusal::new(Code::EventsTooLarge, detail)
-        }
-        // No producer was named.
-        AppendRefusal::SequenceOutOfOrder { .. }
-        | AppendRefusal::EpochPassed { .. }
-        | AppendRefusal::NotInTransaction => Refusal::new(Code::Internal, refusal.to_string()),
-    }
 }
 
 /// The partition that is asked for; the only one may be left out.
@@ -367,6 +331,10 @@ pub(super) async fn begin_at(
 
 pub(super) async fn read_events(call: Call<'_>) -> Result<Reply, Refusal> {
     let stream = named(&call)?;
+    if let Some(key) = asked_key(&call)? {
+        return read_events_of(&call, &stream, &key).await;
+    }
+    let newest = call.query.flag("newest")?;
     let (index, partition) = asked_partition(&call, &stream)?;
     let limit = call.query.count("limit", PAGE_DEFAULT, PAGE_MAX)?;
     let wait_ms = call.query.duration_ms("wait", WAIT_MS_MAX)?.unwrap_or(0);
@@ -389,9 +357,54 @@ pub(super) async fn read_events(call: Call<'_>) -> Result<Reply, Refusal> {
         return Err(Rejection::StreamUnknown { stream: call.name.to_owned() }.into());
     }
     let chunk = reading.read().await?;
-    let events = reading.told(&chunk, limit);
+    let mut events = reading.told(&chunk, limit);
+    if newest {
+        events = newest_of(events, |event| {
+            event.key.as_ref().or(event.key_base64.as_ref()).map(|key| Bytes::from(key.clone()))
+        });
+    }
     let (next, start, end) = (reading.offset, chunk.start, chunk.end);
-    Ok(ok(&EventList { events, next, start, end }).not_cached())
+    Ok(ok(&EventList { events, next, start, end, key_events: None }).not_cached())
+}
+
+/// The key whose events are asked for.
+fn asked_key(call: &Call<'_>) -> Result<Option<Bytes>, Refusal> {
+    let key = call.query.text("key").map(|text| Bytes::copy_from_slice(text.as_bytes()));
+    let base64 = call.query.text("key_base64").map(str::to_owned);
+    let key = bytes_of("key", key, base64.as_ref())?;
+    for other in ["partition", "from", "wait", "newest"] {
+        if key.is_some() && call.query.text(other).is_some() {
+            return Err(repeated(other, "the key"));
+        }
+    }
+    Ok(key)
+}
+
+/// A page of the events of a key.
+async fn read_events_of(
+    call: &Call<'_>,
+    stream: &StreamEntry,
+    key: &Bytes,
+) -> Result<Reply, Refusal> {
+    let limit = call.query.count("limit", PAGE_DEFAULT, PAGE_MAX)?;
+    let offset = call.query.text("offset").map(|text| {
+        let refused = |_| Refusal::value("offset", quoted(text), "a whole number");
+        text.parse::<u64>().map_err(refused)
+    });
+    let offset = offset.transpose()?.unwrap_or(0);
+    let page = read_key(call.app, (call.namespace, stream), key, (offset, limit)).await?;
+    if !call.app.who.holds() {
+        return Err(unauthenticated());
+    }
+    let partition = stream.partitions.get(page.partition as usize);
+    let (start, end) = partition.map_or((0, 0), |partition| partition.ends());
+    let told = |event: TriggerEvent| {
+        let TriggerEvent { offset, key, value, headers, time } = event;
+        tail::record(page.partition, &Event { offset, time, key, value, headers })
+    };
+    let next = page.next.unwrap_or(end);
+    let events = page.events.into_iter().map(told).collect();
+    Ok(ok(&EventList { events, next, start, end, key_events: page.count }).not_cached())
 }
 
 pub(super) async fn follow(call: Call<'_>) -> Result<Reply, Refusal> {

@@ -1,0 +1,291 @@
+//! Streams from the SDK, against the real server.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use longshore::Client;
+use longshore::streams::{Begin, ConsumerError, Event, NewEvent, StreamSettings};
+use longshore::testing::EmbeddedServer;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::app::PATIENCE;
+
+#[derive(Debug, Deserialize, PartialEq, Serialize)]
+struct Placed {
+    order: u64,
+}
+
+fn placed(order: u64) -> NewEvent {
+    let customer = format!("customer-{}", order % 3);
+    NewEvent::json(&Placed { order }).unwrap().key(customer).header("source", "shop")
+}
+
+/// What a handler has seen, and that it has seen so many.
+#[derive(Default)]
+struct Seen {
+    orders: Mutex<BTreeMap<String, Vec<u64>>>,
+    count: Mutex<usize>,
+    enough: Notify,
+}
+
+impl Seen {
+    fn note(&self, event: &Event, enough: usize) -> Result<(), serde_json::Error> {
+        let order = event.json::<Placed>()?.order;
+        let key = event.key_text().unwrap_or_default().to_owned();
+        assert_eq!(event.header("source"), Some("shop"));
+        self.orders.lock().unwrap().entry(key).or_default().push(order);
+        let mut count = self.count.lock().unwrap();
+        *count += 1;
+        if *count == enough {
+            self.enough.notify_one();
+        }
+        Ok(())
+    }
+}
+
+async fn read(client: &Client, group: &str, enough: usize) -> Vec<u64> {
+    let seen = Arc::new(Seen::default());
+    let handle = |seen: Arc<Seen>, event: Event| async move { seen.note(&event, enough) };
+    let stop = { Arc::clone(&seen) };
+    let consumer = client.consumer(group, "orders");
+    consumer.run_until(Arc::clone(&seen), handle, stop.enough.notified()).await.unwrap();
+    let orders = seen.orders.lock().unwrap();
+    for of_key in orders.values() {
+        assert!(of_key.is_sorted(), "in order: {of_key:?}");
+    }
+    let mut all: Vec<u64> = orders.values().flatten().copied().collect();
+    all.sort_unstable();
+    all
+}
+
+#[tokio::test]
+async fn events_go_from_a_producer_to_each_group_once_and_in_order() {
+    let server = EmbeddedServer::start().await.unwrap();
+    let client = server.client();
+    client.create_stream("orders", StreamSettings::new().partitions(3)).await.unwrap();
+    client.create_stream("orders", StreamSettings::new()).await.unwrap();
+    let producer = client.producer("orders").await.unwrap();
+    let first = producer.append(placed(0)).await.unwrap();
+    assert_eq!(first.offset, 0);
+    let places = producer.append_all((1..100).map(placed)).await.unwrap();
+    assert_eq!(places.len(), 99);
+    assert_eq!(places.iter().filter(|it| it.partition == first.partition).count(), 33);
+    let keyless = NewEvent::json(&Placed { order: 100 }).unwrap().header("source", "shop");
+    let own = producer.append_all([keyless.partition(2), placed(101)]).await.unwrap();
+    assert_eq!(own[0].partition, 2);
+    assert_eq!(read(&client, "a", 102).await, (0..102).collect::<Vec<_>>());
+    producer.append(placed(102)).await.unwrap();
+    assert_eq!(read(&client, "a", 1).await, [102], "it goes on behind what it has done");
+    assert_eq!(read(&client, "b", 103).await.len(), 103, "another group has all of them");
+    server.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_handler_that_fails_ends_its_consumer_and_gets_the_event_again() {
+    let server = EmbeddedServer::start().await.unwrap();
+    let client = server.client();
+    client.create_stream("orders", StreamSettings::new()).await.unwrap();
+    let producer = client.producer("orders").await.unwrap();
+    producer.append_all((0..3).map(placed)).await.unwrap();
+    let fails = |(): (), event: Event| async move {
+        if event.offset == 1 { Err("not now".to_owned()) } else { Ok(()) }
+    };
+    let fails = |_: Arc<()>, event: Event| fails((), event);
+    let ended = client.consumer("g", "orders").run(Arc::new(()), fails).await;
+    let Err(ConsumerError::Handler { partition: 0, offset: 1, error }) = ended else {
+        panic!("{ended:?}")
+    };
+    assert_eq!(error, "not now");
+    assert_eq!(read(&client, "g", 2).await, [1, 2]);
+    let latest = client.consumer("new", "orders").begin(Begin::Latest);
+    let none = |_: Arc<()>, _: Event| async { Err::<(), _>("it was there before") };
+    latest.run_until(Arc::new(()), none, std::future::ready(())).await.unwrap();
+    let unknown = client.producer("none").await.unwrap_err();
+    assert!(unknown.to_string().contains("stream"), "{unknown}");
+    server.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn two_producers_append_beside_each_other() {
+    let server = EmbeddedServer::start().await.unwrap();
+    let client = server.client();
+    client.create_stream("orders", StreamSettings::new().partitions(2)).await.unwrap();
+    let (one, two) =
+        (client.producer("orders").await.unwrap(), client.producer("orders").await.unwrap());
+    for order in 0..20 {
+        let producer = if order % 2 == 0 { &one } else { &two };
+        producer.append(placed(order)).await.unwrap();
+    }
+    // A future that is dropped may have had its effect: the producer goes on under another number.
+    drop(one.append(placed(20)));
+    one.append(placed(21)).await.unwrap();
+    assert_eq!(read(&client, "g", 21).await.len(), 21);
+    let tombstone = one.append(NewEvent::tombstone("customer-1").header("source", "shop")).await;
+    assert!(tombstone.is_ok());
+    server.stop().await.unwrap();
+}
+
+/// Consumers of one group that run beside each other, each until it is stopped.
+struct Member {
+    stop: Arc<Notify>,
+    running: tokio::task::JoinHandle<Result<(), ConsumerError<serde_json::Error>>>,
+    seen: Arc<Seen>,
+}
+
+impl Member {
+    fn start(client: &Client) -> Self {
+        let (stop, seen) = (Arc::new(Notify::new()), Arc::new(Seen::default()));
+        let (stopping, shared) = (Arc::clone(&stop), Arc::clone(&seen));
+        let consumer = client.consumer("g", "orders");
+        let running = tokio::spawn(async move {
+            let handle =
+                |seen: Arc<Seen>, event: Event| async move { seen.note(&event, usize::MAX) };
+            consumer.run_until(shared, handle, stopping.notified()).await
+        });
+        Self { stop, running, seen }
+    }
+
+    async fn stop(self) {
+        self.stop.notify_one();
+        self.running.await.unwrap().unwrap();
+    }
+
+    fn orders(&self) -> Vec<u64> {
+        self.seen.orders.lock().unwrap().values().flatten().copied().collect()
+    }
+}
+
+/// What HTTP tells of the group.
+async fn group(address: String) -> serde_json::Value {
+    let ask = move || longshore_tests::http::Client::new(&address).get("/v1/groups/g");
+    tokio::task::spawn_blocking(ask).await.unwrap().unwrap().body
+}
+
+/// Waits until the group has so many members that share all partitions.
+async fn shared_by(server: &EmbeddedServer, count: usize) {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let group = group(server.url().trim_start_matches("http://").to_owned()).await;
+        let members = group["members"].as_array().cloned().unwrap_or_default();
+        let of = |member: &serde_json::Value| {
+            member["partitions"][0]["partitions"].as_array().map_or(0, Vec::len)
+        };
+        let parts: Vec<usize> = members.iter().map(of).collect();
+        let settled = group["state"] == "Stable" && parts.iter().all(|it| *it > 0);
+        if parts.len() == count && parts.iter().sum::<usize>() == 4 && settled {
+            return;
+        }
+        assert!(Instant::now() < until, "{group}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Waits until the group has committed so many events.
+async fn committed(server: &EmbeddedServer, count: u64) {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let group = group(server.url().trim_start_matches("http://").to_owned()).await;
+        let offsets = group["offsets"].as_array().cloned().unwrap_or_default();
+        if offsets.iter().filter_map(|it| it["offset"].as_u64()).sum::<u64>() == count {
+            return;
+        }
+        assert!(Instant::now() < until, "{group}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Waits until the members have seen so many orders, each once.
+async fn all_seen(members: &[&Member], count: u64) {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let mut seen: Vec<u64> = members.iter().flat_map(|member| member.orders()).collect();
+        seen.sort_unstable();
+        if seen == (0..count).collect::<Vec<_>>() {
+            return;
+        }
+        assert!(Instant::now() < until && seen.len() <= count as usize, "{seen:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn members_of_a_group_share_its_partitions_and_take_over_from_each_other() {
+    let server = EmbeddedServer::start().await.unwrap();
+    let client = server.client();
+    client.create_stream("orders", StreamSettings::new().partitions(4)).await.unwrap();
+    let producer = client.producer("orders").await.unwrap();
+    let spread =
+        |from: u64| (from..from + 40).map(|order| placed(order).partition(order as u32 % 4));
+    let one = Member::start(&client);
+    shared_by(&server, 1).await;
+    producer.append_all(spread(0)).await.unwrap();
+    all_seen(&[&one], 40).await;
+    let two = Member::start(&client);
+    shared_by(&server, 2).await;
+    producer.append_all(spread(40)).await.unwrap();
+    all_seen(&[&one, &two], 80).await;
+    assert_eq!(two.orders().len(), 20, "half of what came since");
+    let before = two.orders();
+    one.stop().await;
+    shared_by(&server, 1).await;
+    producer.append_all(spread(80)).await.unwrap();
+    let until = Instant::now() + PATIENCE;
+    while two.orders().len() < before.len() + 40 && Instant::now() < until {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let mut since: Vec<u64> = two.orders().into_iter().filter(|it| *it >= 80).collect();
+    since.sort_unstable();
+    assert_eq!(since, (80..120).collect::<Vec<_>>(), "it has all partitions now");
+    two.stop().await;
+    server.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_member_goes_on_when_the_server_is_back() {
+    let server = EmbeddedServer::start().await.unwrap();
+    let client = server.client();
+    client.create_stream("orders", StreamSettings::new().partitions(4)).await.unwrap();
+    let producer = client.producer("orders").await.unwrap();
+    let member = Member::start(&client);
+    producer.append_all((0..20).map(placed)).await.unwrap();
+    all_seen(&[&member], 20).await;
+    committed(&server, 20).await;
+    let server = server.restart().await.unwrap();
+    // Another server has no groups: the member joins again, and goes on behind what it committed.
+    // What it read before that comes twice.
+    producer.append_all((20..40).map(placed)).await.unwrap();
+    let until = Instant::now() + PATIENCE;
+    let all: BTreeSet<u64> = (0..40).collect();
+    while member.orders().into_iter().collect::<BTreeSet<_>>() != all {
+        assert!(Instant::now() < until, "{:?}", member.orders());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!((0..20).all(|order| member.orders().iter().filter(|it| **it == order).count() == 1));
+    member.stop().await;
+    server.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn who_decides_on_what_is_no_longer_so_is_told_the_actual_number() {
+    let server = EmbeddedServer::start().await.unwrap();
+    let client = server.client();
+    let settings = StreamSettings::new().partitions(3).count_keys();
+    client.create_stream("orders", settings).await.unwrap();
+    let producer = client.producer("orders").await.unwrap();
+    let event = |text: &'static str, expected| NewEvent::new(text).key("k").expecting(expected);
+    producer.append_all([event("a", 0), event("b", 1)]).await.unwrap();
+    for _ in 0..2 {
+        let late = producer.append(event("c", 1)).await.unwrap_err();
+        assert_eq!(late.actual_events(), Some(2), "{late}");
+    }
+    producer.append(event("c", 2)).await.unwrap();
+    let (events, count) = client.events_of("orders", "k").await.unwrap();
+    let values: Vec<_> = events.iter().filter_map(|event| event.value.clone()).collect();
+    assert_eq!((values, count), (vec!["a".into(), "b".into(), "c".into()], Some(3)));
+    let (none, count) = client.events_of("orders", "other").await.unwrap();
+    assert_eq!((none.len(), count), (0, Some(0)));
+    server.stop().await.unwrap();
+}
