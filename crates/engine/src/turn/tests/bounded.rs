@@ -598,6 +598,7 @@ fn the_last_event_of_a_replay_looks_at_no_other_partition() {
             producer: None,
             transactional: false,
             batch: Bytes::from_static(b"any bytes"),
+            keys: Vec::new(),
         };
         stream(&mut bench, StreamCommand::Append(some.iter().map(append).collect()));
     }
