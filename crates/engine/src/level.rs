@@ -14,7 +14,7 @@
 /// | 5 | transactions, policies, bindings to jobs, triggers, compaction, accounts, versions |
 /// | 6 | several limits of a job, limits in slices, moves and ordering keys of messages |
 /// | 7 | changes of all jobs that a filter means, withdrawn jobs, replays, lives of jobs |
-/// | 8 | events counted by their keys, lost runs of holds that are counted, progress of operations |
+/// | 8 | events counted by their keys, lost runs of holds counted, progress of operations |
 pub const LEVEL: u8 = 8;
 
 /// Says which levels are at odds, and what to do about it.

@@ -120,9 +120,9 @@ fn entries_of_every_size_come_back(mut subject: impl Subject) {
     check_from(&subject.open(), Position(1), len_of);
 }
 
-/// Large parts of entries are referred to, so a group is many pieces, which are cut anywhere: at the
-/// beginning of an entry, at its end, one behind the other, and more than one write of the system
-/// takes.
+/// Large parts of entries are referred to, so a group is many pieces, which are cut anywhere: at
+/// the beginning of an entry, at its end, one behind the other, and more than one write of the
+/// system takes.
 fn entries_in_pieces_come_back(mut subject: impl Subject) {
     const PIECE: usize = 5000;
     let cuts: [&[usize]; 6] = [

@@ -104,8 +104,8 @@ impl State {
         (found, next, looked)
     }
 
-    /// The first message that was passed, still stands and is with nobody. Where this turn has looked
-    /// at enough, the queue is unfinished, and the next one goes on from there.
+    /// The first message that was passed, still stands and is with nobody. Where this turn has
+    /// looked at enough, the queue is unfinished, and the next one goes on from there.
     pub(super) fn first_passed(
         &mut self,
         ns: NamespaceId,

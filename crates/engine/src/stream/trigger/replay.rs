@@ -39,8 +39,8 @@ impl State {
         Ok((records, events))
     }
 
-    /// The records that end replays, where offsets that are committed for their groups leave nothing
-    /// of them: no events are brought any more, with which they would end.
+    /// The records that end replays, where offsets that are committed for their groups leave
+    /// nothing of them: no events are brought any more, with which they would end.
     pub(in crate::stream) fn decide_replays_passed<'a>(
         &self,
         ns: NamespaceId,
