@@ -46,6 +46,8 @@ pub(crate) struct Refusal {
     /// The permanent code, empty where the answer is not from Longshore.
     pub(crate) code: String,
     pub(crate) message: String,
+    /// The field at fault, empty where it is none.
+    pub(crate) field: String,
     pub(crate) retry_after_s: Option<u64>,
     /// What is wrong with each job of a bulk.
     pub(crate) faults: Vec<JobFault>,
@@ -254,8 +256,9 @@ fn refusal_of(reply: &Reply) -> Refusal {
         Ok(problem) => words_of(problem),
         Err(_) => (String::new(), format!("the server answered {}", reply.status)),
     };
-    let faults = problem.map(|problem| problem.faults).unwrap_or_default();
-    Refusal { status: reply.status, code, message, retry_after_s: reply.retry_after_s, faults }
+    let (field, faults) = problem.map(|it| (it.field, it.faults)).unwrap_or_default();
+    let (status, retry_after_s) = (reply.status, reply.retry_after_s);
+    Refusal { status, code, message, field: field.unwrap_or_default(), retry_after_s, faults }
 }
 
 /// The code and the message of a problem.

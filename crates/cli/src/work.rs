@@ -206,12 +206,14 @@ pub(crate) async fn execute(args: WorkArgs, context: &Context) -> anyhow::Result
     Ok(ExitCode::SUCCESS)
 }
 
-/// Where commands hear of interruptions. A worker without such a place runs its jobs to their ends.
+/// Where commands hear of interruptions, and say when schedules fire next. A worker without such a
+/// place runs its jobs to their ends.
 fn flags() -> Option<Arc<Flags>> {
     let made = Flags::create();
-    made.inspect_err(|error| note(&format!("commands hear of no interruption: {error}")))
-        .ok()
-        .map(Arc::new)
+    let tell = |error: &std::io::Error| {
+        note(&format!("commands hear of no interruption, and move no schedule: {error}"));
+    };
+    made.inspect_err(tell).ok().map(Arc::new)
 }
 
 /// Who this worker is, for people.

@@ -649,6 +649,7 @@ impl Simulation {
         match self.random.below(8) {
             6 | 7 => {
                 self.store.refuses_tables = true;
+                self.shadow.disk_was_full = true;
                 self.trace.note(format_args!("the disk has no room for a flush"));
             }
             0 => disk.fail_write_after(self.random.below(4)),
@@ -656,6 +657,7 @@ impl Simulation {
             2 | 3 => {
                 let bytes = disk.used_bytes() + self.random.below(6 << 10);
                 self.store.set_capacity_bytes(Some(bytes));
+                self.shadow.disk_was_full = true;
                 if self.random.percent(50) {
                     let bytes = self.store.events.used_bytes() + self.random.below(1 << 10);
                     self.store.events.set_capacity_bytes(Some(bytes));

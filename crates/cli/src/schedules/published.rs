@@ -251,9 +251,12 @@ fn odd_files_are_refused_by_their_line() {
             &["1 a: @daily; A [] to q", "refused at 5: b: its settings", "6 c: @daily; C [] to q"],
         ),
         // Defaults that are merged, a template that was not rendered, several documents.
-        ("base: &base\n  queue: q\na:\n  <<: *base\n  cron: '@daily'\n", &["refused at "]),
-        ("a:\n  cron: <%= ENV['AT'] %>\n\tclass: A\n", &["refused at "]),
-        ("a: {cron: '@daily'}\n---\nb: {cron: '@daily'}\n", &["refused at "]),
+        (
+            "base: &base\n  queue: q\na:\n  <<: *base\n  cron: '@daily'\n",
+            &["refused at 1: anchors"],
+        ),
+        ("a:\n  cron: <%= ENV['AT'] %>\n\tclass: A\n", &["refused at 2: this is no YAML"]),
+        ("a: {cron: '@daily'}\n---\nb: {cron: '@daily'}\n", &["refused at 2: a second document"]),
         ("just words\n", &["refused at 1: a map of names to schedules"]),
     ]);
     assert!(understood("# nothing yet\n").is_empty());

@@ -54,9 +54,13 @@ impl Runner for Exec {
         let flag = self.flags.as_ref().and_then(|flags| flags.path_of(&job));
         let mut environment = environment(&job, &self.way);
         environment.extend(flag.clone().map(|path| (child::FLAG, path.into())));
-        let next = self.flags.as_ref().map(|flags| flags.next_of(&job));
-        environment.extend(next.clone().map(|path| (child::NEXT, path.into())));
         let name = format!("{} {}", job.id, printable(&job.kind));
+        let next = self.flags.as_ref().and_then(|flags| {
+            let made = flags.next_of(&job);
+            let tell = |error: &io::Error| note(&format!("{name} can move no schedule: {error}"));
+            made.inspect_err(tell).ok()
+        });
+        environment.extend(next.as_ref().map(|file| (child::NEXT, file.path().into())));
         let invocation = Invocation {
             command: self.command.clone(),
             environment,
@@ -67,16 +71,19 @@ impl Runner for Exec {
             pass_stderr: true,
         };
         let finished = child::run(invocation, stop).await;
-        let next = next.and_then(|path| {
-            let said = take_next(&path);
-            // Its work is done, whatever it says of the next time.
-            said.unwrap_or_else(|why| {
-                note(&format!("{name} moves no schedule: LONGSHORE_NEXT {why}"));
-                None
-            })
-        });
         match finished {
-            Ok(finished) => verdict_of(&finished, next),
+            Ok(finished) => {
+                // How others end has nothing to do with it.
+                let says = next.filter(|_| finished.ending == Ending::Exited(0));
+                let next = says.and_then(|file| {
+                    // Its work is done, whatever it says of the next time.
+                    next_in(file.path()).unwrap_or_else(|why| {
+                        note(&format!("{name} moves no schedule: LONGSHORE_NEXT {why}"));
+                        None
+                    })
+                });
+                verdict_of(&finished, next)
+            }
             Err(error) => not_run(&error),
         }
     }
@@ -122,7 +129,7 @@ pub(super) fn not_run(error: &io::Error) -> Verdict {
 }
 
 /// What a run has left of when its schedule is to fire next; none where it said nothing.
-fn take_next(path: &Path) -> Result<Option<Next>, String> {
+fn next_in(path: &Path) -> Result<Option<Next>, String> {
     // Nothing else is opened: a pipe there would hold up the worker.
     let is_file = |it: fs::Metadata| it.is_file();
     match path.symlink_metadata().map(is_file) {
@@ -130,19 +137,21 @@ fn take_next(path: &Path) -> Result<Option<Next>, String> {
         Ok(false) => return Err("is no file any more".to_owned()),
         Err(_) => return Ok(None),
     }
-    let mut said = String::new();
+    let mut said = Vec::new();
+    // One more shows that there is more.
     let read =
-        File::open(path).and_then(|file| file.take(NEXT_BYTES_MAX).read_to_string(&mut said));
-    // What is left of it goes with the worker.
-    let _ = fs::remove_file(path);
+        File::open(path).and_then(|file| file.take(NEXT_BYTES_MAX + 1).read_to_end(&mut said));
     read.map_err(|error| format!("cannot be read: {error}"))?;
+    let fits = said.len() as u64 <= NEXT_BYTES_MAX;
+    // It may be no text, or be cut in a character.
+    let said = String::from_utf8_lossy(&said);
     let said = said.trim();
-    if said.is_empty() {
+    if fits && said.is_empty() {
         return Ok(None);
     }
     let allowed = "a span, as in 90s, or an instant, as in 2030-01-01T00:00:00Z";
     let wrong = || format!("says \"{}\": it has to be {allowed}", printable(said));
-    Next::read(said).map(Some).ok_or_else(wrong)
+    Next::read(said).filter(|_| fits).map(Some).ok_or_else(wrong)
 }
 
 fn verdict_of(finished: &Finished, next: Option<Next>) -> Verdict {
@@ -262,6 +271,7 @@ fn words_for(verdict: &Verdict, after: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::flags::RunFile;
     use super::*;
 
     fn finished(ending: Ending, stdout: &str, stderr: &str) -> Finished {
@@ -329,25 +339,27 @@ mod tests {
     fn a_run_that_succeeds_says_when_its_schedule_fires_next() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("next");
-        assert_eq!(take_next(&path), Ok(None), "it said nothing");
+        assert_eq!(next_in(&path), Ok(None), "it said nothing");
         let in_5s = Next::In("5s".parse().unwrap());
         let at = Next::At("2030-01-01T00:00:00Z".parse().unwrap());
         for (said, next) in
             [("", None), ("\n", None), ("5s\n", Some(in_5s)), ("2030-01-01T00:00:00Z", Some(at))]
         {
             fs::write(&path, said).unwrap();
-            assert_eq!(take_next(&path), Ok(next), "{said:?}");
-            assert!(!path.exists(), "the file outlives the run");
+            assert_eq!(next_in(&path), Ok(next), "{said:?}");
         }
-        for said in ["soon", "-5s", "5s 5s", &"5".repeat(100_000)] {
+        // Of the last ones more is there than is read, in the middle of a character.
+        let long = ["5".repeat(100_000), format!("5s{}s", " ".repeat(63)), "\u{20ac}".repeat(99)];
+        let texts = ["soon", "-5s", "5s 5s"].into_iter().chain(long.iter().map(String::as_str));
+        for said in texts.map(str::as_bytes).chain([&b"\xff"[..]]) {
             fs::write(&path, said).unwrap();
-            let why = take_next(&path).unwrap_err();
-            assert!(why.contains("it has to be a span") && why.len() < 300, "{why}");
+            let why = next_in(&path).unwrap_err();
+            assert!(why.contains("it has to be a span") && why.len() < 400, "{why}");
         }
-        fs::write(&path, b"\xff").unwrap();
-        assert!(take_next(&path).unwrap_err().starts_with("cannot be read"));
+        drop(RunFile::at(path.clone()));
+        assert!(!path.exists(), "the file outlives the run");
         fs::create_dir(&path).unwrap();
-        assert!(take_next(&path).unwrap_err().starts_with("is no file"));
+        assert!(next_in(&path).unwrap_err().starts_with("is no file"));
         let ended = |ending| verdict_of(&finished(ending, "", ""), Some(in_5s));
         assert_eq!(ended(Ending::Exited(0)), Verdict::Ack(None, Some(in_5s)));
         // How others end has nothing to do with it.

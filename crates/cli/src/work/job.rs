@@ -136,6 +136,25 @@ impl Verdict {
     }
 }
 
+/// What is said in place of the end of a run that the server refuses for this field: the work is
+/// done whether it moves a schedule or not, and a job that nobody scheduled has none; a result that
+/// the server does not take is a failure of the run. None where nothing else helps.
+pub(crate) fn said_instead(
+    refused: &SettlementText<'static>,
+    field: &str,
+    message: &str,
+) -> Option<SettlementText<'static>> {
+    // The field may be told with where it stands, as in `settle[0].next_in`.
+    let field = field.rsplit('.').next().unwrap_or(field);
+    let moves = refused.next_in.is_some() || refused.next_at.is_some();
+    if moves && field.starts_with("next_") {
+        return Some(SettlementText { next_in: None, next_at: None, ..refused.clone() });
+    }
+    let fails = refused.verdict == VerdictText::Ack && refused.result.is_some();
+    let failed = || Verdict::failed("result_refused", message);
+    fails.then(|| failed().settlement(refused.id, refused.token))
+}
+
 /// What is done with jobs.
 pub(crate) trait Runner: Send + Sync + 'static {
     /// Runs a job to its end, sooner where `stop` says so.
@@ -170,4 +189,30 @@ pub(crate) enum News<'a> {
     Back,
     /// The worker takes no more; so many jobs are in hand.
     Stopping(usize),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A result that was refused lost the run its next slot first, with a message about that.
+    #[test]
+    fn what_is_said_instead_goes_by_the_field_at_fault() {
+        let (id, token) = (JobIdText([7; 16]), TokenText { epoch: 1, counter: 2 });
+        let next = Next::read("5s");
+        let result = RawJson::from_text("7".to_owned()).unwrap();
+        let ack = Verdict::Ack(Some(result.clone()), next).settlement(id, token);
+        let unmoved = Verdict::Ack(Some(result), None).settlement(id, token);
+        let failed = Verdict::failed("result_refused", "why").settlement(id, token);
+        for field in ["next_in", "settle[0].next_at"] {
+            assert_eq!(said_instead(&ack, field, "why").as_ref(), Some(&unmoved), "{field}");
+        }
+        for field in ["result", "settle[0].result", ""] {
+            assert_eq!(said_instead(&ack, field, "why").as_ref(), Some(&failed), "{field}");
+        }
+        assert_eq!(said_instead(&unmoved, "next_in", "why").as_ref(), Some(&failed));
+        assert_eq!(said_instead(&failed, "error", "why"), None);
+        let silent = Verdict::Ack(None, next).settlement(id, token);
+        assert_eq!(said_instead(&silent, "id", "why"), None);
+    }
 }

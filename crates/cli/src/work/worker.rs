@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::autoscale::Scale;
 use super::backoff::Backoff;
 use super::child::Stop;
-use super::job::{Assignment, News, Runner, Verdict};
+use super::job::{Assignment, News, Runner, Verdict, said_instead};
 use super::shortage::Shortage;
 use crate::client::{Client, Fault, Refusal, read, to_json};
 use crate::failure::Failure;
@@ -361,7 +361,8 @@ impl<R: Runner> Worker<R> {
     fn on_answers(&mut self, sent: Vec<SettlementText<'static>>, answers: Vec<SettledText>) {
         for (settlement, answer) in sent.into_iter().zip(answers) {
             if let Some(problem) = answer.error {
-                self.on_settlement_refused(&settlement, &problem.code, &problem.detail);
+                let field = problem.field.as_deref().unwrap_or_default();
+                self.on_settlement_refused(&settlement, (&problem.code, field), &problem.detail);
             }
         }
         self.one_by_one &= !self.done.is_empty();
@@ -373,27 +374,27 @@ impl<R: Runner> Worker<R> {
             self.one_by_one = true;
             self.put_back(sent);
         } else if let Some(settlement) = sent.pop() {
-            self.on_settlement_refused(&settlement, &refusal.code, &refusal.message);
+            let by = (&*refusal.code, &*refusal.field);
+            self.on_settlement_refused(&settlement, by, &refusal.message);
             self.one_by_one &= !self.done.is_empty();
         }
     }
 
-    /// A settlement was refused: a result that the server does not take is a failure of the run; a
-    /// next time that it does not take, as no schedule enqueued the job, is left out.
+    /// A settlement was refused, by this code and for this field.
     fn on_settlement_refused(
         &mut self,
         settlement: &SettlementText<'static>,
-        code: &str,
+        (code, field): (&str, &str),
         message: &str,
     ) {
-        let ended = is_about_the_run(code);
         let timed_out = settlement.error.as_ref().is_some_and(|error| error.kind == TIMEOUT);
-        if !ended && (settlement.next_in.is_some() || settlement.next_at.is_some()) {
-            self.runner.hear(&News::NotMoved(settlement.id, message));
-            self.done.push(SettlementText { next_in: None, next_at: None, ..settlement.clone() });
-        } else if !ended && settlement.verdict == VerdictText::Ack && settlement.result.is_some() {
-            let verdict = Verdict::failed("result_refused", message);
-            self.done.push(verdict.settlement(settlement.id, settlement.token));
+        let ended = is_about_the_run(code);
+        let instead = if ended { None } else { said_instead(settlement, field, message) };
+        if let Some(instead) = instead {
+            if instead.verdict == VerdictText::Ack {
+                self.runner.hear(&News::NotMoved(settlement.id, message));
+            }
+            self.done.push(instead);
         } else if code != LEASE_LOST || !timed_out {
             // Else the server ended the run by the same clock: both say the same.
             self.runner.hear(&News::Lost(settlement.id, message));

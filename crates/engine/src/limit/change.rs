@@ -187,6 +187,7 @@ impl State {
                 all.remove(name);
             }
             self.limiting.forget_leases(ns, name);
+            self.forget_round(ns);
             counts = None;
         }
         let any = self.limiting.leases_after(ns, name, None).next().is_some();
@@ -376,7 +377,6 @@ impl State {
             self.apply_limit_changed(ns, &name, None);
         }
         self.limiting.settings.remove(&ns);
-        self.limiting.offering.forget(ns);
     }
 
     /// Reads what has changed when a shard starts.

@@ -10,15 +10,11 @@ use super::change::Changes;
 use super::leases::LimitLeases;
 use super::offering::Offering;
 use super::{LimitKey, LimitRefill, LimitRule, LimitScope, LimitSettings};
-use crate::command::QueuePattern;
 use crate::ids::{KindId, NamespaceId, TimeMs};
 use crate::job::Job;
 use crate::moment::Moment;
 use crate::record::Record;
 use crate::state::{Frontier, State, keys};
-
-/// Queues with something due that are looked at again when a limit over a kind lets go.
-const FRESH_MAX: usize = 4096;
 
 /// What memory holds of limits.
 #[derive(Debug)]
@@ -33,7 +29,7 @@ pub(crate) struct Limiting {
     pub(crate) refills: Frontier,
     /// Limits that were changed.
     pub(super) changes: Changes,
-    /// Queues that are offered once a limit over their namespace lets go.
+    /// Queues that are offered once a limit over their namespace or a kind lets go.
     pub(crate) offering: Offering,
     /// Lines that moved at the ends of turns, since it was asked last.
     pub(super) lines_moved: usize,
@@ -304,7 +300,7 @@ impl State {
         }
     }
 
-    /// What a limit held back over whole lanes is offered to those who wait.
+    /// What a limit held back over whole lanes is to be offered to those who wait.
     fn offer_again(&mut self, of: &LimitKey, scope: &LimitScope) {
         let ns = of.ns;
         match scope {
@@ -313,13 +309,8 @@ impl State {
                 let queue = self.queues.named(ns, &of.key).map(|queue| queue.id);
                 self.note_fresh(queue);
             }
-            LimitScope::Kind { .. } => {
-                let kinds = self.kinds.all_of(ns, &of.key);
-                let all = QueuePattern::Prefix(String::new());
-                let due = self.due_queues(ns, &all, Some(&kinds), FRESH_MAX);
-                self.note_fresh(due);
-            }
-            LimitScope::Namespace => self.offer_namespace(ns),
+            LimitScope::Kind { .. } => self.limiting.offering.mark_kind(ns, &of.key),
+            LimitScope::Namespace => self.mark_namespace(ns),
         }
     }
 
@@ -327,7 +318,12 @@ impl State {
     pub(super) fn turn_switch(&mut self, of: &LimitKey, scope: &LimitScope, spent: bool) {
         match scope {
             LimitScope::Key => {}
-            LimitScope::Namespace => turn(&mut self.limiting.namespaces, of.ns, spent),
+            LimitScope::Namespace => {
+                turn(&mut self.limiting.namespaces, of.ns, spent);
+                if spent {
+                    self.limiting.offering.hold(of.ns);
+                }
+            }
             LimitScope::Kind { .. } => {
                 for kind in self.kinds.all_of(of.ns, &of.key) {
                     turn(&mut self.limiting.kinds, kind, spent);

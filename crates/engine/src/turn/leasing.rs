@@ -407,6 +407,11 @@ impl Turn {
 
     /// Hands what became available to those who stand in line, the first one first.
     pub(super) fn dispatch(&mut self, moment: Moment) {
+        if self.may_grant() && self.consumers.any_in_line() {
+            self.state.go_on_offering();
+        } else {
+            self.state.stop_offering();
+        }
         let mut budget = Budget::full();
         while self.state.has_fresh() {
             let fresh = self.state.take_fresh();

@@ -54,11 +54,6 @@ impl Turn {
             self.record_all(Vec::from_iter(self.state.decide_answers_forgotten(moment.at)));
         }
         self.look_at_slas(moment);
-        if self.may_grant() && self.consumers.any_in_line() {
-            self.state.go_on_offering();
-        } else {
-            self.state.limiting.offering.stop();
-        }
         self.state.note_fresh(std::mem::take(&mut self.deferred));
         self.tick_messages(moment);
         self.go_on_with_walks(moment);

@@ -37,7 +37,7 @@ pub(crate) fn check((turn, map): (&Turn, &SimTree), shadow: &Shadow, clock: Cloc
     for (namespace, name) in NAMESPACES.iter().enumerate() {
         let jobs = jobs_of(map, name, None, clock);
         let by_id = jobs.iter().map(|view| (view.job.id, view)).collect();
-        ops::schedule::check(map, name, &jobs)?;
+        ops::schedule::check(map, name, &jobs, shadow.disk_was_full)?;
         for view in jobs.iter().filter(|view| view.job.tick.is_none()) {
             check_told(shadow, namespace, view)?;
             check_follow_ups(shadow, namespace, view, &by_id)?;

@@ -120,6 +120,8 @@ pub(crate) struct Shadow {
     changed: BTreeSet<(usize, Many, Option<String>)>,
     /// The time of the shard's last entry, when the answer that is being told was released.
     pub(crate) now: TimeMs,
+    /// The disk has had no room at some time, so that what was due may have been put off.
+    pub(crate) disk_was_full: bool,
     /// What is known of the settings of queues.
     pub(crate) set: SetQueues,
     /// What is known of gates.

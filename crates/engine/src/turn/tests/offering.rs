@@ -28,12 +28,19 @@ impl Shard {
     }
 
     fn one_at_a_time(&mut self) {
-        let rule = LimitRule::Concurrency { max: 1 };
-        let settings = LimitSettings { scope: LimitScope::Namespace, rule };
-        self.call(Command::PutLimit { name: "one".to_owned(), settings });
+        self.one_at_a_time_in("default", LimitScope::Namespace);
+    }
+
+    fn one_at_a_time_in(&mut self, namespace: &str, scope: LimitScope) {
+        let settings = LimitSettings { scope, rule: LimitRule::Concurrency { max: 1 } };
+        self.ask_in(namespace, Command::PutLimit { name: "one".to_owned(), settings });
     }
 
     fn stream_of(&mut self, number: u64, queue: &str) {
+        self.stream_in("default", number, queue);
+    }
+
+    fn stream_in(&mut self, namespace: &str, number: u64, queue: &str) {
         let subscribe = Subscribe {
             consumer: ConsumerId(number),
             holder: Holder { worker: "w".into(), session: format!("s{number}") },
@@ -42,7 +49,16 @@ impl Shard {
             lease_ms: Some(3_600_000),
             credit: Credit { jobs: 100, bytes: 1 << 20 },
         };
-        self.call(Command::Subscribe(Box::new(subscribe)));
+        self.ask_in(namespace, Command::Subscribe(Box::new(subscribe)));
+    }
+
+    fn end_in(&mut self, namespace: &str, run: &Delivery) {
+        let settlement = Settlement { id: run.id, token: run.token, verdict: ack() };
+        self.ask_in(namespace, Command::SettleJobs(vec![settlement]));
+    }
+
+    fn looks_on(&self) -> bool {
+        self.turn.state.limiting.offering.goes_on()
     }
 
     /// The only delivery since the last look, and to whom; ticks as long as there is more to do.
@@ -90,7 +106,7 @@ fn the_end_of_a_run_looks_at_few_queues_of_its_own_namespace() {
     for _ in 0..9 {
         shard.advance(1);
     }
-    assert!(!shard.turn.state.limiting.offering.goes_on(), "each was looked at once");
+    assert!(!shard.looks_on(), "each was looked at once");
     assert!(shard.delivered.is_empty(), "nobody takes of the others");
 }
 
@@ -117,23 +133,93 @@ fn workers_of_all_queues_have_their_turn_under_a_limit_over_their_namespace() {
     assert!(deliveries[1] >= 25 && deliveries[4] >= 25, "{deliveries:?}");
 }
 
-/// What is offered to nobody is not looked for, tick by tick.
+/// What is offered to nobody is not looked for.
 #[test]
 fn where_nobody_waits_nothing_is_looked_for() {
-    let mut shard = Shard::new();
-    for n in 0..100 {
-        shard.fill_in("default", &format!("q{n:03}"), 2);
-    }
-    shard.one_at_a_time();
-    let queues = vec![QueuePattern::Prefix(String::new())];
-    let asks = || Command::LeaseJobs(Box::new(LeaseJobs { queues: queues.clone(), ..wish() }));
-    for _ in 0..5 {
-        let Answer::Leased { jobs, .. } = shard.call(asks()) else { panic!("no answer") };
-        let before = shard.turn.state.limiting.offering.looked;
-        shard.settle(&jobs[0], ack()).unwrap();
+    for scope in [LimitScope::Namespace, LimitScope::Kind { name: None }] {
+        let mut shard = Shard::new();
+        for n in 0..100 {
+            shard.fill_in("default", &format!("q{n:03}"), 2);
+        }
+        shard.one_at_a_time_in("default", scope);
+        let queues = vec![QueuePattern::Prefix(String::new())];
+        let asks = || Command::LeaseJobs(Box::new(LeaseJobs { queues: queues.clone(), ..wish() }));
+        for _ in 0..5 {
+            let Answer::Leased { jobs, .. } = shard.call(asks()) else { panic!("no answer") };
+            shard.settle(&jobs[0], ack()).unwrap();
+            assert!(!shard.looks_on());
+            shard.advance(1);
+        }
+        let mut shard = shard.restart();
         shard.advance(1);
-        assert!(!shard.turn.state.limiting.offering.goes_on());
-        let looked = shard.turn.state.limiting.offering.looked - before;
-        assert!(looked <= LOOK, "{looked} queues");
+        assert_eq!(shard.turn.state.limiting.offering.looked, 0);
+        assert!(!shard.looks_on());
+    }
+}
+
+/// A namespace that is at its limit, and has an end in each turn, took each look for itself.
+#[test]
+fn namespaces_that_let_go_take_turns() {
+    let mut shard = Shard::new();
+    shard.ask_in("other", Command::CreateNamespace);
+    for n in 0..100 {
+        shard.fill_in("other", &format!("q{n:03}"), 2);
+    }
+    shard.fill_in("default", "a", 100);
+    for namespace in ["default", "other"] {
+        shard.one_at_a_time_in(namespace, LimitScope::Namespace);
+    }
+    shard.stream_in("other", 2, "q099");
+    let (_, of_other) = shard.delivery();
+    shard.stream_of(1, "a");
+    let (_, mut running) = shard.delivery();
+    shard.end_in("other", &of_other);
+    let mut turns = 0;
+    let mut served = false;
+    while !served {
+        turns += 1;
+        assert!(turns < 20, "nobody comes to the other namespace");
+        shard.settle(&running, ack()).unwrap();
+        shard.turn.tick(shard.clock);
+        shard.flush();
+        for (consumer, mut jobs) in std::mem::take(&mut shard.delivered) {
+            match consumer {
+                1 => running = jobs.remove(0),
+                _ => served = true,
+            }
+        }
+    }
+    assert!(!shard.looks_on(), "both are spent");
+    assert_ne!(shard.turn.next_wake_ms(shard.clock), Some(0), "there is nothing to do");
+}
+
+/// Where looks had come to was remembered of namespaces that have no limit, or are gone.
+#[test]
+fn nothing_is_remembered_of_namespaces_without_a_limit() {
+    for (is_spent, is_deleted) in [(true, false), (false, false), (false, true)] {
+        let mut shard = Shard::new();
+        shard.ask_in("other", Command::CreateNamespace);
+        shard.fill_in("other", "a", 2);
+        shard.one_at_a_time_in("other", LimitScope::Namespace);
+        shard.stream_in("other", 1, "a");
+        let (_, running) = shard.delivery();
+        shard.end_in("other", &running);
+        let (_, running) = shard.delivery();
+        let remembered = |shard: &Shard| shard.turn.state.limiting.offering.remembered();
+        assert_eq!(remembered(&shard), 1);
+        if !is_spent {
+            shard.end_in("other", &running);
+            shard.advance(1);
+        }
+        if is_deleted {
+            shard.ask_in("other", Command::DeleteQueue { queue: "a".to_owned() });
+            shard.ask_in("other", Command::DeleteNamespace);
+        } else {
+            shard.ask_in("other", Command::DeleteLimit { name: "one".to_owned() });
+        }
+        for _ in 0..9 {
+            shard.advance(1);
+        }
+        assert_eq!(remembered(&shard), 0, "{is_spent}, {is_deleted}");
     }
 }
