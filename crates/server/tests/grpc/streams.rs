@@ -372,6 +372,14 @@ async fn accounts_read_and_append_what_is_theirs() {
     check!(append_events, append(&[("a", 0)]), [true, false, false]);
     check!(get_stream, of.clone(), [true, true, false]);
     check!(read_events, read(&[(0, 0)], 0), [false, true, false]);
+    let key = v1::ReadKeyRequest {
+        stream: "orders".into(),
+        key: b"k".to_vec().into(),
+        ..Default::default()
+    };
+    check!(read_key, key.clone(), [false, true, false]);
+    // A number is of no stream: whoever appends to any has one.
+    check!(take_producer, v1::TakeProducerRequest::default(), [true, false, true]);
     check!(heartbeat_group, beat("m", 0, &[]), [false, true, false]);
     check!(heartbeat_group, beat("m", -1, &[]), [false, true, false]);
     check!(commit_offsets, commit("", 0, 1), [false, true, false]);

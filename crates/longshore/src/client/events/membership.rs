@@ -233,7 +233,8 @@ impl Inner {
 
     fn request(&self) -> (u64, v1::HeartbeatGroupRequest) {
         let shared = self.shared();
-        let partitions: Vec<u32> = shared.held.iter().copied().collect();
+        // With what it may begin to read while this is repeated: nobody else is to have that then.
+        let partitions: Vec<u32> = shared.held.union(&shared.target).copied().collect();
         let owned = v1::StreamPartitions { stream: self.stream.clone(), partitions };
         let request = v1::HeartbeatGroupRequest {
             namespace: self.client.namespace().into(),
