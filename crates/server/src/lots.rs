@@ -63,6 +63,11 @@ pub(crate) fn lots(
             (Some(partition), _) if partition >= count => {
                 return Err(no_partition(partition, stream));
             }
+            (Some(partition), Some(key)) if counts && partition != partition_of(key, count) => {
+                let of_key = partition_of(key, count);
+                let allowed = format!("{of_key}, that of the key, where keys are counted");
+                return Err(Refusal::value("partition", partition, allowed));
+            }
             (Some(partition), _) => partition,
             (None, Some(key)) => partition_of(key, count),
             (None, None) => any,

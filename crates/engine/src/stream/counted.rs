@@ -289,5 +289,8 @@ mod tests {
         let change = StreamCommand::Change { stream: "s".to_owned(), settings };
         let refused = bench.ask(change).unwrap_err();
         assert!(matches!(refused, Rejection::ValueRefused { field: "count_keys", .. }));
+        let more = StreamCommand::AddPartitions { stream: "s".to_owned(), partitions: 2 };
+        let refused = bench.ask(more).unwrap_err();
+        assert!(matches!(refused, Rejection::ValueRefused { field: "partitions", .. }));
     }
 }

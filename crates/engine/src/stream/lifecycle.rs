@@ -119,6 +119,12 @@ impl State {
             let (value, allowed) = (partitions.to_string(), format!("more than the {has} it has"));
             return Err(Rejection::ValueRefused { field: "partitions", value, allowed });
         };
+        if stream.settings.count_keys {
+            // Keys would be in other partitions than those that have counted them.
+            let allowed = format!("the {has} it has, since it counts the events of its keys");
+            let value = partitions.to_string();
+            return Err(Rejection::ValueRefused { field: "partitions", value, allowed });
+        }
         self.check_partitions(partitions, added as usize)?;
         Ok(Record::PartitionsAdded { id: stream.id, first: self.meta.next_partition, added })
     }

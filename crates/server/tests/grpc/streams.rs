@@ -255,6 +255,20 @@ async fn an_event_is_appended_where_its_key_has_as_many_as_expected() {
     assert_eq!(code_of(&apart), "value_refused");
     let keyless = client.append_events(append(&[("x", 0)])).await.unwrap_err();
     assert_eq!(code_of(&keyless), "value_refused");
+    // A key is in one partition, and has all of its events there.
+    for partition in 0..2 {
+        let event = v1::NewEvent { partition: Some(partition), ..of_key("a", "4", Some(3)) };
+        match client.append_events(append_of(vec![event])).await {
+            Ok(_) => assert_eq!(partition, told.partition),
+            Err(refused) => {
+                assert_eq!(code_of(&refused), "value_refused");
+                assert_ne!(partition, told.partition);
+            }
+        }
+    }
+    let body = r#"{"partitions": 3}"#;
+    let refused = server.ask_http_for_status(("PUT", "/v1/streams/orders"), body).await;
+    assert_eq!(refused, (400, "value_refused".into()));
     let body = r#"{"count_keys": false}"#;
     let refused = server.ask_http_for_status(("PUT", "/v1/streams/orders"), body).await;
     assert_eq!(refused, (400, "value_refused".into()));
