@@ -397,12 +397,12 @@ async fn read_events_of(
         return Err(unauthenticated());
     }
     let partition = stream.partitions.get(page.partition as usize);
-    let (start, end) = partition.map_or((0, 0), |partition| partition.ends());
+    let start = partition.map_or(0, |partition| partition.ends().0);
     let told = |event: TriggerEvent| {
         let TriggerEvent { offset, key, value, headers, time } = event;
         tail::record(page.partition, &Event { offset, time, key, value, headers })
     };
-    let next = page.next.unwrap_or(end);
+    let (next, end) = (page.next.unwrap_or(page.until), page.until);
     let events = page.events.into_iter().map(told).collect();
     Ok(ok(&EventList { events, next, start, end, key_events: page.count }).not_cached())
 }
