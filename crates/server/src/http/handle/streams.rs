@@ -359,8 +359,10 @@ pub(super) async fn read_events(call: Call<'_>) -> Result<Reply, Refusal> {
     let chunk = reading.read().await?;
     let mut events = reading.told(&chunk, limit);
     if newest {
+        // A text may read like the base64 of another key.
         events = newest_of(events, |event| {
-            event.key.as_ref().or(event.key_base64.as_ref()).map(|key| Bytes::from(key.clone()))
+            let (text, base64) = (event.key.clone(), event.key_base64.clone());
+            (text.is_some() || base64.is_some()).then_some((text, base64))
         });
     }
     let (next, start, end) = (reading.offset, chunk.start, chunk.end);
