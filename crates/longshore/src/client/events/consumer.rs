@@ -111,8 +111,8 @@ impl Consumer {
     /// that goes to another member goes between two events, with what is done committed. Each event
     /// comes at least once: again, where the process ends before it is committed, or where the
     /// member was out of the group meanwhile (45 seconds without a word, or 5 minutes for one event
-    /// while others wait for a partition). While the server is away it is waited for; once `stop` is
-    /// done, for two seconds at most, and what is not committed by then comes again.
+    /// while others wait for a partition). While the server is away it is waited for; once `stop`
+    /// is done, for two seconds at most, and what is not committed by then comes again.
     ///
     /// # Errors
     ///
