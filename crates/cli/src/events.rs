@@ -86,7 +86,7 @@ pub(crate) struct TailArgs {
     #[arg(long, short, value_name = "KEY", conflicts_with_all = ["follow", "partition", "from"])]
     key: Option<String>,
     /// Of the events of a key that are read together, only the newest
-    #[arg(long)]
+    #[arg(long, conflicts_with = "key")]
     newest: bool,
 }
 

@@ -14,10 +14,13 @@ use crate::http::refusal::Refusal;
 use crate::http::tail::refusal;
 use crate::unread::{Stumble, Unread, read};
 
-/// Bytes of events that are looked through for one answer.
-const LOOKED_BYTES_MAX: u64 = 16 << 20;
+/// Bytes of events that are looked through for one answer, opened; the last ones may reach beyond.
+const LOOKED_BYTES_MAX: usize = 16 << 20;
 /// Bytes of events in one answer; the last may reach beyond.
 const TOLD_BYTES_MAX: usize = 1 << 20;
+
+/// What an event takes beside its bytes, about.
+const EVENT_BYTES: usize = 32;
 
 /// Some of the events of a key.
 #[derive(Debug)]
@@ -26,6 +29,8 @@ pub(crate) struct KeyPage {
     pub(crate) events: Vec<TriggerEvent>,
     /// Where to go on; `None` where these were the last ones.
     pub(crate) next: Option<u64>,
+    /// Up to where it was looked for them: what comes meanwhile is behind that.
+    pub(crate) until: u64,
     /// How many the key has had, where that is counted.
     pub(crate) count: Option<u64>,
 }
@@ -54,8 +59,8 @@ pub(crate) async fn read_key(
         return Err(Refusal::new(Code::Internal, "the stream has no partitions"));
     };
     let start = partition.ends().0;
-    let mut page = KeyPage { partition: index, events: Vec::new(), next: None, count: None };
     let (mut next, mut until) = (offset.max(start), partition.stable_end());
+    let mut page = KeyPage { partition: index, events: Vec::new(), next: None, until, count: None };
     if stream.settings.count_keys {
         let (id, wanted) = (partition.id(), key.clone());
         let look = move |reader: &dyn Reader, _| query::key_events(reader, id, (&wanted, start));
@@ -63,6 +68,8 @@ pub(crate) async fn read_key(
         page.count = Some(known.map_or(0, |known| known.events));
         let Some(known) = known else { return Ok(page) };
         (next, until) = (next.max(known.first), known.last + 1);
+        // The key had no others by then.
+        page.until = page.until.max(until);
     }
     let (mut told, mut looked) = (0, 0);
     while next < until {
@@ -79,8 +86,7 @@ pub(crate) async fn read_key(
             }
             Err(stumble) => return Err(unreadable(&stumble)),
         };
-        looked += chunk.batches.len() as u64;
-        let before = next;
+        let (before, mut opened) = (next, 0);
         let mut unread = Unread::new(&chunk, next);
         loop {
             let (rest, events) = unread.slice().await.map_err(|it| unreadable(&it))?;
@@ -89,6 +95,7 @@ pub(crate) async fn read_key(
                 break;
             }
             next = unread.next();
+            opened += events.iter().map(len_bytes).sum::<usize>();
             let of_key = |event: &TriggerEvent| event.key.as_ref() == Some(key);
             let wanted = |event: &TriggerEvent| event.offset < until && of_key(event);
             for event in events.into_iter().filter(wanted) {
@@ -96,10 +103,15 @@ pub(crate) async fn read_key(
                     page.next = page.events.last().map(|last| last.offset + 1);
                     return Ok(page);
                 }
-                told += event.value.as_ref().map_or(0, Bytes::len);
+                told += len_bytes(&event);
                 page.events.push(event);
             }
+            // A small batch may be a large one once it is opened.
+            if looked + opened >= LOOKED_BYTES_MAX || told >= TOLD_BYTES_MAX {
+                break;
+            }
         }
+        looked += opened.max(chunk.batches.len());
         if next == before {
             // What is committed is in the files a moment later.
             page.next = (next < until).then_some(next);
@@ -109,9 +121,16 @@ pub(crate) async fn read_key(
     Ok(page)
 }
 
+/// Bytes of an event that is opened, about.
+pub(crate) fn len_bytes(event: &TriggerEvent) -> usize {
+    let of = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
+    let headers = event.headers.iter().map(|(name, value)| name.len() + of(value) + 32);
+    of(&event.key) + of(&event.value) + headers.sum::<usize>() + EVENT_BYTES
+}
+
 /// Of the events of each key the newest, in order. Events without a key all stay.
-pub(crate) fn newest_of<E>(events: Vec<E>, key: impl Fn(&E) -> Option<Bytes>) -> Vec<E> {
-    let mut newest: BTreeMap<Bytes, usize> = BTreeMap::new();
+pub(crate) fn newest_of<E, K: Ord>(events: Vec<E>, key: impl Fn(&E) -> Option<K>) -> Vec<E> {
+    let mut newest: BTreeMap<K, usize> = BTreeMap::new();
     for (index, event) in events.iter().enumerate() {
         if let Some(key) = key(event) {
             newest.insert(key, index);

@@ -63,6 +63,11 @@ pub(crate) fn lots(
             (Some(partition), _) if partition >= count => {
                 return Err(no_partition(partition, stream));
             }
+            (Some(partition), Some(key)) if counts && partition != partition_of(key, count) => {
+                let of_key = partition_of(key, count);
+                let allowed = format!("{of_key}, that of the key, where keys are counted");
+                return Err(Refusal::value("partition", partition, allowed));
+            }
             (Some(partition), _) => partition,
             (None, Some(key)) => partition_of(key, count),
             (None, None) => any,
@@ -75,6 +80,11 @@ pub(crate) fn lots(
     if counts {
         for lot in lots.values_mut() {
             lot.keys = keys_of(&lot.events, &lot.expected)?;
+        }
+        let keys = lots.values().map(|lot| lot.keys.len()).sum::<usize>();
+        if keys > KEYS_OF_BATCH_MAX {
+            let allowed = format!("at most {KEYS_OF_BATCH_MAX} where keys are counted");
+            return Err(Refusal::value("events", format!("{keys} keys"), allowed));
         }
     }
     Ok(lots)
@@ -109,11 +119,6 @@ fn keys_of(events: &[Event], expected: &[Option<u64>]) -> Result<Vec<KeyToAppend
             return Err(Refusal::value("expected_events", expected, allowed));
         }
         of_key.expected = first;
-    }
-    if keys.len() > KEYS_OF_BATCH_MAX {
-        let value = format!("{} keys for one partition", keys.len());
-        let allowed = format!("at most {KEYS_OF_BATCH_MAX} where keys are counted");
-        return Err(Refusal::value("events", value, allowed));
     }
     Ok(keys)
 }
@@ -150,12 +155,15 @@ impl Lot {
                 let refusal = Refusal::new(Code::EventsUnexpected, detail);
                 refusal.about("expected_events", expected.to_string(), actual.to_string())
             }
-            // It is a producer with a number that does not count what it appends; or nobody named
-            // one, and all keys are told.
+            // Whoever appends with a number counts what it appends, alone, and outside of
+            // transactions.
             AppendRefusal::SequenceOutOfOrder { .. }
             | AppendRefusal::EpochPassed { .. }
-            | AppendRefusal::KeysUntold
-            | AppendRefusal::NotInTransaction => Refusal::new(Code::Internal, refusal.to_string()),
+            | AppendRefusal::NotInTransaction => {
+                Refusal::new(Code::ProducerOutOfOrder, refusal.to_string())
+            }
+            // All of them are told above.
+            AppendRefusal::KeysUntold => Refusal::new(Code::Internal, refusal.to_string()),
         }
     }
 }

@@ -373,6 +373,16 @@ pub mod sample {
         of.with((None, header.newest_time, header.events), payload)
     }
 
+    /// Events of no producer, compressed with gzip.
+    pub fn gzipped(events: &[crate::event::Event]) -> Vec<u8> {
+        let plain = crate::event::batch_of(events);
+        let Ok(header) = super::BatchHeader::parse(&plain) else { return plain };
+        let payload = plain.get(super::HEADER_BYTES..).unwrap_or_default();
+        let Ok(closed) = crate::codec::close(1, payload.to_vec()) else { return plain };
+        let of = super::BatchHeader { attributes: 1, ..header };
+        of.with((None, header.newest_time, header.events), &closed)
+    }
+
     fn length(len: usize) -> i32 {
         i32::try_from(len).unwrap_or(i32::MAX)
     }

@@ -2,6 +2,7 @@
 //! Who appends there says which keys a batch has: the engine opens none. A count is kept for as
 //! long as an event of its key is; a round through all of them now and then removes the others.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
@@ -15,7 +16,7 @@ use crate::wire::{Wire, wire_struct};
 
 /// How often all counts are looked through.
 const ROUND_MS: u64 = 3_600_000;
-/// Keys of one batch, each of which is looked up: what fits into a turn.
+/// Keys of the batches of one command, each of which is looked up: what fits into a turn.
 pub const KEYS_OF_BATCH_MAX: usize = 1000;
 /// Bytes of a key that is counted.
 pub const COUNTED_KEY_BYTES_MAX: usize = 1024;
@@ -57,13 +58,42 @@ wire_struct! {
     }
 }
 
-/// Where a round is. Volatile: the next life begins one.
+/// Where a round is. Volatile: the next life begins one, through all partitions.
 #[derive(Debug, Default)]
 pub(crate) struct CountRound {
     /// When the next look is due.
     at: MonoMs,
-    /// The last key that was looked at.
-    after: Option<Vec<u8>>,
+    /// Where the next look goes on; `None` where it begins a round.
+    from: Option<Vec<u8>>,
+    /// The partition that it is in, and where that began when it came there.
+    within: Option<(PartitionId, Option<u64>)>,
+    /// Where partitions began when they were looked through: there is nothing new in those that
+    /// still begin there.
+    looked: BTreeMap<PartitionId, u64>,
+    /// Whether no partition has moved or gone since this round, or the last one, began.
+    settled: bool,
+}
+
+impl CountRound {
+    /// There may be something to look for.
+    pub(super) fn unsettle(&mut self) {
+        self.settled = false;
+    }
+
+    /// Comes to a partition that begins there, or is gone. Whether it is to be looked through.
+    fn enter(&mut self, partition: PartitionId, start: Option<u64>) -> bool {
+        self.leave();
+        let is_new = start.is_none_or(|start| self.looked.get(&partition) != Some(&start));
+        self.within = is_new.then_some((partition, start));
+        is_new
+    }
+
+    /// Is through with the partition that it is in.
+    fn leave(&mut self) {
+        if let Some((partition, Some(start))) = self.within.take() {
+            self.looked.insert(partition, start);
+        }
+    }
 }
 
 /// What is known of a key of a partition that keeps the events from `start` on. `None` where none
@@ -99,9 +129,6 @@ impl State {
         if append.transactional || told != u64::from(append.events) || !fits {
             return Err(AppendRefusal::KeysUntold);
         }
-        if append.keys.len() > KEYS_OF_BATCH_MAX {
-            return Err(AppendRefusal::TooLarge);
-        }
         for (index, KeyToAppend { appended, expected }) in append.keys.iter().enumerate() {
             let Some(expected) = *expected else { continue };
             let kept = self.key_events(append.partition, &appended.key, ends.start);
@@ -130,9 +157,11 @@ impl State {
         }
     }
 
-    /// When the next look at counts is due, if there are some.
+    /// When the next look at counts is due, if there may be some to forget.
     pub(crate) fn next_look_at_counts(&self) -> Option<MonoMs> {
-        self.streams.has_counts.then_some(self.streams.count_round.at)
+        let round = &self.streams.count_round;
+        let due = self.streams.has_counts && (!round.settled || round.from.is_some());
+        due.then_some(round.at)
     }
 
     /// Looks at some counts, if that is due. The record that forgets those of them whose events are
@@ -141,30 +170,50 @@ impl State {
         if self.next_look_at_counts().is_none_or(|at| at > self.mono()) {
             return None;
         }
-        let from = self.streams.count_round.after.take();
-        let from = from.map_or_else(|| vec![keys::KEY_EVENTS], |key| keys::after(&key));
-        let (most, mut looked) = (4 * self.limits.slice_items_max, 0);
-        let (mut gone, mut last) = (Vec::new(), None);
-        self.scan(&from, &[keys::KEY_EVENTS + 1], &mut |at, value| {
-            looked += 1;
-            last = Some(at.to_vec());
-            let partition = keys::u64_at(at, 1).map(PartitionId);
-            if let (Some(partition), Some(key)) = (partition, at.get(9..)) {
-                let start = self.streams.partition(partition).map(|it| it.ends.start);
-                let old = |start| KeyEvents::from_bytes(value).is_ok_and(|it| it.last < start);
-                if start.is_none_or(old) {
-                    gone.push((partition, Bytes::copy_from_slice(key)));
+        let mut round = std::mem::take(&mut self.streams.count_round);
+        let is_whole = round.from.is_none();
+        round.settled |= is_whole;
+        let mut from = round.from.take().unwrap_or_else(|| vec![keys::KEY_EVENTS]);
+        let most = 4 * self.limits.slice_items_max;
+        let (mut gone, mut looked, mut ended) = (Vec::new(), 0, false);
+        while looked < most && !ended {
+            let (mut skipped, mut last) = (None, Vec::new());
+            self.scan(&from, &[keys::KEY_EVENTS + 1], &mut |at, value| {
+                looked += 1;
+                last = at.to_vec();
+                let partition = keys::u64_at(at, 1).map(PartitionId);
+                if let (Some(partition), Some(key)) = (partition, at.get(9..)) {
+                    if round.within.is_none_or(|(within, _)| within != partition) {
+                        let start = self.streams.partition(partition).map(|it| it.ends.start);
+                        if !round.enter(partition, start) {
+                            skipped = Some(partition);
+                            return ControlFlow::Break(());
+                        }
+                    }
+                    let start = round.within.and_then(|(_, start)| start);
+                    let old = |start| KeyEvents::from_bytes(value).is_ok_and(|it| it.last < start);
+                    if start.is_none_or(old) {
+                        gone.push((partition, Bytes::copy_from_slice(key)));
+                    }
                 }
-            }
-            if looked < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        });
-        if looked < most {
-            self.streams.count_round.at = self.mono().plus(ROUND_MS);
-            // None is left where one look saw all and forgets all.
-            self.streams.has_counts = from.len() > 1 || looked > gone.len();
-        } else {
-            self.streams.count_round.after = last;
+                if looked < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            });
+            from = match skipped {
+                Some(partition) => keys::after_prefix(&keys::key_events(partition, &[])),
+                None => keys::after(&last),
+            };
+            ended = skipped.is_none() && looked < most;
         }
+        if ended {
+            round.leave();
+            round.looked.retain(|id, _| self.streams.partition(*id).is_some());
+            round.at = self.mono().plus(ROUND_MS);
+            // None is left where one look saw all and forgets all.
+            self.streams.has_counts = !is_whole || looked > gone.len();
+        } else {
+            round.from = Some(from);
+        }
+        self.streams.count_round = round;
         let any = !gone.is_empty();
         any.then(|| Record::Upkeep { fact: Box::new(Upkeep::KeysForgotten { keys: gone }) })
     }
@@ -181,13 +230,17 @@ mod tests {
     use super::super::tests::{Bench, CLOCK};
     use super::super::{AppendBatch, Appended, StreamAnswer, StreamCommand, StreamSettings};
     use super::*;
-    use crate::Rejection;
+    use crate::{Clock, Rejection};
 
     fn counted(bench: &mut Bench) -> PartitionId {
+        counted_of(bench, 1)[0]
+    }
+
+    fn counted_of(bench: &mut Bench, partitions: u32) -> Vec<PartitionId> {
         let settings = StreamSettings { count_keys: true, ..StreamSettings::default() };
-        let create = StreamCommand::Create { stream: "s".to_owned(), partitions: 1, settings };
+        let create = StreamCommand::Create { stream: "s".to_owned(), partitions, settings };
         match bench.ask(create).unwrap() {
-            StreamAnswer::Stream(view) => view.partitions[0].0,
+            StreamAnswer::Stream(view) => view.partitions.iter().map(|(id, _)| *id).collect(),
             other => panic!("{other:?}"),
         }
     }
@@ -266,6 +319,89 @@ mod tests {
         append(&mut bench, partition, &[("a", Some(0))]).unwrap();
     }
 
+    /// Counts of keys of a partition.
+    fn kept_keys_of(bench: &mut Bench, partition: PartitionId) -> usize {
+        let prefix = keys::key_events(partition, &[]);
+        let of = |key: &&Vec<u8>| key.starts_with(&prefix);
+        bench.turn.complete_map().entries().keys().filter(of).count()
+    }
+
+    /// Lets looks go by, an hour after the last ones.
+    fn look(bench: &mut Bench, clock: &mut Clock) {
+        clock.mono = clock.mono.plus(ROUND_MS);
+        for _ in 0..10 {
+            bench.turn.tick(*clock);
+            bench.seal();
+        }
+    }
+
+    #[test]
+    fn only_partitions_that_have_moved_are_looked_through() {
+        let mut bench = Bench::new();
+        let partitions = counted_of(&mut bench, 3);
+        let many: Vec<String> = (0..40).map(|n| format!("k{n:02}")).collect();
+        for partition in &partitions {
+            for key in &many {
+                append(&mut bench, *partition, &[(key, Some(0))]).unwrap();
+            }
+        }
+        let mut clock = CLOCK;
+        look(&mut bench, &mut clock);
+        assert_eq!(bench.turn.next_wake_ms(clock), None, "nothing has moved");
+        // Of the first half of the keys no event is kept.
+        let trim = StreamCommand::Trim { partition: partitions[1], start: Some(20) };
+        bench.ask(trim).unwrap();
+        assert!(bench.turn.next_wake_ms(clock).is_some());
+        bench.turn.tick(Clock { mono: clock.mono.plus(ROUND_MS), ..clock });
+        bench.seal();
+        // Two seeks past the others fit into the first look.
+        assert_eq!(kept_keys_of(&mut bench, partitions[1]), 40 - (16 - 1));
+        look(&mut bench, &mut clock);
+        look(&mut bench, &mut clock);
+        let kept: Vec<_> = partitions.iter().map(|it| kept_keys_of(&mut bench, *it)).collect();
+        assert_eq!(kept, [40, 20, 40]);
+        assert_eq!(bench.turn.next_wake_ms(clock), None);
+        // The next life looks through all once, and a stream that is gone leaves nothing.
+        bench.restart();
+        assert!(bench.turn.next_wake_ms(CLOCK).is_some());
+        bench.ask(StreamCommand::Delete { stream: "s".to_owned() }).unwrap();
+        let mut clock = CLOCK;
+        for _ in 0..10 {
+            look(&mut bench, &mut clock);
+        }
+        assert_eq!(kept_keys(&mut bench), 0);
+        assert_eq!(bench.turn.next_wake_ms(clock), None);
+    }
+
+    #[test]
+    fn the_keys_of_all_batches_of_a_command_are_bounded_together() {
+        let mut bench = Bench::new();
+        let partitions = counted_of(&mut bench, 2);
+        let key = |index: u32| KeyToAppend {
+            appended: AppendedKey {
+                key: Bytes::from(format!("k{index}")),
+                events: 1,
+                first: index,
+                last: index,
+            },
+            expected: None,
+        };
+        let append = |(partition, events): (&PartitionId, u32)| AppendBatch {
+            partition: *partition,
+            events,
+            producer: None,
+            transactional: false,
+            batch: Bytes::from_static(b"any bytes"),
+            keys: (0..events).map(key).collect(),
+        };
+        let (half, rest) = (KEYS_OF_BATCH_MAX as u32 / 2, KEYS_OF_BATCH_MAX as u32 / 2 + 1);
+        let batches = partitions.iter().zip([half, rest]).map(append).collect();
+        let answer = bench.ask(StreamCommand::Append(batches)).unwrap();
+        let StreamAnswer::Appended(results) = answer else { panic!("{answer:?}") };
+        assert!(results[0].is_ok(), "{results:?}");
+        assert_eq!(results[1], Err(AppendRefusal::TooLarge));
+    }
+
     #[test]
     fn who_does_not_say_which_keys_there_are_appends_nothing() {
         let mut bench = Bench::new();
@@ -289,5 +425,8 @@ mod tests {
         let change = StreamCommand::Change { stream: "s".to_owned(), settings };
         let refused = bench.ask(change).unwrap_err();
         assert!(matches!(refused, Rejection::ValueRefused { field: "count_keys", .. }));
+        let more = StreamCommand::AddPartitions { stream: "s".to_owned(), partitions: 2 };
+        let refused = bench.ask(more).unwrap_err();
+        assert!(matches!(refused, Rejection::ValueRefused { field: "partitions", .. }));
     }
 }

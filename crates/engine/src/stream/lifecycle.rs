@@ -119,6 +119,12 @@ impl State {
             let (value, allowed) = (partitions.to_string(), format!("more than the {has} it has"));
             return Err(Rejection::ValueRefused { field: "partitions", value, allowed });
         };
+        if stream.settings.count_keys {
+            // Keys would be in other partitions than those that have counted them.
+            let allowed = format!("the {has} it has, since it counts the events of its keys");
+            let value = partitions.to_string();
+            return Err(Rejection::ValueRefused { field: "partitions", value, allowed });
+        }
         self.check_partitions(partitions, added as usize)?;
         Ok(Record::PartitionsAdded { id: stream.id, first: self.meta.next_partition, added })
     }
@@ -202,6 +208,9 @@ impl State {
         }
         self.streams.telling.retain(|_, telling| *telling != stream.id);
         self.streams.by_name.remove(&(stream.namespace, stream.name));
+        if stream.settings.count_keys {
+            self.streams.count_round.unsettle();
+        }
         for partition in stream.partitions {
             self.streams.partitions.remove(&partition);
             self.streams.changed.forget(&partition);
@@ -215,6 +224,10 @@ impl State {
 
     pub(crate) fn apply_stream_trimmed(&mut self, partition: PartitionId, start: u64) {
         self.streams.ends_mut(partition).start = start;
+        let of = self.streams.partition(partition).and_then(|it| self.streams.get(it.stream));
+        if of.is_some_and(|stream| stream.settings.count_keys) {
+            self.streams.count_round.unsettle();
+        }
         self.streams.changes.push(StreamChange::Trimmed { partition, start });
     }
 }

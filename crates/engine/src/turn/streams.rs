@@ -6,7 +6,7 @@ use crate::ids::NamespaceId;
 use crate::moment::Moment;
 use crate::record::Record;
 use crate::rejection::Rejection;
-use crate::stream::{AppendBatch, AppendDecision, AppendRefusal, Appended};
+use crate::stream::{AppendBatch, AppendDecision, AppendRefusal, Appended, KEYS_OF_BATCH_MAX};
 use crate::stream::{StreamAnswer, StreamCommand, TransactionCommand, TriggerCommand};
 
 impl Turn {
@@ -40,7 +40,15 @@ impl Turn {
                 StreamAnswer::Deleted
             }
             StreamCommand::Append(batches) => {
-                let append = |append| self.append_batch(ns, append, moment);
+                // Each key is looked up: no more of them than fit into a turn.
+                let mut keys = 0;
+                let append = |append: &AppendBatch| {
+                    keys += append.keys.len();
+                    if keys > KEYS_OF_BATCH_MAX {
+                        return Err(AppendRefusal::TooLarge);
+                    }
+                    self.append_batch(ns, append, moment)
+                };
                 StreamAnswer::Appended(batches.iter().map(append).collect())
             }
             StreamCommand::Trim { partition, start } => {

@@ -2,14 +2,15 @@
 
 use bytes::Bytes;
 use longshore_engine::{
-    AppendBatch, CommittedOffset, OffsetToCommit, PartitionId, ProducerStamp, StreamCommand,
-    StreamSettings,
+    AppendBatch, AppendedKey, CommittedOffset, KeyToAppend, OffsetToCommit, PartitionId,
+    ProducerStamp, StreamCommand, StreamSettings,
 };
 
 use crate::random::Random;
 use crate::reference::Reference;
 
 const STREAMS: [&str; 3] = ["orders", "clicks", "\u{1}"];
+const KEYS: [&str; 3] = ["a", "b", "a longer one"];
 const GROUPS: [&str; 2] = ["g", "billing"];
 
 pub(crate) fn command(random: &mut Random, known: &Reference) -> StreamCommand {
@@ -51,7 +52,8 @@ pub(crate) fn command(random: &mut Random, known: &Reference) -> StreamCommand {
 fn settings(random: &mut Random) -> StreamSettings {
     let batch_bytes_max = if random.percent(70) { 1000 } else { 20 };
     let retention_bytes = random.percent(50).then_some(100);
-    StreamSettings { batch_bytes_max, retention_bytes, ..StreamSettings::default() }
+    let count_keys = random.percent(40);
+    StreamSettings { batch_bytes_max, retention_bytes, count_keys, ..StreamSettings::default() }
 }
 
 fn partition(random: &mut Random, known: &Reference) -> PartitionId {
@@ -76,8 +78,28 @@ fn batch(random: &mut Random, known: &Reference) -> AppendBatch {
         producer,
         transactional: false,
         batch,
-        keys: Vec::new(),
+        keys: keys(random, events),
     }
+}
+
+/// The keys of so many events; now and then not all of them.
+fn keys(random: &mut Random, events: u32) -> Vec<KeyToAppend> {
+    let mut keys: Vec<KeyToAppend> = Vec::new();
+    for index in 0..events {
+        let key = Bytes::from_static(random.pick(&KEYS).as_bytes());
+        if let Some(known) = keys.iter_mut().find(|it| it.appended.key == key) {
+            known.appended.events += 1;
+            known.appended.last = index;
+            continue;
+        }
+        let appended = AppendedKey { key, events: 1, first: index, last: index };
+        let expected = random.percent(40).then(|| random.below(4));
+        keys.push(KeyToAppend { appended, expected });
+    }
+    if random.percent(5) {
+        keys.pop();
+    }
+    keys
 }
 
 fn offset(random: &mut Random) -> OffsetToCommit {

@@ -8,7 +8,7 @@ use longshore::Client;
 use longshore::streams::{Begin, ConsumerError, Event, NewEvent, StreamSettings};
 use longshore::testing::EmbeddedServer;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
 use crate::app::PATIENCE;
@@ -101,8 +101,17 @@ async fn a_handler_that_fails_ends_its_consumer_and_gets_the_event_again() {
     assert_eq!(error, "not now");
     assert_eq!(read(&client, "g", 2).await, [1, 2]);
     let latest = client.consumer("new", "orders").begin(Begin::Latest);
-    let none = |_: Arc<()>, _: Event| async { Err::<(), _>("it was there before") };
-    latest.run_until(Arc::new(()), none, std::future::ready(())).await.unwrap();
+    let seen = Arc::new(Seen::default());
+    let (shared, stop) = (Arc::clone(&seen), Arc::clone(&seen));
+    let running = tokio::spawn(async move {
+        let handle = |seen: Arc<Seen>, event: Event| async move { seen.note(&event, 1) };
+        latest.run_until(shared, handle, stop.enough.notified()).await
+    });
+    committed(&server, "new", 3).await;
+    producer.append(placed(3)).await.unwrap();
+    running.await.unwrap().unwrap();
+    let orders: Vec<u64> = seen.orders.lock().unwrap().values().flatten().copied().collect();
+    assert_eq!(orders, [3], "what was there before is passed over");
     let unknown = client.producer("none").await.unwrap_err();
     assert!(unknown.to_string().contains("stream"), "{unknown}");
     server.stop().await.unwrap();
@@ -119,10 +128,27 @@ async fn two_producers_append_beside_each_other() {
         let producer = if order % 2 == 0 { &one } else { &two };
         producer.append(placed(order)).await.unwrap();
     }
-    // A future that is dropped may have had its effect: the producer goes on under another number.
-    drop(one.append(placed(20)));
-    one.append(placed(21)).await.unwrap();
-    assert_eq!(read(&client, "g", 21).await.len(), 21);
+    // What is dropped under way may have its effect: the producer goes on under another number, or
+    // the next event of the partition would be taken for it.
+    let mut dropped = Box::pin(one.append(placed(20)));
+    tokio::select! {
+        biased;
+        appended = &mut dropped => panic!("it is answered at once: {appended:?}"),
+        () = tokio::task::yield_now() => drop(dropped),
+    }
+    one.append(placed(23)).await.unwrap();
+    let (events, _) = client.events_of("orders", "customer-2").await.unwrap();
+    let of_key = events.iter().map(|event| event.json::<Placed>().unwrap().order);
+    let of_key: Vec<u64> = of_key.filter(|order| *order >= 20).collect();
+    assert!(of_key == [23] || of_key == [20, 23] || of_key == [23, 20], "{of_key:?}");
+    let mut all = Vec::new();
+    for customer in ["customer-0", "customer-1", "customer-2"] {
+        let (events, _) = client.events_of("orders", customer).await.unwrap();
+        all.extend(events.iter().map(|event| event.json::<Placed>().unwrap().order));
+    }
+    all.retain(|order| *order < 20);
+    all.sort_unstable();
+    assert_eq!(all, (0..20).collect::<Vec<_>>());
     let tombstone = one.append(NewEvent::tombstone("customer-1").header("source", "shop")).await;
     assert!(tombstone.is_ok());
     server.stop().await.unwrap();
@@ -137,12 +163,22 @@ struct Member {
 
 impl Member {
     fn start(client: &Client) -> Self {
+        Self::slow(client, Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)))
+    }
+
+    /// One that is done with an event when it is permitted.
+    fn slow(client: &Client, permits: Arc<Semaphore>) -> Self {
         let (stop, seen) = (Arc::new(Notify::new()), Arc::new(Seen::default()));
         let (stopping, shared) = (Arc::clone(&stop), Arc::clone(&seen));
         let consumer = client.consumer("g", "orders");
         let running = tokio::spawn(async move {
-            let handle =
-                |seen: Arc<Seen>, event: Event| async move { seen.note(&event, usize::MAX) };
+            let handle = |seen: Arc<Seen>, event: Event| {
+                let permits = Arc::clone(&permits);
+                async move {
+                    permits.acquire().await.unwrap().forget();
+                    seen.note(&event, usize::MAX)
+                }
+            };
             consumer.run_until(shared, handle, stopping.notified()).await
         });
         Self { stop, running, seen }
@@ -158,22 +194,28 @@ impl Member {
     }
 }
 
-/// What HTTP tells of the group.
-async fn group(address: String) -> serde_json::Value {
-    let ask = move || longshore_tests::http::Client::new(&address).get("/v1/groups/g");
+/// What HTTP tells of a group.
+async fn group(server: &EmbeddedServer, name: &str) -> serde_json::Value {
+    let address = server.url().trim_start_matches("http://").to_owned();
+    let path = format!("/v1/groups/{name}");
+    let ask = move || longshore_tests::http::Client::new(&address).get(&path);
     tokio::task::spawn_blocking(ask).await.unwrap().unwrap().body
+}
+
+/// How many partitions each member of the group has.
+fn parts(group: &serde_json::Value) -> Vec<usize> {
+    let of = |member: &serde_json::Value| {
+        member["partitions"][0]["partitions"].as_array().map_or(0, Vec::len)
+    };
+    group["members"].as_array().map_or_else(Vec::new, |all| all.iter().map(of).collect())
 }
 
 /// Waits until the group has so many members that share all partitions.
 async fn shared_by(server: &EmbeddedServer, count: usize) {
     let until = Instant::now() + PATIENCE;
     loop {
-        let group = group(server.url().trim_start_matches("http://").to_owned()).await;
-        let members = group["members"].as_array().cloned().unwrap_or_default();
-        let of = |member: &serde_json::Value| {
-            member["partitions"][0]["partitions"].as_array().map_or(0, Vec::len)
-        };
-        let parts: Vec<usize> = members.iter().map(of).collect();
+        let group = group(server, "g").await;
+        let parts = parts(&group);
         let settled = group["state"] == "Stable" && parts.iter().all(|it| *it > 0);
         if parts.len() == count && parts.iter().sum::<usize>() == 4 && settled {
             return;
@@ -183,11 +225,11 @@ async fn shared_by(server: &EmbeddedServer, count: usize) {
     }
 }
 
-/// Waits until the group has committed so many events.
-async fn committed(server: &EmbeddedServer, count: u64) {
+/// Waits until a group has committed so many events.
+async fn committed(server: &EmbeddedServer, name: &str, count: u64) {
     let until = Instant::now() + PATIENCE;
     loop {
-        let group = group(server.url().trim_start_matches("http://").to_owned()).await;
+        let group = group(server, name).await;
         let offsets = group["offsets"].as_array().cloned().unwrap_or_default();
         if offsets.iter().filter_map(|it| it["offset"].as_u64()).sum::<u64>() == count {
             return;
@@ -244,6 +286,65 @@ async fn members_of_a_group_share_its_partitions_and_take_over_from_each_other()
 }
 
 #[tokio::test]
+async fn a_slow_member_gives_partitions_back_between_two_events() {
+    let server = EmbeddedServer::start().await.unwrap();
+    let client = server.client();
+    client.create_stream("orders", StreamSettings::new().partitions(4)).await.unwrap();
+    let producer = client.producer("orders").await.unwrap();
+    let spread = (0..40).map(|order| placed(order).partition(order as u32 % 4));
+    producer.append_all(spread).await.unwrap();
+    let permits = Arc::new(Semaphore::new(1));
+    let slow = Member::slow(&client, Arc::clone(&permits));
+    let until = Instant::now() + PATIENCE;
+    while slow.orders().is_empty() {
+        assert!(Instant::now() < until);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // All of what is there is one answer, and it is at the second event of that.
+    let other = Member::start(&client);
+    loop {
+        let group = group(&server, "g").await;
+        let mut parts = parts(&group);
+        parts.sort_unstable();
+        if parts == [0, 2] {
+            break;
+        }
+        assert!(Instant::now() < until, "{group}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // Long before it is through with the partitions that it keeps.
+    for _ in 0..12 {
+        permits.add_permits(1);
+        let until = Instant::now() + PATIENCE / 20;
+        while other.orders().is_empty() && Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    assert!(!other.orders().is_empty(), "after {:?}", slow.orders());
+    permits.add_permits(100);
+    all_seen(&[&slow, &other], 40).await;
+    slow.stop().await;
+    other.stop().await;
+    server.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_member_that_is_to_stop_does_not_wait_for_a_server_that_is_away() {
+    let server = EmbeddedServer::start().await.unwrap();
+    let client = server.client();
+    client.create_stream("orders", StreamSettings::new()).await.unwrap();
+    let producer = client.producer("orders").await.unwrap();
+    producer.append_all((0..2).map(placed)).await.unwrap();
+    let permits = Arc::new(Semaphore::new(1));
+    let member = Member::slow(&client, Arc::clone(&permits));
+    all_seen(&[&member], 1).await;
+    server.stop().await.unwrap();
+    permits.add_permits(1);
+    all_seen(&[&member], 2).await;
+    tokio::time::timeout(PATIENCE, member.stop()).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_member_goes_on_when_the_server_is_back() {
     let server = EmbeddedServer::start().await.unwrap();
     let client = server.client();
@@ -252,7 +353,7 @@ async fn a_member_goes_on_when_the_server_is_back() {
     let member = Member::start(&client);
     producer.append_all((0..20).map(placed)).await.unwrap();
     all_seen(&[&member], 20).await;
-    committed(&server, 20).await;
+    committed(&server, "g", 20).await;
     let server = server.restart().await.unwrap();
     // Another server has no groups: the member joins again, and goes on behind what it committed.
     // What it read before that comes twice.

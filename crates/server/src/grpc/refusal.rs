@@ -173,6 +173,7 @@ fn grpc_code(code: Code) -> Grpc {
         | Code::NamespaceHasStreams
         | Code::NamespaceNotEmpty
         | Code::OffsetOutOfRange
+        | Code::ProducerOutOfOrder
         | Code::QueueExclusive
         | Code::QueueInUse
         | Code::QueueNotEmpty

@@ -24,7 +24,7 @@ use crate::http::look::ask;
 use crate::http::refusal::Refusal;
 use crate::http::tail::{Reading, refusal, wait_for};
 use crate::http::text::check_path_name;
-use crate::key_events::{newest_of, read_key, unreadable};
+use crate::key_events::{len_bytes as opened_bytes, newest_of, read_key, unreadable};
 use crate::lots::{Lot, ToAppend, lots, no_partition, too_large};
 use crate::unread::{Stumble, Unread, read};
 
@@ -38,7 +38,7 @@ const PARTITIONS_MAX: usize = 1000;
 const WAIT_MS_MAX: u64 = 60_000;
 /// Bytes of events in one answer; the last lot may reach beyond.
 const ANSWER_BYTES: usize = 1 << 20;
-/// Bytes of a partition that are looked through for the newest events of keys.
+/// Bytes of a partition that are looked through for the newest events of keys, opened.
 const LOOKED_BYTES_MAX: usize = 4 << 20;
 /// Bytes of all partitions that are looked through for one answer; the last may reach beyond.
 const ALL_LOOKED_BYTES_MAX: usize = 16 << 20;
@@ -264,18 +264,24 @@ async fn read_lot(
             Err(Stumble::Read(ReadError::OutOfRange { .. })) => break,
             Err(error) => return Err(unreadable(&error)),
         };
-        looked += chunk.batches.len();
+        let mut opened = 0;
         let mut unread = Unread::new(&chunk, next);
         loop {
-            let (rest, slice) = unread.slice().await.map_err(|error| unreadable(&error))?;
+            let (rest, mut slice) = unread.slice().await.map_err(|error| unreadable(&error))?;
             unread = rest;
             let moved = unread.next() > next;
             next = unread.next();
+            opened += slice.iter().map(opened_bytes).sum::<usize>();
+            if newest {
+                slice = newest_of(slice, |event| event.key.clone());
+            }
             events.extend(slice.into_iter().map(told));
-            if !newest || !moved {
+            // A small batch may be a large one once it is opened.
+            if !newest || !moved || looked + opened >= LOOKED_BYTES_MAX {
                 break;
             }
         }
+        looked += opened.max(chunk.batches.len());
         if newest {
             events = newest_of(events, |event| event.key.clone());
         }

@@ -102,6 +102,7 @@ codes! {
     OutcomePending = "outcome_pending", GATEWAY_TIMEOUT, "The job has not ended";
     Overloaded = "overloaded", SERVICE_UNAVAILABLE, "Too many requests wait";
     ParameterUnknown = "parameter_unknown", BAD_REQUEST, "A query parameter is not known";
+    ProducerOutOfOrder = "producer_out_of_order", CONFLICT, "It is not the producer's next";
     QueueExclusive = "queue_exclusive", CONFLICT, "The queue belongs to one connection";
     QueueFull = "queue_full", TOO_MANY_REQUESTS, "The queue is full";
     QueueInUse = "queue_in_use", CONFLICT, "The queue has consumers";

@@ -1,6 +1,9 @@
 //! Streams over gRPC: events go in and come out, and groups have members of both faces.
 
+use bytes::Bytes;
 use longshore_proto::v1::{self, streams_client::StreamsClient};
+use longshore_streams::batch::sample::{gzipped, keyed};
+use longshore_streams::event::Event;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -105,6 +108,13 @@ async fn a_request_of_a_producer_that_is_repeated_appends_nothing_twice() {
     assert_eq!(
         (texts(&lots[0]), texts(&lots[1])),
         (vec!["a".into(), "c".into()], vec!["b".into()])
+    );
+    let sequences = [(0, 7)].into();
+    let gap = v1::AppendEventsRequest { producer, sequences, ..append(&[("d", 0)]) };
+    let refused = client.append_events(gap).await.unwrap_err();
+    assert_eq!(
+        (code_of(&refused), refused.code()),
+        ("producer_out_of_order", Code::FailedPrecondition)
     );
     // Of a producer with a number nobody but it says where its events go.
     let mut no_partition = v1::AppendEventsRequest { producer, ..append(&[("d", 0)]) };
@@ -255,6 +265,23 @@ async fn an_event_is_appended_where_its_key_has_as_many_as_expected() {
     assert_eq!(code_of(&apart), "value_refused");
     let keyless = client.append_events(append(&[("x", 0)])).await.unwrap_err();
     assert_eq!(code_of(&keyless), "value_refused");
+    let many = (0..1001).map(|n| of_key(&format!("d{n}"), "x", None)).collect();
+    let many = client.append_events(append_of(many)).await.unwrap_err();
+    assert_eq!(code_of(&many), "value_refused", "of both partitions together");
+    // A key is in one partition, and has all of its events there.
+    for partition in 0..2 {
+        let event = v1::NewEvent { partition: Some(partition), ..of_key("a", "4", Some(3)) };
+        match client.append_events(append_of(vec![event])).await {
+            Ok(_) => assert_eq!(partition, told.partition),
+            Err(refused) => {
+                assert_eq!(code_of(&refused), "value_refused");
+                assert_ne!(partition, told.partition);
+            }
+        }
+    }
+    let body = r#"{"partitions": 3}"#;
+    let refused = server.ask_http_for_status(("PUT", "/v1/streams/orders"), body).await;
+    assert_eq!(refused, (400, "value_refused".into()));
     let body = r#"{"count_keys": false}"#;
     let refused = server.ask_http_for_status(("PUT", "/v1/streams/orders"), body).await;
     assert_eq!(refused, (400, "value_refused".into()));
@@ -284,14 +311,24 @@ async fn of_the_events_of_a_key_only_the_newest_is_told_to_who_wants_that() {
         .map(|it| it["offset"].as_u64().unwrap())
         .collect();
     assert_eq!((offsets, &page["next"]), (vec![7, 8, 9], &json!(10)));
+    // One key is the text of the other in base64.
+    let binary = v1::NewEvent { key: Some(vec![0x80].into()), ..of_key("", "x", None) };
+    client.append_events(append_of(vec![binary, of_key("gA==", "y", None)])).await.unwrap();
+    let path = "/v1/streams/orders/events?offset=600&newest=true";
+    let (_, page) = server.http("GET", path).await;
+    assert_eq!(page["events"].as_array().unwrap().len(), 2, "{page}");
     server.stop().await;
 }
 
 /// A request of Kafka's at a version without tags, and its answer behind the header.
 async fn kafka(server: &Server, key: i16, body: &[u8]) -> Vec<u8> {
+    kafka_at(server, (key, 0), body).await
+}
+
+async fn kafka_at(server: &Server, (key, version): (i16, i16), body: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(server.kafka()).await.unwrap();
-    let mut frame = key.to_be_bytes().to_vec();
-    frame.extend([0, 0, 0, 0, 0, 1, 0, 1, b't']);
+    let mut frame = [key.to_be_bytes(), version.to_be_bytes()].concat();
+    frame.extend([0, 0, 0, 1, 0, 1, b't']);
     frame.extend(body);
     stream.write_all(&(frame.len() as u32).to_be_bytes()).await.unwrap();
     stream.write_all(&frame).await.unwrap();
@@ -301,16 +338,121 @@ async fn kafka(server: &Server, key: i16, body: &[u8]) -> Vec<u8> {
     answer.split_off(4)
 }
 
+async fn with_kafka() -> Server {
+    Server::start_with(|config| config.kafka.listen = Some("127.0.0.1:0".into())).await
+}
+
+/// A text of a request of Kafka's.
+fn text(text: &str) -> Vec<u8> {
+    [&(text.len() as u16).to_be_bytes(), text.as_bytes()].concat()
+}
+
+/// Appends a batch to partition 0 of the stream.
+async fn produce(server: &Server, transaction: Option<&str>, batch: &[u8]) {
+    const PRODUCE: (i16, i16) = (0, 3);
+    let none = || vec![0xff, 0xff];
+    let of = [transaction.map_or_else(none, text), vec![0xff, 0xff, 0, 0, 0x75, 0x30]].concat();
+    let topic = [vec![0, 0, 0, 1], text("orders"), vec![0, 0, 0, 1, 0, 0, 0, 0]].concat();
+    let length = (batch.len() as u32).to_be_bytes();
+    let answer = kafka_at(server, PRODUCE, &[&of[..], &topic[..], &length, batch].concat()).await;
+    let error = &answer[4 + text("orders").len() + 8..][..2];
+    assert_eq!(error, [0, 0], "{answer:?}");
+}
+
+fn large(offset: u64) -> Event {
+    let (key, value) = (Bytes::from_static(b"k"), Bytes::from(vec![b'x'; 256 << 10]));
+    Event { offset, key: Some(key), value: Some(value), ..Event::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_is_large_once_it_is_opened_is_told_bit_by_bit() {
+    let server = with_kafka().await;
+    let mut client = server.streams().await;
+    create(&mut client, 1).await;
+    let events: Vec<Event> = (0..100).map(large).collect();
+    produce(&server, None, &gzipped(&events)).await;
+    let (mut offset, mut offsets) = (0, Vec::new());
+    loop {
+        let key = b"k".to_vec().into();
+        let read =
+            v1::ReadKeyRequest { stream: "orders".into(), key, offset, ..Default::default() };
+        let told = client.read_key(read).await.unwrap().into_inner();
+        assert!((1..=8).contains(&told.events.len()), "{}", told.events.len());
+        offsets.extend(told.events.iter().map(|event| event.offset));
+        let Some(next) = told.next else { break };
+        offset = next;
+    }
+    assert_eq!(offsets, (0..100).collect::<Vec<_>>());
+    let (mut next, mut lots) = (0, 0);
+    while next < 100 {
+        let newest = v1::ReadEventsRequest { newest_per_key: true, ..read(&[(0, next)], 0) };
+        let told = client.read_events(newest).await.unwrap().into_inner().partitions;
+        assert!(told[0].next > next && told[0].next <= next + 24, "{next} {}", told[0].next);
+        assert_eq!(told[0].events.len(), 1);
+        (next, lots) = (told[0].next, lots + 1);
+    }
+    assert!(lots >= 5);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_reads_a_key_goes_on_before_what_is_not_committed() {
+    const INIT_PRODUCER_ID: i16 = 22;
+    const ADD_PARTITIONS_TO_TXN: i16 = 24;
+    const END_TXN: i16 = 26;
+    let server = with_kafka().await;
+    let mut client = server.streams().await;
+    create(&mut client, 1).await;
+    client.append_events(append_of(vec![of_key("k", "1", None)])).await.unwrap();
+    let timeout = vec![0, 0, 0x75, 0x30];
+    let began = kafka(&server, INIT_PRODUCER_ID, &[text("t"), timeout].concat()).await;
+    assert_eq!(began[4..6], [0, 0]);
+    let asker = [text("t"), began[6..16].to_vec()].concat();
+    let topics = [vec![0, 0, 0, 1], text("orders"), vec![0, 0, 0, 1, 0, 0, 0, 0]].concat();
+    let added = kafka(&server, ADD_PARTITIONS_TO_TXN, &[asker.clone(), topics].concat()).await;
+    assert!(added.ends_with(&[0, 0]), "{added:?}");
+    let producer = i64::from_be_bytes(began[6..14].try_into().unwrap());
+    let epoch = i16::from_be_bytes(began[14..16].try_into().unwrap());
+    let event = Event { offset: 0, ..large(0) };
+    produce(&server, Some("t"), &keyed((producer, epoch, 0), true, &[event])).await;
+    let (_, page) = server.http("GET", "/v1/streams/orders/events?key=k").await;
+    assert_eq!((page["events"].as_array().unwrap().len(), &page["next"]), (1, &json!(1)));
+    assert_eq!(page["end"], json!(1));
+    kafka(&server, END_TXN, &[asker, vec![1]].concat()).await;
+    let going_on = async {
+        loop {
+            let (_, page) = server.http("GET", "/v1/streams/orders/events?key=k&offset=1").await;
+            if page["events"][0]["offset"] == json!(1) {
+                break;
+            }
+        }
+    };
+    soon(going_on).await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kafka_clients_add_no_partitions_where_keys_are_counted() {
+    const CREATE_PARTITIONS: i16 = 37;
+    const INVALID_PARTITIONS: [u8; 2] = [0, 37];
+    let server = with_kafka().await;
+    let mut client = server.streams().await;
+    let create =
+        v1::CreateStreamRequest { stream: "orders".into(), count_keys: true, ..Default::default() };
+    client.create_stream(create).await.unwrap();
+    let topic = [vec![0, 0, 0, 1], text("orders"), vec![0, 0, 0, 2, 0xff, 0xff, 0xff, 0xff]];
+    let more = [topic.concat(), vec![0, 0, 0x75, 0x30, 0]].concat();
+    let refused = kafka(&server, CREATE_PARTITIONS, &more).await;
+    assert_eq!(refused[8 + text("orders").len()..][..2], INVALID_PARTITIONS, "{refused:?}");
+    server.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn kafka_clients_and_members_over_grpc_are_in_the_same_groups() {
     const JOIN_GROUP: i16 = 11;
     const LIST_GROUPS: i16 = 16;
     const INCONSISTENT_GROUP_PROTOCOL: [u8; 2] = [0, 23];
-    let text = |text: &str| [&(text.len() as u16).to_be_bytes(), text.as_bytes()].concat();
-    let server = Server::start_with(|config| {
-        config.kafka.listen = Some("127.0.0.1:0".into());
-    })
-    .await;
+    let server = with_kafka().await;
     let mut client = server.streams().await;
     create(&mut client, 2).await;
     hear(&mut client, beat("one", 0, &[])).await;
@@ -372,6 +514,14 @@ async fn accounts_read_and_append_what_is_theirs() {
     check!(append_events, append(&[("a", 0)]), [true, false, false]);
     check!(get_stream, of.clone(), [true, true, false]);
     check!(read_events, read(&[(0, 0)], 0), [false, true, false]);
+    let key = v1::ReadKeyRequest {
+        stream: "orders".into(),
+        key: b"k".to_vec().into(),
+        ..Default::default()
+    };
+    check!(read_key, key.clone(), [false, true, false]);
+    // A number is of no stream: whoever appends to any has one.
+    check!(take_producer, v1::TakeProducerRequest::default(), [true, false, true]);
     check!(heartbeat_group, beat("m", 0, &[]), [false, true, false]);
     check!(heartbeat_group, beat("m", -1, &[]), [false, true, false]);
     check!(commit_offsets, commit("", 0, 1), [false, true, false]);

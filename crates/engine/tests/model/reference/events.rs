@@ -1,9 +1,13 @@
 //! Streams of events, as lists: every batch that was ever appended, every offset committed.
 
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
 use longshore_engine::{
-    Answer, AppendBatch, AppendRefusal, Appended, CommittedOffset, GroupOffset, NamespaceId,
-    OffsetRefusal, OffsetToCommit, PartitionEnds, PartitionId, ProducerStamp, Rejection,
-    StreamAnswer, StreamCommand, StreamId, StreamSettings, StreamView, TimeMs,
+    Answer, AppendBatch, AppendRefusal, Appended, AppendedKey, CommittedOffset, GroupOffset,
+    KeyToAppend, NamespaceId, OffsetRefusal, OffsetToCommit, PartitionEnds, PartitionId,
+    ProducerStamp, Rejection, StreamAnswer, StreamCommand, StreamId, StreamSettings, StreamView,
+    TimeMs,
 };
 
 use super::{Reference, Refusable, refused};
@@ -32,6 +36,8 @@ pub(crate) struct RefPartition {
     pub(crate) id: PartitionId,
     start: u64,
     batches: Vec<RefBatch>,
+    /// Of each key how many events are counted, and the offset of the newest.
+    keys: BTreeMap<Bytes, (u64, u64)>,
 }
 
 /// Offset, number of events, producer, and when it was appended.
@@ -40,6 +46,27 @@ type RefBatch = (u64, u32, Option<ProducerStamp>, TimeMs);
 impl RefPartition {
     fn next(&self) -> u64 {
         self.batches.last().map_or(0, |(base, events, ..)| base + u64::from(*events))
+    }
+
+    /// How many events a key has had, where one of them is kept.
+    fn count(&self, key: &Bytes) -> u64 {
+        self.keys.get(key).filter(|(_, last)| *last >= self.start).map_or(0, |(count, _)| *count)
+    }
+
+    fn check_keys(&self, append: &AppendBatch) -> Result<(), AppendRefusal> {
+        let told: u32 = append.keys.iter().map(|it| it.appended.events).sum();
+        if told != append.events {
+            return Err(AppendRefusal::KeysUntold);
+        }
+        for (index, KeyToAppend { appended, expected }) in append.keys.iter().enumerate() {
+            let actual = self.count(&appended.key);
+            if let Some(expected) = *expected
+                && expected != actual
+            {
+                return Err(AppendRefusal::EventsUnexpected { index, expected, actual });
+            }
+        }
+        Ok(())
     }
 
     /// Where the batch is already; or that it may be appended; or why not.
@@ -138,13 +165,16 @@ impl Reference {
             }
             StreamCommand::Change { stream, settings } => {
                 let index = self.known_stream(ns, &stream)?;
+                if settings.count_keys != self.events.streams[index].settings.count_keys {
+                    return Err(refused("count_keys"));
+                }
                 self.events.streams[index].settings = settings;
                 self.stream_told(ns, &stream)?
             }
             StreamCommand::AddPartitions { stream, partitions } => {
                 let index = self.known_stream(ns, &stream)?;
                 let has = self.events.streams[index].partitions.len() as u32;
-                if partitions <= has {
+                if partitions <= has || self.events.streams[index].settings.count_keys {
                     return Err(refused("partitions"));
                 }
                 self.check_partitions(partitions, partitions - has)?;
@@ -220,7 +250,8 @@ impl Reference {
         for _ in 0..count {
             self.events.made_partitions += 1;
             let id = PartitionId(self.events.made_partitions);
-            let partition = RefPartition { id, start: 0, batches: Vec::new() };
+            let (batches, keys) = (Vec::new(), BTreeMap::new());
+            let partition = RefPartition { id, start: 0, batches, keys };
             self.events.streams[index].partitions.push(partition);
         }
     }
@@ -235,7 +266,8 @@ impl Reference {
         let of = |stream: &&RefStream| {
             stream.ns == ns && stream.partitions.iter().any(|it| it.id == append.partition)
         };
-        let most = self.events.streams.iter().find(of).map(most);
+        let stream = self.events.streams.iter().find(of);
+        let (most, counts) = (stream.map(most), stream.is_some_and(|it| it.settings.count_keys));
         let (now, producer_ms) = (self.now, self.limits.producer_ms);
         let within = |from: TimeMs, to: TimeMs| to.since(from) < producer_ms;
         let partition = self.partition_mut(ns, append.partition);
@@ -250,6 +282,13 @@ impl Reference {
             return Ok(Appended { base_offset, start, replayed: true });
         }
         let base_offset = partition.next();
+        if counts {
+            partition.check_keys(append)?;
+            for AppendedKey { key, events, last, .. } in append.keys.iter().map(|it| &it.appended) {
+                let count = partition.count(key) + u64::from(*events);
+                partition.keys.insert(key.clone(), (count, base_offset + u64::from(*last)));
+            }
+        }
         let batch = (base_offset, append.events, append.producer, now);
         partition.batches.push(batch);
         Ok(Appended { base_offset, start, replayed: false })

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use longshore_proto::v1;
+use tokio::time::timeout;
 
 use super::super::{Client, ClientError};
 use super::ask;
@@ -25,6 +26,8 @@ const PAUSE: Duration = Duration::from_millis(500);
 const PARTITIONS_MAX: usize = 1000;
 /// How long one request waits where not all partitions are in it.
 const WAIT_SOME: Duration = Duration::from_millis(100);
+/// How long who ends tries to commit what it has done, at most.
+const LAST_MAX: Duration = Duration::from_secs(2);
 
 /// Where a group begins in a partition of which it has committed nothing.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -108,7 +111,8 @@ impl Consumer {
     /// that goes to another member goes between two events, with what is done committed. Each event
     /// comes at least once: again, where the process ends before it is committed, or where the
     /// member was out of the group meanwhile (45 seconds without a word, or 5 minutes for one event
-    /// while others wait for the partition). While the server is away it is waited for.
+    /// while others wait for a partition). While the server is away it is waited for; once `stop`
+    /// is done, for two seconds at most, and what is not committed by then comes again.
     ///
     /// # Errors
     ///
@@ -198,6 +202,7 @@ impl Reader<'_> {
                 if self.hand(lot, &handle, &mut stop).await? == Handed::Stop {
                     return Ok(());
                 }
+                self.let_go(None);
             }
         }
     }
@@ -244,6 +249,19 @@ impl Reader<'_> {
         Ok(())
     }
 
+    /// Gives back what others are to read, but for the partition in hand: what is done of that is
+    /// committed first.
+    fn let_go(&mut self, in_hand: Option<u32>) {
+        for partition in self.membership.let_go(self.life, in_hand) {
+            self.places.remove(&partition);
+        }
+    }
+
+    /// Whether a partition is still to be read, and was not given back meanwhile.
+    fn is_to_read(&self, partition: u32) -> bool {
+        self.places.contains_key(&partition) && self.membership.is_to_read(self.life, partition)
+    }
+
     /// Hands over the events of a partition, for as long as it is to be read.
     async fn hand<E, F>(
         &mut self,
@@ -255,6 +273,9 @@ impl Reader<'_> {
         F: Future<Output = Result<(), E>>,
     {
         let partition = lot.partition;
+        if !self.is_to_read(partition) {
+            return Ok(Handed::Over);
+        }
         let (mut done, mut committed_at) = (None, Instant::now());
         for event in lot.events {
             let stops = tokio::select! {
@@ -262,28 +283,54 @@ impl Reader<'_> {
                 () = &mut *stop => true,
                 () = std::future::ready(()) => false,
             };
-            if stops || !self.membership.is_to_read(self.life, partition) {
-                if let Some(next) = done {
-                    self.commit(partition, next).await?;
-                }
-                return Ok(if stops { Handed::Stop } else { Handed::Over });
+            if stops {
+                self.commit_last(partition, done).await?;
+                return Ok(Handed::Stop);
+            }
+            // Of an answer with much in it others would wait long for their partitions.
+            self.let_go(Some(partition));
+            if !self.is_to_read(partition) {
+                let Some(next) = done else { return Ok(Handed::Over) };
+                return Ok(self.commit_or_stop((partition, next), stop).await?);
             }
             let offset = event.offset;
             if let Err(error) = handle(Event::from_wire(partition, event)).await {
-                if let Some(next) = done {
-                    self.commit(partition, next).await?;
-                }
+                self.commit_last(partition, done).await?;
                 return Err(ConsumerError::Handler { partition, offset, error });
             }
             done = Some(offset + 1);
             if committed_at.elapsed() > COMMIT_EVERY {
-                self.commit(partition, offset + 1).await?;
+                if self.commit_or_stop((partition, offset + 1), stop).await? == Handed::Stop {
+                    return Ok(Handed::Stop);
+                }
                 committed_at = Instant::now();
             }
         }
         // What is passed over, such as the end of a transaction, counts as read.
-        self.commit(partition, lot.next).await?;
-        Ok(Handed::Over)
+        Ok(self.commit_or_stop((partition, lot.next), stop).await?)
+    }
+
+    /// Commits, and tries that without an end only for as long as it is not to stop.
+    async fn commit_or_stop(
+        &mut self,
+        (partition, offset): (u32, u64),
+        stop: &mut (impl Future<Output = ()> + Unpin),
+    ) -> Result<Handed, ClientError> {
+        let committing = self.commit(partition, offset);
+        tokio::pin!(committing);
+        tokio::select! {
+            biased;
+            committed = &mut committing => return committed.map(|()| Handed::Over),
+            () = stop => {}
+        }
+        timeout(LAST_MAX, committing).await.unwrap_or(Ok(()))?;
+        Ok(Handed::Stop)
+    }
+
+    /// Commits what is done before it ends, unless the server is away.
+    async fn commit_last(&mut self, partition: u32, done: Option<u64>) -> Result<(), ClientError> {
+        let Some(offset) = done else { return Ok(()) };
+        timeout(LAST_MAX, self.commit(partition, offset)).await.unwrap_or(Ok(()))
     }
 
     /// Has the group go on from an offset, whoever reads the partition then; and this one, too.

@@ -140,6 +140,25 @@ impl Membership {
         }
     }
 
+    /// Reads no more what others are to read, but for the partition in hand, and has the server
+    /// hear of it. Which these are.
+    pub(super) fn let_go(&self, life: u64, in_hand: Option<u32>) -> Vec<u32> {
+        let mut shared = self.inner.shared();
+        // Of another life nothing is held.
+        if shared.life != life || shared.held.is_subset(&shared.target) {
+            return Vec::new();
+        }
+        let gone = shared.held.difference(&shared.target).copied();
+        let gone: Vec<u32> = gone.filter(|partition| Some(*partition) != in_hand).collect();
+        for partition in &gone {
+            shared.held.remove(partition);
+        }
+        if !gone.is_empty() {
+            self.inner.beat.notify_one();
+        }
+        gone
+    }
+
     /// Whether a partition is still to be read.
     pub(super) fn is_to_read(&self, life: u64, partition: u32) -> bool {
         let shared = self.inner.shared();
@@ -214,7 +233,8 @@ impl Inner {
 
     fn request(&self) -> (u64, v1::HeartbeatGroupRequest) {
         let shared = self.shared();
-        let partitions: Vec<u32> = shared.held.iter().copied().collect();
+        // With what it may begin to read while this is repeated: nobody else is to have that then.
+        let partitions: Vec<u32> = shared.held.union(&shared.target).copied().collect();
         let owned = v1::StreamPartitions { stream: self.stream.clone(), partitions };
         let request = v1::HeartbeatGroupRequest {
             namespace: self.client.namespace().into(),

@@ -359,8 +359,10 @@ pub(super) async fn read_events(call: Call<'_>) -> Result<Reply, Refusal> {
     let chunk = reading.read().await?;
     let mut events = reading.told(&chunk, limit);
     if newest {
+        // A text may read like the base64 of another key.
         events = newest_of(events, |event| {
-            event.key.as_ref().or(event.key_base64.as_ref()).map(|key| Bytes::from(key.clone()))
+            let (text, base64) = (event.key.clone(), event.key_base64.clone());
+            (text.is_some() || base64.is_some()).then_some((text, base64))
         });
     }
     let (next, start, end) = (reading.offset, chunk.start, chunk.end);
@@ -397,12 +399,12 @@ async fn read_events_of(
         return Err(unauthenticated());
     }
     let partition = stream.partitions.get(page.partition as usize);
-    let (start, end) = partition.map_or((0, 0), |partition| partition.ends());
+    let start = partition.map_or(0, |partition| partition.ends().0);
     let told = |event: TriggerEvent| {
         let TriggerEvent { offset, key, value, headers, time } = event;
         tail::record(page.partition, &Event { offset, time, key, value, headers })
     };
-    let next = page.next.unwrap_or(end);
+    let (next, end) = (page.next.unwrap_or(page.until), page.until);
     let events = page.events.into_iter().map(told).collect();
     Ok(ok(&EventList { events, next, start, end, key_events: page.count }).not_cached())
 }
