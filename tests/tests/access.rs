@@ -360,13 +360,8 @@ fn an_administrator_that_was_removed_does_not_come_back_by_what_it_had_begun() {
     }
     let list = said(&server, &admin, &["accounts", "list"]).unwrap();
     assert!(!["gone", "away", "lost"].iter().any(|name| list.contains(name)), "{list}");
-    let (_, less) = asked(
-        &api,
-        ("GET", "/api/users/less"),
-        &fs::read_to_string(&admin).unwrap().trim().to_owned(),
-        "",
-    )
-    .unwrap();
+    let token = fs::read_to_string(&admin).unwrap();
+    let (_, less) = asked(&api, ("GET", "/api/users/less"), token.trim(), "").unwrap();
     assert!(less.contains("monitoring") && !less.contains("administrator"), "{less}");
 }
 
