@@ -1,6 +1,6 @@
 """What becomes of publishers beyond their rate. python rates.py AMQPS KAFKA CA: addresses, a file.
 
-The server has the accounts `app`, without a bound, and `slow1` to `slow5`, each of which may publish
+The server has the accounts `app`, without a bound, and `slow1` to `slow6`, each of which may publish
 40 messages in a second: one a step, so that each begins with a second's worth. Nobody says how fast a machine is, so only what is too fast is a failure, and what is held
 up that should not be."""
 
@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 
+import amqp
 import pika
 from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
@@ -125,6 +126,22 @@ def amqp_connection_that_does_both_is_told_and_read():
     connection.close()
 
 
+def amqp_client_that_closes_at_once_loses_nothing():
+    """Without confirms, and without a close of its channel, which would wait for what it published:
+    `py-amqp` closes its connection alone, and waits for the answer."""
+    mine = connect("app").channel()
+    mine.queue_declare("app.closed", durable=True)
+    options = {"ca_certs": ca, "cert_reqs": ssl.CERT_REQUIRED, "server_hostname": "localhost"}
+    connection = amqp.Connection(amqps, "slow6", "secret of slow6", ssl=options)
+    connection.connect()
+    channel = connection.channel()
+    for _ in range(COUNT):
+        channel.basic_publish(amqp.Message("message"), routing_key="app.closed")
+    connection.close()
+    count = mine.queue_declare("app.closed", passive=True).method.message_count
+    assert count == COUNT, f"{count} messages"
+
+
 def settings(user, **more):
     return {
         "bootstrap.servers": kafka,
@@ -186,6 +203,7 @@ for step in (
     amqp_publisher_waits_for_its_confirms,
     amqp_publisher_is_not_read_and_consumers_notice_nothing,
     amqp_connection_that_does_both_is_told_and_read,
+    amqp_client_that_closes_at_once_loses_nothing,
     kafka_producer_is_throttled_and_told,
     kafka_python_waits,
 ):

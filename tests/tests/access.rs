@@ -194,6 +194,177 @@ fn the_management_api_lets_the_same_accounts_in() {
     assert_eq!(basic(&management, "/api/whoami", right).unwrap().0, 401);
 }
 
+/// An account with a role, a token of it, and what it is called.
+fn token_of(server: &Server, admin: &Path, name: &str, grant: &[&str]) -> Result<String> {
+    said(server, admin, &[&["accounts", "put", name], grant].concat())?;
+    let token = said(server, admin, &["accounts", "token", "create", name, "web"])?;
+    Ok(token.trim().to_owned())
+}
+
+/// The head of a request with a token, for a body of so many bytes.
+fn head(address: &str, (method, path): (&str, &str), token: &str, bytes: usize) -> String {
+    format!(
+        "{method} {path} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {token}\r\n\
+         content-type: application/json\r\ncontent-length: {bytes}\r\nconnection: close\r\n\r\n"
+    )
+}
+
+/// What is answered to what was sent: the status and the body.
+fn answered(mut stream: std::net::TcpStream) -> Result<(u16, String)> {
+    use std::io::Read;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let status = answer.split(' ').nth(1).context("no status")?.parse()?;
+    let body = answer.split_once("\r\n\r\n").context("no body")?.1;
+    Ok((status, body.to_owned()))
+}
+
+fn asked(address: &str, what: (&str, &str), token: &str, body: &str) -> Result<(u16, String)> {
+    use std::io::Write;
+    let mut stream = std::net::TcpStream::connect(address)?;
+    let head = head(address, what, token, body.len());
+    stream.write_all(format!("{head}{body}").as_bytes())?;
+    answered(stream)
+}
+
+/// Each route that changes something, by who may do everything, something in one namespace, read
+/// all of it, and nothing of it.
+#[test]
+fn the_management_api_holds_accounts_to_their_roles() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let server = start(&data, &[], &["--management", "127.0.0.1:0"]).unwrap();
+    let api = server.next_address("management").unwrap();
+    let admin = data.join("admin-token");
+    let token = |name: &str, grant: &[&str]| token_of(&server, &admin, name, grant).unwrap();
+    let boss = token("boss", &["--role", "admin"]);
+    let local = token("local", &["--role", "admin", "--in", "default"]);
+    let reader = token("reader", &["--role", "read"]);
+    let nobody = token("nobody", &["--role", "enqueue"]);
+    let all = [&boss, &local, &reader, &nobody];
+
+    let queue = r#"{"durable": true, "auto_delete": false}"#;
+    let exchange = r#"{"type": "fanout", "durable": true}"#;
+    let bind = r#"{"routing_key": "k"}"#;
+    let publish = r#"{"routing_key": "q", "payload": "m", "properties": {}}"#;
+    let get = r#"{"count": 1, "ackmode": "ack_requeue_true"}"#;
+    let policy = r#"{"pattern": "^q$", "definition": {"max-length": 9}, "apply-to": "queues"}"#;
+    let ann = r#"{"tags": ""}"#;
+    let may = r#"{"configure": "^$", "write": "^q$", "read": ".*"}"#;
+    let definitions = r#"{"users": [{"name": "bob", "tags": ""}]}"#;
+    // What comes after that is asked of who may least first, so that all is there.
+    for (method, path, body, of_local, of_reader) in [
+        ("GET", "/api/overview", "", false, true),
+        ("GET", "/api/vhosts", "", false, true),
+        ("GET", "/api/definitions", "", false, true),
+        ("PUT", "/api/vhosts/shop", "", false, false),
+        ("PUT", "/api/queues/%2F/q", queue, true, false),
+        ("PUT", "/api/exchanges/%2F/x", exchange, true, false),
+        ("POST", "/api/bindings/%2F/e/x/q/q", bind, true, false),
+        ("POST", "/api/exchanges/%2F/amq.default/publish", publish, true, false),
+        ("POST", "/api/queues/%2F/q/get", get, true, false),
+        ("PUT", "/api/policies/%2F/p", policy, true, false),
+        ("DELETE", "/api/policies/%2F/p", "", true, false),
+        ("PUT", "/api/users/ann", ann, false, false),
+        ("GET", "/api/users/ann", "", false, false),
+        ("PUT", "/api/permissions/%2F/ann", may, false, false),
+        ("DELETE", "/api/permissions/%2F/ann", "", false, false),
+        ("DELETE", "/api/users/ann", "", false, false),
+        ("DELETE", "/api/queues/%2F/q/contents", "", true, false),
+        ("DELETE", "/api/queues/%2F/q", "", true, false),
+        ("DELETE", "/api/exchanges/%2F/x", "", true, false),
+        ("DELETE", "/api/vhosts/shop", "", false, false),
+    ] {
+        let may = [true, of_local, of_reader, false];
+        for (token, may) in all.into_iter().zip(may).rev() {
+            let (status, said) = asked(&api, (method, path), token, body).unwrap();
+            let refused = status == 401 && said.contains("needs the role");
+            assert_eq!(refused, !may, "{method} {path}: {status} {said}");
+            // Whoever was first has done it, and the other one finds it so.
+            let done = matches!(status, 200 | 201 | 204) || status == 404 && method == "DELETE";
+            assert!(!may || done, "{method} {path}: {status} {said}");
+        }
+    }
+    // To who may not do everything the account that asks, and no permissions.
+    let (_, users) = asked(&api, ("GET", "/api/users"), &reader, "").unwrap();
+    assert!(users.contains("reader") && !users.contains("boss"), "{users}");
+    for path in ["/api/permissions", "/api/users/boss/permissions"] {
+        assert_eq!(asked(&api, ("GET", path), &local, "").unwrap(), (200, "[]".to_owned()));
+    }
+    for (token, taken) in [(&local, 0), (&reader, 0), (&nobody, 0), (&boss, 1)] {
+        let (status, said) = asked(&api, ("POST", "/api/definitions"), token, definitions).unwrap();
+        let said: Value = serde_json::from_str(&said).unwrap();
+        let refused = usize::from(taken == 0);
+        assert_eq!((status, &said["taken"]["users"]), (200, &taken.into()), "{said}");
+        assert_eq!(said["not_taken"].as_array().map(Vec::len), Some(refused), "{said}");
+    }
+}
+
+#[test]
+fn the_last_operator_stays_one_over_the_management_api() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let server = start(&data, &[], &["--management", "127.0.0.1:0"]).unwrap();
+    let api = server.next_address("management").unwrap();
+    let admin = data.join("admin-token");
+    let boss = token_of(&server, &admin, "boss", &["--role", "admin"]).unwrap();
+    assert_eq!(asked(&api, ("DELETE", "/api/users/admin"), &boss, "").unwrap().0, 204);
+    let stripped = r#"{"tags": "monitoring"}"#;
+    for (method, body) in [("PUT", stripped), ("DELETE", "")] {
+        let (status, said) = asked(&api, (method, "/api/users/boss"), &boss, body).unwrap();
+        assert!(status == 400 && said.contains("leaves an account"), "{status} {said}");
+    }
+    let (status, said) = asked(&api, ("GET", "/api/users/boss"), &boss, "").unwrap();
+    assert!(status == 200 && said.contains("administrator"), "{said}");
+}
+
+/// A request was let in with its head, and its account is there no longer when the body comes: it
+/// put itself back.
+#[test]
+fn an_administrator_that_was_removed_does_not_come_back_by_what_it_had_begun() {
+    use std::io::Write;
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let server = start(&data, &[], &["--management", "127.0.0.1:0"]).unwrap();
+    let api = server.next_address("management").unwrap();
+    let admin = data.join("admin-token");
+    let body = r#"{"tags": "administrator", "password": "correct horse"}"#;
+    let grants = r#"{"grants": [{"role": "admin", "namespace": "*", "names": "*"}]}"#;
+    let import = r#"{"users": [{"name": "NAME", "tags": "administrator"}]}"#;
+    let cases = [
+        ("gone", &api, "PUT", "/api/users/gone", body),
+        ("less", &api, "PUT", "/api/users/less", body),
+        ("away", &api, "POST", "/api/definitions", import),
+        ("lost", &server.address, "PUT", "/v1/accounts/lost", grants),
+    ];
+    for (name, address, method, path, body) in cases {
+        let body = body.replace("NAME", name);
+        let token = token_of(&server, &admin, name, &["--role", "admin"]).unwrap();
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        // `100-continue` tells that the request was let in: its head is all that it looks at.
+        let head = head(address, (method, path), &token, body.len());
+        let head = head.replace("connection: close", "expect: 100-continue\r\nconnection: close");
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut told = [0; 25];
+        std::io::Read::read_exact(&mut stream, &mut told).unwrap();
+        assert_eq!(&told, b"HTTP/1.1 100 Continue\r\n\r\n", "{path}");
+        if name == "less" {
+            said(&server, &admin, &["accounts", "put", name, "--role", "read"]).unwrap();
+        } else {
+            said(&server, &admin, &["accounts", "delete", name]).unwrap();
+        }
+        stream.write_all(body.as_bytes()).unwrap();
+        let (status, answer) = answered(stream).unwrap();
+        let refused = matches!(status, 401 | 403) || answer.contains("not_taken\":[{");
+        assert!(refused, "{path}: {status} {answer}");
+    }
+    let list = said(&server, &admin, &["accounts", "list"]).unwrap();
+    assert!(!["gone", "away", "lost"].iter().any(|name| list.contains(name)), "{list}");
+    let token = fs::read_to_string(&admin).unwrap();
+    let (_, less) = asked(&api, ("GET", "/api/users/less"), token.trim(), "").unwrap();
+    assert!(less.contains("monitoring") && !less.contains("administrator"), "{less}");
+}
+
 /// A job that returns what it was given.
 #[derive(Debug, Deserialize, Job, Serialize)]
 #[job(output = u32)]

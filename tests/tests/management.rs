@@ -124,15 +124,32 @@ fn users_and_permissions_are_accounts_and_what_these_cannot_say_is_refused() {
         ("users/bob", r#"{"password": "short", "tags": ""}"#, "8 to 1024 bytes"),
         ("users/bob", r#"{"password": "long enough"}"#, "key_missing: tags"),
         ("users/_bob", r#"{"password": "long enough", "tags": ""}"#, "reserved"),
+        ("users/b*", r#"{"password": "long enough", "tags": ""}"#, "account"),
+        ("users/bob", r#"{"password": 12345678, "tags": ""}"#, "password is a text"),
+        ("users/bob", r#"{"password_hash": null, "tags": ""}"#, "password_hash is a text"),
+        ("users/bob", r#"{"password": "long enough", "tags": ["monitoring", 1]}"#, "texts"),
+        ("users/bob", r#"{"password": "long enough", "tags": {}}"#, "tags are a list"),
     ] {
         let (status, said) = put(path, body);
         assert!(status == 400 && said.contains(why), "{path} {body}: {status} {said}");
     }
-    // Without a password a user is exported, and taken over.
-    assert_eq!(put("users/cat", r#"{"password_hash": "", "tags": ""}"#).0, 201);
+    // Without a password a user is exported, and taken over; what it may do by its tag is no
+    // permission.
+    assert_eq!(put("users/cat", r#"{"password_hash": "", "tags": "administrator"}"#).0, 201);
+    let reads = r#"{"configure": "^$", "write": "", "read": "^own"}"#;
+    assert_eq!(put("permissions/%2F/cat", reads).0, 201);
     let (_, all) = get("definitions");
     let names: Vec<_> = all["users"].as_array().unwrap().iter().map(|it| &it["name"]).collect();
     assert_eq!(names, ["cat"]);
+    let may = &all["permissions"][0];
+    assert_eq!((&may["configure"], &may["read"]), (&"^$".into(), &"^own.*$".into()), "{all}");
+    // One that has a password keeps it where an import names none.
+    let users = r#"{"users": [{"name": "ann", "password_hash": "", "tags": "monitoring"}]}"#;
+    let import = ["-u", "guest:guest", "-X", "POST", "-d", users, "API/definitions"];
+    let (status, came) = ask(&management, &import).unwrap();
+    assert_eq!((status, &came["taken"]["users"]), (200, &1.into()), "{came}");
+    let (_, all) = get("definitions");
+    assert_eq!(all["users"].as_array().map(Vec::len), Some(1), "{all}");
     for path in ["permissions/%2F/ann", "users/ann", "users/cat"] {
         let url = format!("API/{path}");
         let gone = ask(&management, &["-u", "guest:guest", "-X", "DELETE", &url]).unwrap().0;

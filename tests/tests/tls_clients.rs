@@ -195,7 +195,7 @@ fn clients_of_amqp_and_kafka_log_in_to_accounts_and_are_held_to_their_roles() ->
 #[test]
 fn publishers_beyond_the_rate_of_their_account_are_slowed_and_consumers_are_not() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let slow = (1..=5).map(|n| {
+    let slow = (1..=6).map(|n| {
         format!(
             "[[account]]
 name = \"slow{n}\"

@@ -193,6 +193,11 @@ impl Session {
         self.publishing.sent.push_back((self.number, origins));
     }
 
+    /// How many messages were published and have no answer yet.
+    pub fn publishes_under_way(&self) -> usize {
+        self.publishing.messages
+    }
+
     /// Whether everything that was published before this command is answered, so that it may be
     /// refused: confirms go in order.
     pub fn is_oldest_publish(&self, number: u64) -> bool {

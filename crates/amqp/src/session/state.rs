@@ -271,6 +271,11 @@ impl Session {
         matches!(self.phase, Phase::Closing | Phase::Leaving | Phase::Closed(_))
     }
 
+    /// Whether the client has closed it, and waits for the end of what is its.
+    pub fn is_leaving(&self) -> bool {
+        self.phase == Phase::Leaving
+    }
+
     /// Whether it has consumers: such a connection is read whatever becomes of what it publishes.
     pub fn consumes(&self) -> bool {
         !self.consumers.is_empty()

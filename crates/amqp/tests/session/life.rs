@@ -111,6 +111,7 @@ fn the_end_is_told_once_what_was_the_connections_has_ended() {
     client.assert_silent();
     let (number, command) = client.command();
     assert!(matches!(command, MessageCommand::CloseConnection { .. }));
+    assert!(client.session.is_leaving(), "it comes behind what was published");
     client.answer(number, MessageAnswer::ConnectionClosed);
     assert!(matches!(client.method(0), Method::ConnectionCloseOk(_)));
     assert_eq!(client.session.end(), Some(End::Answered));
@@ -134,6 +135,7 @@ fn a_server_that_stops_says_so() {
     let text = "CONNECTION_FORCED - broker forced connection closure with reason 'shutdown'";
     assert_eq!((close.reply_code, close.reply_text.as_text()), (320, Some(text)));
     assert!(matches!(client.command().1, MessageCommand::CloseConnection { .. }));
+    assert!(!client.session.is_leaving(), "it waits for nothing");
     client.say(0, longshore_amqp::codec::methods::ConnectionCloseOk {});
     assert_eq!(client.session.end(), Some(End::Closed));
 }

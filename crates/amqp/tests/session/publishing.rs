@@ -246,6 +246,7 @@ fn an_answer_is_that_of_its_own_command() {
         published(&mut client).0
     };
     let (first, second) = (say(1), say(2));
+    assert_eq!(client.session.publishes_under_way(), 2);
     assert!(client.session.is_oldest_publish(first));
     assert!(!client.session.is_oldest_publish(second), "its confirm would come too early");
     client.session.answer(second, Err(Unanswered::Blocked("the disk is full".into())));

@@ -10,7 +10,9 @@ use longshore_engine::{
 };
 use longshore_node::Node;
 
-use super::gate::{Access, Inner};
+use super::gate::{Access, Inner, unauthenticated};
+use super::needs::Need;
+use super::principal::Principal;
 use crate::http::code::Code;
 use crate::http::look::told;
 use crate::http::refusal::Refusal;
@@ -65,10 +67,11 @@ pub(super) async fn ask<C: Ask>(node: &Node, command: C) -> Outcome<C::Answer> {
 }
 
 impl Access {
-    /// Carries out a command about accounts, to its end even if nobody waits for it any more.
+    /// Carries out a command about accounts, to its end even if nobody waits for it any more. What
+    /// changes one is somebody's who may do so when it is its turn.
     pub(crate) async fn carry_out<C: Ask>(
         &self,
-        node: &Node,
+        (node, who): (&Node, &Principal),
         command: C,
     ) -> Result<C::Answer, Refusal> {
         let command = command.into();
@@ -78,8 +81,8 @@ impl Access {
         );
         let outcome = match &self.0 {
             Some(inner) if changes => {
-                let change = tokio::spawn(Arc::clone(inner).change(command)).await;
-                change.map_err(|_| Refusal::new(Code::Internal, "the change met a bug"))?
+                let change = tokio::spawn(Arc::clone(inner).change(who.clone(), command)).await;
+                change.map_err(|_| Refusal::new(Code::Internal, "the change met a bug"))??
             }
             _ => ask(node, command).await,
         };
@@ -92,7 +95,11 @@ impl Access {
 }
 
 impl Inner {
-    pub(super) async fn change(self: Arc<Self>, command: Command) -> Outcome<Answer> {
+    async fn change(
+        self: Arc<Self>,
+        who: Principal,
+        command: Command,
+    ) -> Result<Outcome<Answer>, Refusal> {
         let name = match &command {
             Command::Accounts(
                 AccountCommand::Change { name, .. }
@@ -102,8 +109,12 @@ impl Inner {
             _ => String::new(),
         };
         let _alone = self.changing.lock().await;
+        // It was let in before its body came, and may be there no longer, or may do less: a change
+        // of its own would undo that.
+        let who = who.now().ok_or_else(unauthenticated)?;
+        who.demand("", &Need::of_system())?;
         if let Err(rejection) = self.check_change(&command) {
-            return Outcome::Rejected(rejection);
+            return Ok(Outcome::Rejected(rejection));
         }
         let outcome = ask(&self.node, command).await;
         match &outcome {
@@ -118,7 +129,7 @@ impl Inner {
                 tokio::spawn(Arc::clone(&self).look_again(name));
             }
         }
-        outcome
+        Ok(outcome)
     }
 
     /// Refuses what would let two accounts in by one certificate, or leave nobody who may do

@@ -24,7 +24,7 @@ pub(crate) use needs::{
     ADMIN, CONSUME, ENQUEUE, FOLLOW, LOOK, Need, PROGRESS, PUBLISH, READ, WORK, Wanted, needs_of,
     of_pattern,
 };
-pub(crate) use pace::Pace;
+pub(crate) use pace::{LOOK_AGAIN, Pace};
 pub(crate) use password::PASSWORD_BYTES;
 pub(crate) use principal::{Ended, Principal};
 pub(crate) use scram::ScramHash;

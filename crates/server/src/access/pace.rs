@@ -1,15 +1,19 @@
 //! When it is a publisher's turn, where its account may publish so much in a second.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Principal;
+use super::rates::Turn;
+
+/// Whoever waits for its turn looks again after so long: the bound may be another one by then.
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// One publisher. What it has not published by its end counts for nothing.
 #[derive(Debug)]
 pub(crate) struct Pace {
     who: Principal,
-    /// The turn that it has: when, and for how much.
-    turn: Option<(Instant, u32)>,
+    /// The turn that it has.
+    turn: Option<Turn>,
 }
 
 impl Pace {
@@ -22,18 +26,19 @@ impl Pace {
         self.who.publishes_per_second()
     }
 
-    /// How long so much has to wait: it gets a turn, which stands until it is published.
+    /// How long so much has to wait, as things are now: it gets a turn, which stands until it is
+    /// published.
     pub(crate) fn wait(&mut self, count: u32) -> Duration {
         if self.turn.is_none() {
-            self.turn = Some((Instant::now() + self.who.reserve(count), count));
+            self.turn = self.who.reserve(count);
         }
-        let at = self.turn_at().unwrap_or_else(Instant::now);
-        at.saturating_duration_since(Instant::now())
+        self.left()
     }
 
-    /// When the turn comes, or has come, that it has.
-    pub(crate) fn turn_at(&self) -> Option<Instant> {
-        self.turn.map(|(at, _)| at)
+    /// How long it is until the turn comes that it has; nothing where it has none, or there is no
+    /// bound any more.
+    pub(crate) fn left(&self) -> Duration {
+        self.turn.map_or(Duration::ZERO, |turn| self.who.turn_left(turn))
     }
 
     /// What had the turn is published.
@@ -43,8 +48,8 @@ impl Pace {
 
     /// What had the turn is not published.
     pub(crate) fn give_back(&mut self) {
-        if let Some((_, count)) = self.turn.take() {
-            self.who.give_back(count);
+        if let Some(turn) = self.turn.take() {
+            self.who.give_back(turn);
         }
     }
 }

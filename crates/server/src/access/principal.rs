@@ -9,6 +9,7 @@ use longshore_node::wall_now;
 
 use super::gate::{Inner, Shown};
 use super::needs::{Need, Wanted};
+use super::rates::Turn;
 use crate::http::code::Code;
 use crate::http::refusal::Refusal;
 use crate::http::text::quoted;
@@ -169,18 +170,26 @@ impl Principal {
         known.inner.account(&known.account.name)?.requests_per_second
     }
 
-    /// Gives a turn to so much that is published: how long it is until then.
-    pub(super) fn reserve(&self, count: u32) -> Duration {
+    /// Gives a turn to so much that is published; `None` without a bound.
+    pub(super) fn reserve(&self, count: u32) -> Option<Turn> {
         let (Self::Account(known), Some(most)) = (self, self.publishes_per_second()) else {
-            return Duration::ZERO;
+            return None;
         };
         known.inner.rates().reserve((&known.account.name, most), count, Instant::now())
     }
 
+    /// How long it is until a turn comes, as the bound is now.
+    pub(super) fn turn_left(&self, turn: Turn) -> Duration {
+        let (Self::Account(known), Some(most)) = (self, self.publishes_per_second()) else {
+            return Duration::ZERO;
+        };
+        known.inner.rates().left((&known.account.name, most), turn, Instant::now())
+    }
+
     /// What had a turn is not published.
-    pub(super) fn give_back(&self, count: u32) {
+    pub(super) fn give_back(&self, turn: Turn) {
         if let Self::Account(known) = self {
-            known.inner.rates().give_back(&known.account.name, count);
+            known.inner.rates().give_back(&known.account.name, turn);
         }
     }
 

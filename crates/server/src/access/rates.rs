@@ -9,7 +9,19 @@ use std::time::{Duration, Instant};
 struct Bucket {
     /// Below nothing by what has a turn and waits for it.
     tokens: f64,
+    /// All that ever got a turn: how far turns were given.
+    given: f64,
     filled: Instant,
+}
+
+/// A place in the line of what an account publishes. When it comes is looked at again and again: it
+/// comes earlier where what is ahead gives its own back, or the rate is raised.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Turn {
+    /// How far turns were given with it.
+    at: f64,
+    /// What it took.
+    cost: f64,
 }
 
 type Buckets = HashMap<String, Bucket>;
@@ -29,7 +41,7 @@ fn filled<'b>(
     now: Instant,
 ) -> Option<&'b mut Bucket> {
     if !buckets.contains_key(account) {
-        buckets.insert(account.to_owned(), Bucket { tokens: rate, filled: now });
+        buckets.insert(account.to_owned(), Bucket { tokens: rate, given: 0.0, filled: now });
     }
     let bucket = buckets.get_mut(account)?;
     let since = now.saturating_duration_since(bucket.filled).as_secs_f64();
@@ -59,18 +71,36 @@ impl Rates {
         Err(1)
     }
 
-    /// Gives a turn to so much that is published: how long it is until then.
+    /// Gives a turn to so much that is published. More than a second's worth, as a transaction may
+    /// be, counts as that: it would hold up all else of its account.
     pub(super) fn reserve(
         &mut self,
         (account, per_second): (&str, u32),
         count: u32,
         now: Instant,
+    ) -> Option<Turn> {
+        let rate = rate_of(per_second);
+        let bucket = filled(&mut self.published, account, rate, now)?;
+        let cost = f64::from(count).min(rate);
+        bucket.tokens -= cost;
+        bucket.given += cost;
+        Some(Turn { at: bucket.given, cost })
+    }
+
+    /// How long it is until a turn comes, as things are now.
+    pub(super) fn left(
+        &mut self,
+        (account, per_second): (&str, u32),
+        turn: Turn,
+        now: Instant,
     ) -> Duration {
         let rate = rate_of(per_second);
         let bucket = filled(&mut self.published, account, rate, now);
-        let Some(bucket) = bucket else { return Duration::ZERO };
-        bucket.tokens -= f64::from(count);
-        until(bucket, 0.0, rate)
+        bucket.map_or(Duration::ZERO, |bucket| {
+            // Those behind it do not hold it up. Below nothing where the account was made anew.
+            let behind = (bucket.given - turn.at).max(0.0);
+            until(bucket, -behind, rate)
+        })
     }
 
     /// How long what is published next would wait.
@@ -81,9 +111,9 @@ impl Rates {
     }
 
     /// What had a turn is not published.
-    pub(super) fn give_back(&mut self, account: &str, count: u32) {
+    pub(super) fn give_back(&mut self, account: &str, turn: Turn) {
         if let Some(bucket) = self.published.get_mut(account) {
-            bucket.tokens += f64::from(count);
+            bucket.tokens += turn.cost;
         }
     }
 
@@ -111,23 +141,58 @@ mod tests {
         assert_eq!(taken(&mut rates, now + Duration::from_secs(60)), 10);
     }
 
+    /// What gets a turn at that time, and when that comes.
+    fn turn(rates: &mut Rates, (of, rate): (&str, u32), count: u32, now: Instant) -> (Turn, u128) {
+        let turn = rates.reserve((of, rate), count, now).unwrap();
+        (turn, rates.left((of, rate), turn, now).as_millis())
+    }
+
     #[test]
     fn what_is_published_gets_its_turns_one_after_the_other() {
         let (mut rates, now) = (Rates::default(), Instant::now());
-        let ms = |rates: &mut Rates, count: u32, after_ms: u64| {
-            let at = now + Duration::from_millis(after_ms);
-            rates.reserve(("ann", 10), count, at).as_millis()
-        };
-        assert_eq!([ms(&mut rates, 10, 0), ms(&mut rates, 1, 0)], [0, 100]);
+        let ann = ("ann", 10);
+        assert_eq!(turn(&mut rates, ann, 10, now).1, 0);
+        let (first, ms) = turn(&mut rates, ann, 1, now);
+        assert_eq!(ms, 100);
         assert_eq!(rates.turn_in("ann", 10, now).as_millis(), 200);
-        // As much as a transaction has; whoever comes then waits for all of it.
-        assert_eq!([ms(&mut rates, 30, 0), ms(&mut rates, 1, 0)], [3100, 3200]);
+        let (second, ms) = turn(&mut rates, ann, 10, now);
+        assert_eq!(ms, 1100);
+        // Whoever comes later holds nobody up.
+        assert_eq!(rates.left(ann, first, now).as_millis(), 100);
         // Requests have their own.
         assert_eq!(rates.take("ann", 10, now), Ok(()));
-        assert_eq!(rates.reserve(("bob", 10), 1, now), Duration::ZERO);
-        rates.give_back("ann", 31);
-        assert_eq!(ms(&mut rates, 1, 100), 100);
-        rates.give_back("ann", 1000);
-        assert_eq!([ms(&mut rates, 10, 200), ms(&mut rates, 1, 200)], [0, 100]);
+        assert_eq!(turn(&mut rates, ("bob", 10), 1, now).1, 0);
+        let later = now + Duration::from_millis(500);
+        assert_eq!(rates.left(ann, first, later), Duration::ZERO);
+        assert_eq!(rates.left(ann, second, later).as_millis(), 600);
+    }
+
+    #[test]
+    fn a_transaction_counts_as_a_second_and_what_is_given_back_is_nobodys_wait() {
+        let (mut rates, now) = (Rates::default(), Instant::now());
+        let ann = ("ann", 10);
+        let (huge, ms) = turn(&mut rates, ann, 10_000, now);
+        assert_eq!(ms, 0);
+        let (dead, ms) = turn(&mut rates, ann, 10_000, now);
+        assert_eq!(ms, 1000);
+        let (waits, ms) = turn(&mut rates, ann, 1, now);
+        assert_eq!(ms, 1100);
+        rates.give_back("ann", dead);
+        assert_eq!(rates.left(ann, waits, now).as_millis(), 100);
+        rates.give_back("ann", huge);
+        assert_eq!(rates.left(ann, waits, now), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_turn_comes_as_the_rate_is_then() {
+        let (mut rates, now) = (Rates::default(), Instant::now());
+        turn(&mut rates, ("ann", 1), 1, now);
+        let turns: Vec<_> = (0..60).map(|_| turn(&mut rates, ("ann", 1), 1, now)).collect();
+        let (last, ms) = turns[59];
+        assert_eq!(ms, 60_000);
+        assert_eq!(rates.left(("ann", 60), last, now).as_millis(), 1000);
+        // The account is removed and made anew.
+        rates.retain(|_| false);
+        assert_eq!(rates.left(("ann", 1), last, now), Duration::ZERO);
     }
 }

@@ -190,7 +190,7 @@ impl Connection {
         (news, place): (&mut mpsc::UnboundedReceiver<News>, &mut Place),
         stopping: &mut watch::Receiver<bool>,
     ) -> io::Result<Ended> {
-        let (mut is_stopping, mut was_open) = (false, false);
+        let (mut is_stopping, mut was_open, mut is_gone) = (false, false, false);
         let (mut closing_at, progress) = (None, Arc::clone(&self.progress));
         let mut account = Awaited::of(&self.app.who);
         loop {
@@ -204,19 +204,24 @@ impl Connection {
                 was_open = session.is_open();
                 self.progress.serve_for_long(self.ticks.now());
             }
-            let is_written = poll_fn(|context| Poll::Ready(self.write(stream, context))).await?;
+            let is_written =
+                is_gone || poll_fn(|context| Poll::Ready(self.write(stream, context))).await?;
             let (session, gate) = self.parts();
             match session.end() {
+                _ if is_gone && !gate.holds_end_for_turn() => return Ok(Ended::Here),
                 Some(End::Silent) => return Ok(Ended::Here),
                 Some(End::Closed) if is_written => return Ok(Ended::Here),
                 Some(End::Answered) if is_written => return Ok(Ended::ByPeer),
                 _ => {}
             }
-            if session.is_closing() {
+            // What was published before a client closed is published, however long that takes.
+            if session.is_closing() && (is_stopping || !gate.holds_end()) {
                 closing_at.get_or_insert_with(|| Instant::now() + CLOSE_TIMEOUT);
             }
             let retry_at = gate.retry_at();
-            let reads = !session.is_stuffed() && session.end().is_none();
+            let reads = !is_gone && !session.is_stuffed() && session.end().is_none();
+            // Whoever has closed need say nothing while that waits.
+            let listens = reads && !gate.holds_end();
             let tick_at = session.next_tick_ms().map(|ms| self.begun + Duration::from_millis(ms));
             tokio::select! {
                 biased;
@@ -235,9 +240,8 @@ impl Connection {
                 one = news.recv() => {
                     self.hear(one, news);
                     // Who hears much is heard all the same.
-                    if reads && !poll_fn(|context| self.read_now(stream, context)).await? {
-                        return Ok(Ended::Here);
-                    }
+                    let more = !reads || poll_fn(|context| self.read_now(stream, context)).await?;
+                    is_gone |= !more;
                 }
                 goes_on = poll_fn(|context| {
                     if reads && let Poll::Ready(read) = self.read(stream, context) {
@@ -245,13 +249,11 @@ impl Connection {
                     }
                     if is_written { Poll::Pending } else { self.write_more(stream, context) }
                 }), if reads || !is_written => {
-                    if !goes_on? {
-                        return Ok(Ended::Here);
-                    }
+                    is_gone |= !goes_on?;
                 }
                 () = at(tick_at) => {
                     let now_ms = self.now_ms();
-                    self.parts().0.tick(now_ms, reads);
+                    self.parts().0.tick(now_ms, listens);
                 }
             }
         }
@@ -285,7 +287,10 @@ impl Connection {
     fn hear_of_account(&mut self, told: AccountNews, account: &mut Awaited) {
         let (session, gate) = self.parts();
         match told {
-            AccountNews::Changed => session.account_changed(),
+            AccountNews::Changed => {
+                session.account_changed();
+                gate.refuse_held(session, "the account was changed or removed");
+            }
             AccountNews::LoggedIn(None) => session.logged_in(None),
             AccountNews::LoggedIn(Some((who, identity))) => {
                 if !account.follow(&who) {

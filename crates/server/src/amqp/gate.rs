@@ -10,11 +10,13 @@ use longshore_engine::{Answer, AuditedCommand, Command, MessageCommand, Rejectio
 use longshore_node::{Cause, News, Node, Unavailable, Wire};
 use tokio::sync::mpsc;
 
-use crate::access::{Pace, Principal};
+use crate::access::{LOOK_AGAIN, Pace, Principal};
 use crate::http::DEFAULT_NAMESPACE;
 
 /// The number of the question whether there is the namespace; a session's begin with 1.
 const OPENING: u64 = 0;
+/// That of a command whose answer is for nobody; sessions do not get there.
+const NOBODYS: u64 = u64::MAX;
 /// How often it is tried again to publish what waits.
 const RETRY_EVERY: Duration = Duration::from_millis(50);
 
@@ -27,7 +29,8 @@ pub(super) struct Gate {
     news: mpsc::UnboundedSender<News>,
     /// Once it is known which namespace it is.
     wire: Option<Wire>,
-    /// What is published and waits, the oldest first.
+    /// What is published and waits, the oldest first; behind it the end of a connection whose
+    /// client has closed it, since that would leave nobody who publishes it.
     held: VecDeque<(u64, MessageCommand)>,
     /// What else waits, since the shard's inbox was full.
     others: VecDeque<(u64, MessageCommand)>,
@@ -81,8 +84,30 @@ impl Gate {
     /// When what waits is to be tried again; `None` where nothing does.
     pub(super) fn retry_at(&self) -> Option<Instant> {
         let holds = !self.held.is_empty() || !self.others.is_empty();
-        let at = || self.room_at.or_else(|| self.pace.turn_at()).unwrap_or_else(Instant::now);
-        holds.then(at)
+        let turn_at = || Instant::now() + self.pace.left().min(LOOK_AGAIN);
+        holds.then(|| self.room_at.unwrap_or_else(turn_at))
+    }
+
+    /// Whether the end of the connection waits for what was published before it.
+    pub(super) fn holds_end(&self) -> bool {
+        self.held.back().is_some_and(|(_, command)| is_end(command))
+    }
+
+    /// Whether all that this end waits for is its turn, which comes.
+    pub(super) fn holds_end_for_turn(&self) -> bool {
+        self.holds_end() && self.room_at.is_none()
+    }
+
+    /// Nothing of what is published and waits may be published any more.
+    pub(super) fn refuse_held(&mut self, session: &mut Session, why: &str) {
+        self.pace.give_back();
+        for (number, command) in std::mem::take(&mut self.held) {
+            if is_end(&command) {
+                self.call(session, number, command);
+            } else {
+                session.answer(number, Err(Unanswered::Blocked(why.to_owned())));
+            }
+        }
     }
 
     /// Does what the session asks for.
@@ -95,7 +120,7 @@ impl Gate {
         }
         while session.is_stuffed()
             && session.consumes()
-            && self.held.front().is_some_and(|(number, _)| session.is_oldest_publish(*number))
+            && self.may_refuse(session)
             && let Some((number, _)) = self.held.pop_front()
         {
             self.pace.give_back();
@@ -103,6 +128,20 @@ impl Gate {
             session.answer(number, Err(Unanswered::Blocked(why)));
             self.ask(session);
         }
+        // Where all of it was refused nothing is left that would tell so.
+        if self.held.is_empty() {
+            session.block(None);
+        }
+    }
+
+    /// Whether the oldest that waits may be refused: it is its turn to be answered, and it is not
+    /// alone. A message that takes all the room waits like any other.
+    fn may_refuse(&self, session: &Session) -> bool {
+        self.held.front().is_some_and(|(number, command)| {
+            let own = published_by(command) as usize;
+            let is_alone = self.held.len() == 1 && session.publishes_under_way() <= own;
+            session.is_oldest_publish(*number) && !is_alone
+        })
     }
 
     fn ask(&mut self, session: &mut Session) {
@@ -119,6 +158,10 @@ impl Gate {
                 Ask::LogIn { credentials } => self.credentials = Some(credentials),
                 Ask::Call { number, command } => self.call(session, number, command),
                 Ask::Gone { consumer } => {
+                    // Its end may be a while yet, and it is to be given nothing until then.
+                    if session.is_leaving() && !self.held.is_empty() {
+                        self.call(session, NOBODYS, MessageCommand::Cancel { consumer });
+                    }
                     if let Some(wire) = &self.wire {
                         wire.forget(consumer);
                     }
@@ -131,7 +174,10 @@ impl Gate {
         let Some(wire) = &self.wire else { return };
         let published = published_by(&command);
         let publishes = published > 0;
-        let line = if publishes { &mut self.held } else { &mut self.others };
+        // The end that a client asks for comes behind what it has published; any other one is for
+        // those whose messages are not taken any more.
+        let ends = !self.held.is_empty() && is_end(&command) && session.is_leaving();
+        let line = if publishes || ends { &mut self.held } else { &mut self.others };
         if !line.is_empty() {
             return line.push_back((number, command));
         }
@@ -170,6 +216,9 @@ impl Gate {
     pub(super) fn retry(&mut self, session: &mut Session) {
         let Some(wire) = &self.wire else { return };
         self.room_at = None;
+        if !self.held.is_empty() {
+            session.limit_publishes(self.pace.per_second());
+        }
         for line in [&mut self.others, &mut self.held] {
             while let Some((number, command)) = line.pop_front() {
                 let published = published_by(&command);
@@ -257,8 +306,9 @@ impl Gate {
     /// What the session still asks for has to happen, whatever becomes of the connection.
     pub(super) fn finish(mut self, session: &mut Session) -> Option<(Wire, Vec<Command>)> {
         let wire = self.wire.take()?;
-        let others = self.others.drain(..).map(|(_, command)| Command::Messages(command));
-        let mut left: Vec<_> = others.collect();
+        let ends = self.held.drain(..).filter(|(_, command)| is_end(command));
+        let others = self.others.drain(..).chain(ends);
+        let mut left: Vec<_> = others.map(|(_, command)| Command::Messages(command)).collect();
         while let Some(ask) = session.next_ask() {
             let command = match ask {
                 Ask::Call { command, .. } => Command::Messages(command),
@@ -281,6 +331,11 @@ impl Gate {
         }
         (!left.is_empty()).then_some((wire, left))
     }
+}
+
+/// Whether it is the end of the connection.
+fn is_end(command: &MessageCommand) -> bool {
+    matches!(command, MessageCommand::CloseConnection { .. })
 }
 
 /// What changes something that administrators care for goes to the trail of changes with it.

@@ -15,7 +15,7 @@ use tokio::time::sleep;
 use super::KafkaConfig;
 use super::face::{Answered, Pending};
 use super::faces::{Faces, Stage};
-use crate::access::{Pace, Principal};
+use crate::access::{LOOK_AGAIN, Pace, Principal};
 use crate::running::timeout;
 use crate::sparse::Sparse;
 use crate::tls::stream::{Peer, Stream};
@@ -28,6 +28,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(super) const LOGIN_TIME_MAX: Duration = Duration::from_secs(10);
 const LOGIN_REQUESTS_MAX: usize = 16;
 const LOGIN_BYTES_MAX: u64 = 64 << 10;
+/// How long a request waits for its turn at most, and how long a client is told to wait: with the
+/// few that it has under way, less than it waits for an answer.
+pub(super) const THROTTLE_MAX: Duration = Duration::from_secs(5);
 /// How long it may take to tell the peer that nothing more comes.
 const ENDING_TIME_MAX: Duration = Duration::from_secs(1);
 /// Memory grows by so much at most before there are bytes to put into it.
@@ -203,7 +206,8 @@ async fn next_request(
 
 /// Reads what sort of request comes next. One that publishes is read no further until its turn has
 /// come, and keeps no room until then; nor is anything behind it, as where a broker with quotas
-/// mutes a connection.
+/// mutes a connection. One whose client has gone meanwhile is not carried out: it may have been sent
+/// again elsewhere.
 async fn begin_publishing(
     reader: &mut ReadHalf<Stream>,
     mut pace: Pace,
@@ -212,8 +216,20 @@ async fn begin_publishing(
     let mut key = [0; 2];
     timeout(patience, reader.read_exact(&mut key)).await??;
     if i16::from_be_bytes(key) == api::PRODUCE {
-        sleep(pace.wait(1)).await;
-        pace.spend();
+        let begun = Instant::now();
+        loop {
+            let wait = pace.wait(1).min(THROTTLE_MAX.saturating_sub(begun.elapsed()));
+            if wait.is_zero() {
+                break;
+            }
+            sleep(wait.min(LOOK_AGAIN)).await;
+            // Into no room at all: whether the peer is there.
+            let _: usize = reader.read(&mut []).await?;
+        }
+        // What goes ahead of its turn holds up nobody else.
+        if pace.left().is_zero() {
+            pace.spend();
+        }
     }
     Ok(BytesMut::from(&key[..]))
 }

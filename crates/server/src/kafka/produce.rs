@@ -14,6 +14,7 @@ use longshore_streams::codec::CodecError;
 use crate::access::PUBLISH;
 
 use super::codes_of::{Refused, of_append};
+use super::connection::THROTTLE_MAX;
 use super::face::{Face, Pending, partition};
 
 /// Bits of a batch's attributes.
@@ -75,7 +76,7 @@ impl Face {
                 })
                 .collect();
             let mut reply = header.reply();
-            let throttle_ms = self.who.turn_in().as_nanos().div_ceil(1_000_000);
+            let throttle_ms = self.who.turn_in().min(THROTTLE_MAX).as_nanos().div_ceil(1_000_000);
             let throttle_ms = i32::try_from(throttle_ms).unwrap_or(i32::MAX);
             put(&mut reply, header.version, &topics, throttle_ms);
             Some((reply.finish(), None))

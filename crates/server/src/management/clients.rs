@@ -9,7 +9,6 @@ use super::objects::NODE;
 use super::serve::{Api, Fault, Told, namespace_of};
 use crate::access::{ADMIN, Need, READ};
 use crate::amqp::ConnectionView;
-use crate::http::refusal::Refusal;
 
 /// What a client is told whose connection an operator closes, where he gives no reason.
 const CLOSED: &str = "Closed via management plugin";
@@ -62,7 +61,7 @@ impl Api {
         let view = self.views(which).await.into_iter().next().ok_or_else(Fault::not_found)?;
         if self.who.is_local() || self.who.name() != view.session.user {
             let need = Need::everywhere(ADMIN);
-            self.who.demand(&view.session.namespace, &need).map_err(Refusal::from)?;
+            self.demand(&view.session.namespace, &need)?;
         }
         if self.connections.close(view.number, reason) {
             return Ok(Told::Done);

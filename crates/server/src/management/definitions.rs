@@ -78,8 +78,18 @@ impl Api {
         };
         let (mut taken, mut refused) = (json!({}), Vec::new());
         for name in SECTIONS {
-            let items = body.get(name).and_then(Value::as_array).into_iter().flatten();
+            let items = body.get(name).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
             let mut count = 0_u64;
+            // Once for all of them: each would count as one that tries.
+            if matches!(name, "users" | "permissions")
+                && !items.is_empty()
+                && let Err(fault) = self.demand_accounts()
+            {
+                let (items, reason) = (items.len(), fault.reason);
+                refused.push(json!({"section": name, "items": items, "reason": reason}));
+                taken[name] = count.into();
+                continue;
+            }
             for item in items {
                 match self.take_over(name, vhost, item).await {
                     Ok(()) => count += 1,
@@ -120,7 +130,7 @@ impl Api {
             "users" | "permissions" if of.is_some() => {
                 return Err(Fault::bad("users and permissions are of no virtual host alone"));
             }
-            "users" => self.put_user(needed("name")?, item).await?,
+            "users" => self.put_user(needed("name")?, item, true).await?,
             "permissions" => self.put_permission((vhost, needed("user")?), item).await?,
             "exchanges" => self.put_exchange(vhost, needed("name")?, item).await?,
             "queues" => self.put_queue(vhost, needed("name")?, item).await?,

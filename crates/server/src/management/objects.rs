@@ -68,7 +68,7 @@ impl Api {
     pub(super) async fn namespaces(&self) -> Result<Vec<String>, Fault> {
         let ask = ListNamespaces { after: None, limit: 1000 }.into();
         let mut names = Vec::new();
-        self.who.demand("", &Need::everywhere(READ)).map_err(Refusal::from)?;
+        self.demand("", &Need::everywhere(READ))?;
         for answer in self.node.call_shards(ask).await {
             let (page, more) = told_of::<ListNamespaces>(answer.map_err(Refusal::from)?)?;
             if more {

@@ -2,8 +2,11 @@
 //! beginning of names and `*` on ours. What of them says the same on both sides is taken over,
 //! everything else is refused.
 
-/// Alternatives that one expression may have.
-const ALTERNATIVES_MAX: usize = 16;
+use longshore_engine::GRANTS_MAX;
+
+/// Alternatives that one expression may have: as many as an account may have grants, so that what
+/// is told of one can be put back.
+const ALTERNATIVES_MAX: usize = GRANTS_MAX;
 
 /// What stands for itself in an expression, beside letters and digits.
 const PLAIN: &str = "_-:/@#%&=,~!<>";
@@ -15,7 +18,7 @@ fn literal(text: &str) -> Result<String, String> {
     while let Some(next) = chars.next() {
         match next {
             '\\' => match chars.next() {
-                Some(escaped) if escaped.is_ascii_punctuation() && escaped != '*' => {
+                Some(escaped) if !escaped.is_alphanumeric() && escaped != '*' => {
                     name.push(escaped);
                 }
                 _ => return Err(format!("{text:?} has an escape that is of no plain character")),
@@ -28,10 +31,15 @@ fn literal(text: &str) -> Result<String, String> {
     Ok(name)
 }
 
+/// Whether what comes behind a text is escaped by it.
+fn escapes(text: &str) -> bool {
+    text.chars().rev().take_while(|it| *it == '\\').count() % 2 == 1
+}
+
 /// The pattern of one alternative, without anchors. `open`: nothing says where a name ends.
 fn pattern(text: &str, open: bool) -> Result<String, String> {
     let (beginning, any) = match text.strip_suffix(".*") {
-        Some(beginning) if !beginning.ends_with('\\') => (beginning, true),
+        Some(beginning) if !escapes(beginning) => (beginning, true),
         _ => (text, open),
     };
     let name = literal(beginning)?;
@@ -73,12 +81,12 @@ pub(super) fn patterns_of(expression: &str) -> Result<Vec<String>, String> {
             return Err(format!("{part:?} means names that have it anywhere: begin with ^"));
         };
         let (body, open) = match from.strip_suffix('$') {
-            Some(body) if !body.ends_with('\\') => (body, false),
+            Some(body) if !escapes(body) => (body, false),
             _ => (from, true),
         };
         // One group over all of it, or over all but an end of `.*`.
         let group = body.strip_prefix('(');
-        let whole = group.and_then(|rest| rest.strip_suffix(')'));
+        let whole = group.and_then(|rest| rest.strip_suffix(')')).filter(|it| !escapes(it));
         let begun = group.and_then(|rest| rest.strip_suffix(").*"));
         let (inner, end) = match (whole, begun) {
             (Some(inner), _) => (inner, ""),
@@ -169,6 +177,49 @@ mod tests {
     }
 
     #[test]
+    fn whatever_names_something_is_told_and_taken_back() {
+        let odd = [
+            "a b",
+            "a.b",
+            "a|b",
+            "(a",
+            "a)",
+            "(a|b)",
+            "a\\",
+            "\\",
+            "$",
+            "a$",
+            "^a",
+            "[a]",
+            "a{2}",
+            "a+?",
+            "gr\u{fc}n",
+            "\u{65e5}\u{672c}",
+            "a\u{b7}b",
+            "e\u{301}",
+            "\u{1f600}",
+            "'\"`;",
+            ".",
+            ".a",
+            "a,b",
+            "<a>",
+            "\u{a0}",
+        ];
+        for name in odd {
+            for patterns in [vec![name.to_owned()], vec![format!("{name}*")], {
+                vec![format!("{name}*"), format!("x{name}"), "z".to_owned()]
+            }] {
+                let told = expression_of(patterns.iter().map(String::as_str));
+                let mut expected = patterns.clone();
+                expected.sort_unstable();
+                assert_eq!(patterns_of(&told), Ok(expected), "{told}");
+            }
+        }
+        let many: Vec<_> = (0..GRANTS_MAX).map(|n| format!("n{n:02}")).collect();
+        assert_eq!(patterns_of(&expression_of(many.iter().map(String::as_str))), Ok(many));
+    }
+
+    #[test]
     fn what_no_pattern_says_is_refused_with_a_reason() {
         for expression in [
             "mail",
@@ -190,7 +241,7 @@ mod tests {
         ] {
             assert!(patterns_of(expression).is_err(), "{expression}");
         }
-        let many: Vec<_> = (0..20).map(|n| format!("n{n}")).collect();
+        let many: Vec<_> = (0..65).map(|n| format!("n{n}")).collect();
         assert!(patterns_of(&format!("^({})$", many.join("|"))).is_err());
     }
 

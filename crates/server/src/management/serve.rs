@@ -21,7 +21,7 @@ use tokio::sync::{Mutex, Semaphore};
 use super::ManagementConfig;
 use super::clients::Which;
 use super::patient::Patient;
-use crate::access::{Access, Peer, Principal, needs_of};
+use crate::access::{Access, Need, Peer, Principal, needs_of, unauthenticated};
 use crate::amqp::AmqpConnections;
 use crate::http::admit::authenticate;
 use crate::http::code::Code;
@@ -155,10 +155,21 @@ pub(super) enum Told {
 }
 
 impl Api {
+    /// Refuses what whoever asks may not do now: it was let in before its body came, and what else
+    /// an import has.
+    pub(super) fn demand(&self, ns: &str, need: &Need<'_>) -> Result<(), Fault> {
+        let who = self.who.now().ok_or_else(unauthenticated)?;
+        who.demand(ns, need).map_err(Refusal::from)?;
+        Ok(())
+    }
+
     pub(super) async fn ask<C: Ask>(&self, ns: &str, command: C) -> Result<C::Answer, Fault> {
         let command = command.into();
         for need in needs_of(&command) {
-            self.who.demand(ns, &need).map_err(Refusal::from)?;
+            self.demand(ns, &need)?;
+        }
+        if !self.who.is_in() {
+            return Err(unauthenticated().into());
         }
         let by = self.who.name().to_owned();
         let command = if command.is_audited() {
@@ -290,7 +301,7 @@ async fn route(api: &Api, method: &Method, path: &[&str], body: &Value) -> Resul
         ("GET", ["whoami"]) => value(json!({"name": api.user(), "tags": api.tags()})),
         ("GET", ["users"]) => value(api.users().await?),
         ("GET", ["users", name]) => value(api.user_named(name).await?),
-        ("PUT", ["users", name]) => api.put_user(name, body).await,
+        ("PUT", ["users", name]) => api.put_user(name, body, false).await,
         ("DELETE", ["users", name]) => api.delete_user(name).await,
         ("GET", ["users", name, "permissions"]) => value(api.permissions(Some(name), None).await?),
         ("GET", ["permissions"]) => value(api.permissions(None, None).await?),

@@ -6,13 +6,13 @@ use std::collections::BTreeSet;
 use longshore_engine::ask::{Ask, ChangeAccount, DeleteAccount, GetAccount, ListAccounts};
 use longshore_engine::{Account, AccountChange, AccountGrant, Role, matches_pattern};
 use serde_json::{Value, json};
+use tokio::task::yield_now;
 
 use super::objects::{ANSWER_MAX, too_many};
 use super::patterns::{are_within, expression_of, patterns_of};
 use super::serve::{Api, Fault, Told, namespace_of, vhost_of};
 use crate::access::{Need, PASSWORD_BYTES, is_reserved, new_password};
-use crate::http::refusal::Refusal;
-use crate::http::text::check_name;
+use crate::http::text::check_path_name;
 
 /// Accounts in one answer of the engine.
 const PAGE: usize = 100;
@@ -43,7 +43,16 @@ fn user(account: &Account) -> Value {
 
 /// What an account may do in a namespace, where that is anything that a permission says.
 fn permission(account: &Account, ns: &str) -> Option<Value> {
-    let here = account.grants.iter().filter(|it| matches_pattern(&it.namespace, ns));
+    permission_of(account, ns, |it| matches_pattern(&it.namespace, ns))
+}
+
+/// As much of it as some grants say.
+fn permission_of(
+    account: &Account,
+    ns: &str,
+    counts: impl Fn(&AccountGrant) -> bool,
+) -> Option<Value> {
+    let here = account.grants.iter().filter(|it| counts(it));
     let here: Vec<_> = here.filter(|it| ROLES.contains(&it.role)).collect();
     let of = |roles: &[Role]| {
         let names = here.iter().filter(|it| roles.contains(&it.role)).map(|it| it.names.as_str());
@@ -87,8 +96,12 @@ fn grants_of(ns: &str, body: &Value) -> Result<Vec<AccountGrant>, Fault> {
 fn tags_of(body: &Value) -> Result<Vec<AccountGrant>, Fault> {
     let tags: Vec<&str> = match body.get("tags") {
         Some(Value::String(text)) => text.split(',').map(str::trim).collect(),
-        Some(Value::Array(tags)) => tags.iter().filter_map(Value::as_str).collect(),
-        Some(_) | None => return Err(Fault::bad("key_missing: tags")),
+        Some(Value::Array(tags)) => {
+            let tags: Option<_> = tags.iter().map(Value::as_str).collect();
+            tags.ok_or_else(|| Fault::bad("tags are texts"))?
+        }
+        Some(_) => return Err(Fault::bad("tags are a list of texts, or texts between commas")),
+        None => return Err(Fault::bad("key_missing: tags")),
     };
     let mut grants = Vec::new();
     for tag in tags.into_iter().filter(|tag| !tag.is_empty()) {
@@ -103,8 +116,18 @@ fn tags_of(body: &Value) -> Result<Vec<AccountGrant>, Fault> {
     Ok(grants)
 }
 
+/// A text of a body; `None` where it is empty or missing.
+fn text_of<'b>(body: &'b Value, field: &str) -> Result<Option<&'b str>, Fault> {
+    match body.get(field) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.as_str()).filter(|text| !text.is_empty())),
+        Some(_) => Err(Fault::bad(format!("{field} is a text"))),
+    }
+}
+
+/// What names an account over HTTP does so here.
 fn check_user(name: &str) -> Result<(), Fault> {
-    check_name("user", name)?;
+    check_path_name("account", name)?;
     if is_reserved(name) {
         return Err(Fault::bad(format!("the name {name:?} is reserved")));
     }
@@ -113,8 +136,14 @@ fn check_user(name: &str) -> Result<(), Fault> {
 
 impl Api {
     async fn ask_accounts<C: Ask>(&self, command: C) -> Result<C::Answer, Fault> {
-        self.who.demand("", &Need::of_system()).map_err(Refusal::from)?;
-        Ok(self.access.carry_out(&self.node, command).await?)
+        self.demand_accounts()?;
+        Ok(self.access.carry_out((&self.node, &self.who), command).await?)
+    }
+
+    /// Refuses who may not look after accounts: before anything is done for it, since a password
+    /// takes long to hash.
+    pub(super) fn demand_accounts(&self) -> Result<(), Fault> {
+        self.demand("", &Need::of_system())
     }
 
     async fn account(&self, name: &str) -> Result<Option<Account>, Fault> {
@@ -173,16 +202,23 @@ impl Api {
         account.as_ref().map(user).ok_or_else(Fault::not_found)
     }
 
-    pub(super) async fn put_user(&self, name: &str, body: &Value) -> Result<Told, Fault> {
+    /// Puts a user. Without a password it has none; `imported`: one that is there keeps its own.
+    pub(super) async fn put_user(
+        &self,
+        name: &str,
+        body: &Value,
+        imported: bool,
+    ) -> Result<Told, Fault> {
+        self.demand_accounts()?;
         check_user(name)?;
         let tags = tags_of(body)?;
-        let text = |field: &str| body.get(field).and_then(Value::as_str);
-        if text("password_hash").is_some_and(|hash| !hash.is_empty()) {
+        let (hash, password) = (text_of(body, "password_hash")?, text_of(body, "password")?);
+        if hash.is_some() {
             let why = "password_hash cannot be taken over, since passwords are hashed in another \
                        way here: give the password, or an empty hash for a user without one";
             return Err(Fault::bad(why));
         }
-        let password = match text("password").filter(|it| !it.is_empty()) {
+        let password = match password {
             Some(password) if PASSWORD_BYTES.contains(&password.len()) => {
                 Some(new_password(password.to_owned()).await?)
             }
@@ -196,12 +232,14 @@ impl Api {
         let known = self.account(name).await?;
         let kept = known.iter().flat_map(|it| &it.grants).filter(|it| tag_of(it).is_none());
         let grants = Some(tags.into_iter().chain(kept.cloned()).collect());
-        let change = AccountChange { password: Some(password), grants, ..AccountChange::default() };
+        let password = (!imported || password.is_some()).then_some(password);
+        let change = AccountChange { password, grants, ..AccountChange::default() };
         self.change_account((name, true), change).await?;
         Ok(if known.is_some() { Told::Done } else { Told::Created })
     }
 
     pub(super) async fn delete_user(&self, name: &str) -> Result<Told, Fault> {
+        self.demand_accounts()?;
         check_user(name)?;
         let (name, by) = (name.to_owned(), self.who.name().to_owned());
         self.ask_accounts(DeleteAccount { name, by }).await?;
@@ -218,18 +256,25 @@ impl Api {
         if !self.is_administrator() {
             return Ok(json!([]));
         }
-        let (accounts, namespaces) = (self.accounts().await?, self.namespaces().await?);
-        let meant = |ns: &&String| of_vhost.is_none_or(|of| namespace_of(of) == **ns);
+        let accounts = match of_user {
+            Some(name) => self.account(name).await?.into_iter().collect(),
+            None => self.accounts().await?,
+        };
+        let mut namespaces = self.namespaces().await?;
+        namespaces.retain(|ns| of_vhost.is_none_or(|of| namespace_of(of) == *ns));
         let mut all = Vec::new();
-        for ns in namespaces.iter().filter(meant) {
+        for ns in &namespaces {
             if self.who.is_local() && of_user.is_none_or(|of| of == self.user()) {
                 all.push(json!({"user": self.user(), "vhost": vhost_of(ns), "configure": ".*",
                     "write": ".*", "read": ".*"}));
             }
-            let named = accounts.iter().filter(|it| of_user.is_none_or(|of| it.name == of));
-            all.extend(named.filter_map(|account| permission(account, ns)));
-            if all.len() > ANSWER_MAX {
-                return Err(too_many());
+            for some in accounts.chunks(PAGE) {
+                all.extend(some.iter().filter_map(|account| permission(account, ns)));
+                if all.len() > ANSWER_MAX {
+                    return Err(too_many());
+                }
+                // Thousands of both would keep the thread from others.
+                yield_now().await;
             }
         }
         Ok(Value::Array(all))
@@ -258,6 +303,7 @@ impl Api {
         (vhost, name): (&str, &str),
         body: &Value,
     ) -> Result<Told, Fault> {
+        self.demand_accounts()?;
         let grants = grants_of(namespace_of(vhost), body)?;
         let _alone = self.changing.lock().await;
         let (account, ns) = self.whose(vhost, name).await?;
@@ -270,6 +316,7 @@ impl Api {
     }
 
     pub(super) async fn delete_permission(&self, vhost: &str, name: &str) -> Result<Told, Fault> {
+        self.demand_accounts()?;
         let _alone = self.changing.lock().await;
         let (account, ns) = self.whose(vhost, name).await?;
         let kept = account.grants.into_iter().filter(|it| !is_permission(it, &ns));
@@ -286,14 +333,21 @@ impl Api {
         }
         let (accounts, namespaces) = (self.accounts().await?, self.namespaces().await?);
         let namespaces: BTreeSet<String> = namespaces.into_iter().collect();
-        let without = accounts.iter().filter(|it| it.password.is_none());
-        let users = without.clone().map(user).collect();
-        let permissions = without.flat_map(|account| {
-            let named = account.grants.iter().filter(|it| is_permission(it, &it.namespace));
-            let named: BTreeSet<&String> = named.map(|it| &it.namespace).collect();
-            let there = named.into_iter().filter(|ns| namespaces.contains(*ns));
-            there.filter_map(|ns| permission(account, ns)).collect::<Vec<_>>()
-        });
-        Ok((users, permissions.collect()))
+        let without: Vec<_> = accounts.iter().filter(|it| it.password.is_none()).collect();
+        let (mut users, mut permissions) = (Vec::new(), Vec::new());
+        for some in without.chunks(PAGE) {
+            users.extend(some.iter().map(|account| user(account)));
+            for account in some {
+                let named = account.grants.iter().filter(|it| is_permission(it, &it.namespace));
+                let named: BTreeSet<&String> = named.map(|it| &it.namespace).collect();
+                // What it may do there by grants for more than that would become a grant of it.
+                let there = named.into_iter().filter(|ns| namespaces.contains(*ns));
+                permissions.extend(
+                    there.filter_map(|ns| permission_of(account, ns, |it| is_permission(it, ns))),
+                );
+            }
+            yield_now().await;
+        }
+        Ok((Value::Array(users), Value::Array(permissions)))
     }
 }

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{BufMut, BytesMut};
 use longshore_engine::TimeMs;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
@@ -85,6 +85,21 @@ impl Stream {
         }
     }
 
+    /// Fails where the peer has closed its end, though there may be something to read before that.
+    fn check_peer(&self, context: &mut Context<'_>) -> io::Result<()> {
+        let socket = match &self.bytes {
+            Bytes::Plain(stream) => stream,
+            Bytes::Tls(stream) => stream.get_ref().0,
+        };
+        match pin!(socket.ready(Interest::READABLE)).poll(context) {
+            Poll::Ready(Ok(ready)) if ready.is_read_closed() => {
+                Err(io::ErrorKind::ConnectionAborted.into())
+            }
+            Poll::Ready(Err(error)) => Err(error),
+            Poll::Ready(Ok(_)) | Poll::Pending => Ok(()),
+        }
+    }
+
     /// Reads what has arrived into `bytes`, which gets `room` only once something is there; 0 where
     /// the peer sends no more.
     pub(crate) fn poll_read_into(
@@ -131,12 +146,16 @@ impl Stream {
     }
 }
 
+/// Reading into no room asks whether the peer has closed its end, whatever it has sent before.
 impl AsyncRead for Stream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if buffer.remaining() == 0 {
+            return Poll::Ready(self.check_peer(context));
+        }
         match &mut self.bytes {
             Bytes::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
             Bytes::Tls(stream) => Pin::new(&mut **stream).poll_read(context, buffer),

@@ -516,6 +516,40 @@ async fn the_last_who_may_do_everything_stays() {
     server.stop().await;
 }
 
+/// It was let in with its head, and put itself back with the body that it had kept.
+#[tokio::test]
+async fn who_was_removed_or_lost_its_role_changes_no_account_with_a_late_body() {
+    let (server, admin) = Server::start_asking().await;
+    let mut client = server.client().await;
+    let body = json!({"grants": [{"role": "admin"}]}).to_string();
+    for (name, code, status) in [("gone", "unauthenticated", 401), ("less", "access_denied", 403)] {
+        let token = account(&mut client, &admin, name, &json!([{"role": "admin"}])).await;
+        let path = format!("/v1/accounts/{name}");
+        let mut late = server.client().await;
+        // It is told to go on once it is let in.
+        let head = format!(
+            "PUT {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n\
+             expect: 100-continue\r\ncontent-type: application/json\r\n\
+             content-length: {}\r\n\r\n",
+            body.len()
+        );
+        late.send(head.as_bytes()).await;
+        late.read_until("100 Continue\r\n\r\n").await;
+        if name == "gone" {
+            as_(&mut client, &admin, "DELETE", &path, "").await.expect(204);
+        } else {
+            let lesser = json!({"grants": [{"role": "read"}]}).to_string();
+            as_(&mut client, &admin, "PUT", &path, &lesser).await.expect(200);
+        }
+        late.send(body.as_bytes()).await;
+        late.answer().await.refused(status, code);
+    }
+    as_(&mut client, &admin, "GET", "/v1/accounts/gone", "").await.expect(404);
+    let less = as_(&mut client, &admin, "GET", "/v1/accounts/less", "").await.expect(200);
+    assert_eq!(less["grants"][0]["role"], "read", "{less}");
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn the_trail_has_queues_of_messages_and_no_contents_of_jobs() {
     let (server, admin) = Server::start_asking().await;

@@ -25,7 +25,7 @@ use crate::http::text::{check_name, check_path_name, quoted};
 use crate::http::view;
 
 async fn ask<C: Ask>(app: &App, command: C) -> Result<C::Answer, Refusal> {
-    app.access.carry_out(&app.node, command).await
+    app.access.carry_out((&app.node, &app.who), command).await
 }
 
 /// The name of an account. Some names are the system's.

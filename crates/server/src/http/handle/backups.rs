@@ -61,7 +61,8 @@ async fn note(call: &Call<'_>, begun: &Asked) {
         after: Some(format!("to {}", begun.to)),
         by: call.app.who.name().to_owned(),
     };
-    if let Err(refusal) = call.app.access.carry_out(&call.app.node, command).await {
+    let app = call.app;
+    if let Err(refusal) = app.access.carry_out((&app.node, &app.who), command).await {
         let problem = refusal.problem();
         tracing::warn!(backup = %begun.id, why = problem.detail, "a backup is not in the trail");
     }
