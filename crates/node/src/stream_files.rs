@@ -1,6 +1,7 @@
 //! Where a shard meets the files of its streams: what a group changed waits here until the group is
 //! durable, and is written then by whoever committed it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use longshore_engine::{Position, StreamChange};
@@ -12,6 +13,8 @@ pub(crate) struct StreamFiles {
     log: OnceLock<Arc<StreamLog>>,
     /// What the group in flight changed. There is one at most.
     in_flight: Mutex<Vec<StreamChange>>,
+    /// It was told that events wait for space.
+    waits: AtomicBool,
 }
 
 impl StreamFiles {
@@ -49,10 +52,18 @@ impl StreamFiles {
         match log.write(position, changes) {
             // The journal has it, publishing closes with the disk, and the next group tries again.
             Err(error) if error.is_no_space() => {
-                tracing::error!(%error, "events wait for space on the disk");
+                if !self.waits.swap(true, Ordering::Relaxed) {
+                    tracing::error!(%error, "events wait for space on the disk");
+                }
                 Ok(())
             }
-            written => written.map_err(|error| error.to_string()),
+            Ok(()) => {
+                if self.waits.swap(false, Ordering::Relaxed) {
+                    tracing::info!("events that waited for space on the disk are written");
+                }
+                Ok(())
+            }
+            Err(error) => Err(error.to_string()),
         }
     }
 

@@ -32,13 +32,17 @@ const UNREADABLE_REST: Duration = Duration::from_secs(30);
 /// How long a partition is left alone of which the events made this code panic.
 const PANICKED_REST: Duration = Duration::from_secs(3600);
 
+/// Between two rounds of which the first brought nothing, at least: what seems to be there may stay
+/// where it is, and others run on this thread.
+const PAUSE: Duration = Duration::from_millis(5);
+
 /// Namespace, stream, trigger and partition.
 type Of = (String, String, String, u32);
 
 /// Runs triggers for as long as it is polled.
 pub(crate) async fn run(node: Node) {
     let (at, aside, full) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-    let mut runner = Runner { node, at, aside, full };
+    let mut runner = Runner { node, at, aside, full, has_brought: false };
     let mut asked = Instant::now();
     loop {
         if asked.elapsed() > ASK_EVERY {
@@ -47,10 +51,16 @@ pub(crate) async fn run(node: Node) {
         }
         let again = Instant::now() + LOOK_EVERY;
         let waiting = runner.round().await;
+        let pause = Instant::now() + PAUSE;
         if waiting.is_empty() {
             tokio::time::sleep_until(again).await;
         } else {
             wait_for(&waiting, again).await;
+        }
+        if std::mem::take(&mut runner.has_brought) {
+            tokio::task::yield_now().await;
+        } else {
+            tokio::time::sleep_until(pause).await;
         }
     }
 }
@@ -64,6 +74,8 @@ struct Runner {
     aside: BTreeMap<Of, Instant>,
     /// Queues that had no room lately, each with its namespace.
     full: BTreeMap<(String, String), Room>,
+    /// Whether this round brought any trigger on.
+    has_brought: bool,
 }
 
 /// How far a trigger has come: what is committed for it, if anything is.
@@ -109,7 +121,9 @@ impl Runner {
         for log in self.node.stream_logs() {
             for stream in log.all() {
                 for trigger in &stream.settings.triggers {
-                    for (index, partition) in (0..).zip(&stream.partitions) {
+                    let queue = (stream.namespace.clone(), trigger.queue.clone());
+                    let order = Room::order(self.full.get(&queue), stream.partitions.len());
+                    for (index, partition) in order.map(|at| (at as u32, &stream.partitions[at])) {
                         let of = (
                             stream.namespace.clone(),
                             stream.name.clone(),
@@ -123,9 +137,12 @@ impl Runner {
                         match self.bring(&of, trigger, (&stream, partition), known).await {
                             Ok(at) => {
                                 there.insert(of, at);
-                                let offset = at.offset().max(partition.ends().0);
-                                let partition = Arc::clone(partition);
-                                waiting.push(Reading { index, partition, offset });
+                                // At its end a replay waits for other partitions only.
+                                if at.offset() < until_of(trigger, index) {
+                                    let offset = at.offset().max(partition.ends().0);
+                                    let partition = Arc::clone(partition);
+                                    waiting.push(Reading { index, partition, offset });
+                                }
                             }
                             Err(Stop::Full(at)) => drop(there.insert(of, at)),
                             Err(Stop::Unknown) => {
@@ -155,8 +172,7 @@ impl Runner {
             None => self.committed(of, trigger).await.ok_or(Stop::Unknown)?,
         };
         let from = at.offset().max(partition.ends().0);
-        let until = trigger.until.get(of.3 as usize).copied();
-        let until = if trigger.until.is_empty() { u64::MAX } else { until.unwrap_or(0) };
+        let until = until_of(trigger, of.3);
         let fire = Fire { of, stream, trigger, id: partition.id() };
         if at.offset() < until && until <= from {
             // What was left of a replay is kept no longer.
@@ -254,14 +270,17 @@ impl Runner {
 
     /// Has events become jobs or messages, up to an offset. How far the trigger has come then.
     async fn fire_all(
-        &self,
+        &mut self,
         of: Fire<'_>,
         mut at: Come,
         events: &[TriggerEvent],
         next: u64,
     ) -> Result<Come, Stop> {
         match self.fire(of.of, of.command(events, at, next)).await {
-            Ok(Brought::Done) => return Ok(Come(Some(next))),
+            Ok(Brought::Done) => {
+                self.has_brought = true;
+                return Ok(Come(Some(next)));
+            }
             Ok(Brought::Elsewhere | Brought::Later) => return Err(Stop::Unknown),
             Ok(Brought::Full) => return Err(Stop::Full(at)),
             // One of them is what no job can be: the others become one each.
@@ -280,7 +299,10 @@ impl Runner {
                 fired = self.fire(of.of, of.command(&[], at, after)).await;
             }
             match fired {
-                Ok(Brought::Done) => at = Come(Some(after)),
+                Ok(Brought::Done) => {
+                    self.has_brought = true;
+                    at = Come(Some(after));
+                }
                 Ok(Brought::Full) => return Err(Stop::Full(at)),
                 _ => return Err(Stop::Unknown),
             }
@@ -321,6 +343,12 @@ impl Runner {
             Ok(_) | Err(_) => Ok(Brought::Later),
         }
     }
+}
+
+/// Before which offset of a partition a trigger ends; it may never.
+fn until_of(trigger: &Trigger, partition: u32) -> u64 {
+    let until = trigger.until.get(partition as usize).copied();
+    if trigger.until.is_empty() { u64::MAX } else { until.unwrap_or(0) }
 }
 
 /// Whether it is an event that is refused, and not the queue that has no room now.

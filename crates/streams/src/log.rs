@@ -140,10 +140,14 @@ impl StreamLog {
     /// group, in their order. Where it fails, nothing is shown that is not there. What a full disk
     /// has no room for waits for the next call, and the journal keeps it; after any other fault
     /// nothing more may be written, and a start does it anew from the journal.
-    pub fn write(&self, position: Position, changes: Vec<StreamChange>) -> Result<(), WriteError> {
+    pub fn write(
+        &self,
+        position: Position,
+        mut changes: Vec<StreamChange>,
+    ) -> Result<(), WriteError> {
         let mut writer = self.writer();
         if !writer.late.is_empty() {
-            self.trim_early(&mut writer, &changes);
+            self.free_early(&mut writer, &mut changes);
         }
         writer.late_bytes += changes.iter().map(StreamChange::event_bytes).sum::<usize>();
         writer.late.extend(changes);
@@ -165,15 +169,42 @@ impl StreamLog {
 
     /// Files that are kept no longer go although something before that waits for space: that may
     /// be the space that is waited for.
-    fn trim_early(&self, writer: &mut Writer, changes: &[StreamChange]) {
-        for change in changes {
-            if let StreamChange::Trimmed { partition, start } = change
-                && let Some(partition) = self.partition(*partition)
-            {
-                let (_, end) = partition.ends();
-                partition.trim(end.min(*start), &mut writer.gone);
+    fn free_early(&self, writer: &mut Writer, changes: &mut Vec<StreamChange>) {
+        let mut deleted = BTreeSet::new();
+        for change in &*changes {
+            match change {
+                StreamChange::Trimmed { partition, start } => {
+                    if let Some(partition) = self.partition(*partition) {
+                        let (_, end) = partition.ends();
+                        partition.trim(end.min(*start), &mut writer.gone);
+                    }
+                }
+                StreamChange::Deleted { stream } => {
+                    for partition in self.stream_by_id(*stream).iter().flat_map(|it| &it.partitions)
+                    {
+                        // What was begun of it and found no space is named by no other.
+                        writer.gone.push(FileId::raw(partition.ends().1).name(partition.id));
+                        deleted.insert(partition.id);
+                    }
+                    self.delete(*stream, writer);
+                }
+                _ => {}
             }
         }
+        if deleted.is_empty() {
+            return;
+        }
+        // A start that finds these in the journal finds no partition that they fit to.
+        let stays = |change: &StreamChange| of(change).is_none_or(|id| !deleted.contains(&id));
+        let mut dropped = 0;
+        writer.late.retain(|change| {
+            let stays = stays(change);
+            dropped += if stays { 0 } else { change.event_bytes() };
+            stays
+        });
+        let bytes = writer.late_bytes.checked_sub(dropped);
+        writer.late_bytes = bytes.expect("what waits was counted");
+        changes.retain(stays);
     }
 
     /// Whether something that is durable in the journal waits for space here, and is not shown.
@@ -479,6 +510,21 @@ impl StreamLog {
 
     pub(crate) fn writer(&self) -> MutexGuard<'_, Writer> {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The partition that a change is about.
+fn of(change: &StreamChange) -> Option<PartitionId> {
+    match change {
+        StreamChange::Appended { partition, .. }
+        | StreamChange::Marked { partition, .. }
+        | StreamChange::Published { partition, .. }
+        | StreamChange::Told { partition, .. }
+        | StreamChange::Forgotten { partition, .. }
+        | StreamChange::Trimmed { partition, .. } => Some(*partition),
+        StreamChange::Created(_) | StreamChange::Changed { .. } | StreamChange::Deleted { .. } => {
+            None
+        }
     }
 }
 

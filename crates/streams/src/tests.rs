@@ -598,3 +598,60 @@ fn what_waits_for_space_is_bounded_and_a_trim_gives_some() {
     bench.reopen(Arc::new(sim)).unwrap();
     assert_eq!(bench.read_all(), expected);
 }
+
+/// It stayed behind what waited, and so did the space that it would have given.
+#[test]
+fn a_stream_that_is_deleted_on_a_full_disk_goes_with_what_waits_for_it() {
+    const OTHER: PartitionId = PartitionId(8);
+    let sim = SimDisk::new(5);
+    let mut bench = Bench::new(Arc::new(sim.clone()));
+    let mut other = StreamView { id: StreamId(2), name: "o".into(), ..view(0, 0) };
+    other.partitions = vec![(OTHER, PartitionEnds { start: 0, next: 0 })];
+    bench.write(StreamChange::Created(Box::new(other)));
+    let appended = |partition, base_offset, filler| StreamChange::Appended {
+        partition,
+        base_offset,
+        events: 2,
+        transaction: None,
+        batch: batch(2, 1, filler).into(),
+    };
+    bench.append(2, 1, 30);
+    for base_offset in [0, 2] {
+        bench.write(appended(OTHER, base_offset, 20_000));
+    }
+    bench.log.sync().unwrap();
+    sim.set_capacity_bytes(Some(sim.used_bytes() + 4096));
+    let full = |bench: &mut Bench, changes: Vec<StreamChange>| {
+        bench.journal.push(changes.clone());
+        let position = Position(bench.journal.len() as u64);
+        assert!(bench.log.write(position, changes).unwrap_err().is_no_space());
+    };
+    full(&mut bench, vec![appended(OTHER, 4, 33 << 20)]);
+    full(&mut bench, vec![appended(P, 2, 10_000), appended(OTHER, 6, 33 << 20)]);
+    let deleted = StreamChange::Deleted { stream: StreamId(2) };
+    full(&mut bench, vec![appended(OTHER, 8, 33 << 20), deleted]);
+    bench.next = 4;
+    assert!(bench.log.stream("default", "o").is_none());
+    assert!(bench.log.has_room().unwrap(), "what waited for it counts no longer");
+    let before = sim.used_bytes();
+    bench.log.sync().unwrap();
+    assert!(sim.used_bytes() < before - 40_000, "its files have gone");
+    // A start meanwhile finds it deleted, and all else in the journal.
+    let left = sim.crash(Crash::Kill);
+    left.set_capacity_bytes(None);
+    let mut started = Bench {
+        disk: Arc::clone(&bench.disk),
+        log: StreamLog::open(Arc::new(left.clone()), (Position::START, true)).unwrap(),
+        journal: bench.journal.clone(),
+        start: 0,
+        next: 4,
+    };
+    started.reopen(Arc::new(left)).unwrap();
+    assert_eq!(started.read_all(), [0, 2]);
+    bench.log.write(Position(bench.journal.len() as u64), Vec::new()).unwrap();
+    assert!(!bench.log.waits_for_space());
+    assert_eq!(bench.read_all(), [0, 2]);
+    bench.log.sync().unwrap();
+    bench.reopen(Arc::new(sim)).unwrap();
+    assert_eq!(bench.read_all(), [0, 2]);
+}

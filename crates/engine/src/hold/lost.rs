@@ -49,13 +49,19 @@ impl LostRuns {
         let lost = self.of_tags.entry((ns, tag.to_owned())).or_default();
         lost.runs += 1;
         lost.kept += u64::from(kept);
-        *self.kept.entry(ns).or_default() += u64::from(kept);
+        if kept {
+            *self.kept.entry(ns).or_default() += 1;
+        }
         *lost
     }
 
     /// The hold has gone.
     fn forget(&mut self, ns: NamespaceId, tag: &str) {
-        let Some(lost) = self.of_tags.remove(&(ns, tag.to_owned())) else { return };
+        let lost = self.of_tags.remove(&(ns, tag.to_owned())).unwrap_or_default();
+        if lost.kept == 0 {
+            // Its runs came when enough of others were kept, which may have gone meanwhile.
+            return;
+        }
         let kept = self.kept.get_mut(&ns).expect("it counts what tags of it count");
         count::take(kept, lost.kept, "lost runs that are kept");
         if *kept == 0 {

@@ -13,6 +13,10 @@ use crate::ids::{BodyId, NamespaceId, Place, QueueId};
 use crate::record::Record;
 use crate::state::{State, keys};
 
+/// Messages of a lane that a start counts. Of a queue that has no more it is known when the last one
+/// is gone, and what other queues had since is not looked through for it.
+const COUNTED_MAX: u64 = 1000;
+
 /// What queues that are being emptied still have, each with its lanes.
 #[derive(Debug, Default)]
 pub(crate) struct Leftovers {
@@ -39,6 +43,14 @@ impl Leftovers {
         let lanes = &mut self.queues.entry(queue).or_default().lanes;
         let first = lanes.entry(urgency).or_insert(place);
         *first = place.min(*first);
+    }
+
+    /// A start found messages of a lane from a slot on: how many, or more than it counted.
+    pub(super) fn found_messages(&mut self, queue: QueueId, first: Slot, messages: Option<u64>) {
+        let new = || Left { messages: Some(0), ..Left::default() };
+        let left = self.queues.entry(queue).or_insert_with(new);
+        left.messages = left.messages.zip(messages).map(|(others, these)| others + these);
+        self.found(queue, first);
     }
 
     /// The message with that tag is gone, and all before it in its lane.
@@ -127,6 +139,17 @@ impl State {
         let left = (!keys.is_empty()).then_some(Record::LeftoversRemoved { keys, bodies });
         let end = next.is_none().then_some(Record::Emptied { namespace: ns, what });
         EmptyingSlice { records: left.into_iter().chain(end).collect(), looked_through: next }
+    }
+
+    /// Counts what is left in the lane of a message, from that on, when a shard starts.
+    pub(super) fn count_leftovers(&self, first: &[u8]) -> Option<u64> {
+        let lane = first.get(..10).unwrap_or(first);
+        let mut messages = 0;
+        self.scan(first, &keys::after_prefix(lane), &mut |_, _| {
+            messages += 1;
+            if messages > COUNTED_MAX { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        (messages <= COUNTED_MAX).then_some(messages)
     }
 
     /// Some of the messages of a queue, and where the next slice goes on; `None` where nothing

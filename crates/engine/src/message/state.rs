@@ -457,7 +457,8 @@ impl State {
             if self.queues.get(queue).is_some() {
                 self.messages.shelf(queue).load_lane(urgency, place_at(&key));
             } else {
-                self.messages.leftovers.found(queue, slot_at(&key));
+                let messages = self.count_leftovers(&key);
+                self.messages.leftovers.found_messages(queue, slot_at(&key), messages);
             }
             from = keys::after_prefix(key.get(..10).unwrap_or(&key));
         }

@@ -92,14 +92,6 @@ pub(crate) struct Known {
     deadline: Option<MonoMs>,
 }
 
-impl Known {
-    /// The offsets that it commits: group, stream, index of the partition, and offset.
-    fn committed(&self) -> impl Iterator<Item = (&str, StreamId, u32, u64)> {
-        let offsets = self.offsets.iter();
-        offsets.map(|((group, stream, index), it)| (group.as_str(), *stream, *index, it.offset))
-    }
-}
-
 /// The transactional ids of a shard, by their producers.
 #[derive(Debug, Default)]
 pub(crate) struct Transactions {

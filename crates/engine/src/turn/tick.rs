@@ -45,6 +45,8 @@ impl Turn {
             self.record_all(Vec::from_iter(self.state.decide_let_go()));
             self.record_all(Vec::from_iter(self.state.decide_limit_round()));
             self.record_all(Vec::from_iter(self.state.decide_minutes_removed()));
+            // One at a time: each forgets an offset of each partition of its stream.
+            self.record_all(self.state.decide_replay_over());
             self.go_on_with_operation(moment);
         }
         if self.state.next_audit_to_forget().is_some_and(|at| at <= moment.at) {
@@ -223,6 +225,7 @@ impl Turn {
             self.state.limits_go_on()
                 || self.state.slas_go_on()
                 || self.state.holds.goes_on()
+                || self.state.has_replay_over()
                 || self.state.lanes.go_on()
                 || operating()
         };

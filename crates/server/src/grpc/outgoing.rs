@@ -25,6 +25,14 @@ type Counted<M> = (Result<M, Status>, Option<Part>);
 #[derive(Debug)]
 pub(super) struct Gone;
 
+/// What has happened and goes out in any case, and has no place yet. It counts already.
+pub(super) struct Owed<M> {
+    pub(super) message: M,
+    /// What it takes on its way.
+    pub(super) bytes: usize,
+    part: Part,
+}
+
 /// Where the messages of one answer are left.
 pub(super) struct Outgoing<M> {
     app: Arc<App>,
@@ -56,10 +64,25 @@ impl<M: Message> Outgoing<M> {
         self.messages.send((Ok(message), Some(part))).await.map_err(|_| Gone)
     }
 
-    /// Waits for a place, for what must not be taken from where it is before there is one.
-    pub(super) async fn place(&self) -> Result<Place<'_, M>, Gone> {
-        let permit = self.messages.reserve().await.map_err(|_| Gone)?;
-        Ok(Place { outgoing: self, permit })
+    /// Is ready once there is a place.
+    pub(super) async fn has_place(&self) -> Result<(), Gone> {
+        self.messages.reserve().await.map(drop).map_err(|_| Gone)
+    }
+
+    /// A place, if there is one now: for what must not be taken from where it is before.
+    pub(super) fn place(&self) -> Result<Option<Place<'_, M>>, Gone> {
+        match self.messages.try_reserve() {
+            Ok(permit) => Ok(Some(Place { outgoing: self, permit })),
+            Err(mpsc::error::TrySendError::Full(())) => Ok(None),
+            Err(mpsc::error::TrySendError::Closed(())) => Err(Gone),
+        }
+    }
+
+    /// Counts what has happened and will be told.
+    pub(super) fn owe(&self, message: M) -> Owed<M> {
+        let bytes = message.encoded_len();
+        let part = self.app.hold_part_in_any_case(&self.debt, bytes);
+        Owed { message, bytes, part }
     }
 
     /// Answers a question, unless readers owe too much.
@@ -89,8 +112,12 @@ pub(super) struct Place<'a, M> {
 impl<M: Message> Place<'_, M> {
     /// Tells what has happened, which goes out in any case.
     pub(super) fn tell(self, message: M) {
-        let Outgoing { app, debt, .. } = self.outgoing;
-        let part = app.hold_part_in_any_case(debt, message.encoded_len());
+        let owed = self.outgoing.owe(message);
+        self.tell_owed(owed);
+    }
+
+    /// Tells what counts already.
+    pub(super) fn tell_owed(self, Owed { message, part, .. }: Owed<M>) {
         self.permit.send((Ok(message), Some(part)));
     }
 }

@@ -149,7 +149,8 @@ pub(crate) fn too_deep(field: &str) -> Refusal {
 /// nothing of it is kept.
 const COPIED_BODY_BYTES_MAX: usize = 8192;
 
-/// The bytes of a value that borrows from `body`: of a large body without a copy.
+/// The bytes of a value that borrows from `body`: without a copy where it is most of a large body.
+/// A small part would keep all of it, and nobody counts the rest.
 pub(crate) fn slice(body: &Bytes, raw: &RawJson<'_>) -> Bytes {
     slice_of(body, raw.get())
 }
@@ -157,7 +158,9 @@ pub(crate) fn slice(body: &Bytes, raw: &RawJson<'_>) -> Bytes {
 /// The same of a text that borrows from it.
 pub(crate) fn slice_of(body: &Bytes, text: &str) -> Bytes {
     match position_in(body, text.as_bytes()) {
-        Some(range) if body.len() > COPIED_BODY_BYTES_MAX => body.slice(range),
+        Some(range) if body.len() > COPIED_BODY_BYTES_MAX && range.len() >= body.len() / 2 => {
+            body.slice(range)
+        }
         _ => Bytes::copy_from_slice(text.as_bytes()),
     }
 }
@@ -384,15 +387,22 @@ mod tests {
 
     #[test]
     fn args_are_the_bytes_of_the_body() {
-        for padding in [0, COPIED_BODY_BYTES_MAX] {
-            let padding = " ".repeat(padding);
-            let text =
-                format!(" {{\"args\" : {{\"a\": [1,2.50,\"x\"]}} ,\"kind\":\"k\"}} {padding}");
+        const LARGE: usize = COPIED_BODY_BYTES_MAX;
+        // A small part of a large body would keep all of it in memory.
+        for (said, padding, copied) in [
+            (1, 0, true),
+            (1, LARGE, true),
+            (LARGE, LARGE + 100, true),
+            (LARGE, LARGE - 100, false),
+        ] {
+            let (said, padding) = ("x".repeat(said), " ".repeat(padding));
+            let args = format!("{{\"a\": [1,2.50,\"{said}\"]}}");
+            let text = format!(" {{\"args\" : {args} ,\"kind\":\"k\"}} {padding}");
             let body = Bytes::from(text);
             let job: NewJob<'_> = read(text_of(&body).unwrap()).unwrap();
-            let args = slice(&body, job.args.as_ref().unwrap());
-            assert_eq!(args, "{\"a\": [1,2.50,\"x\"]}");
-            assert_eq!(position_in(&body, &args).is_none(), padding.is_empty(), "copied");
+            let sliced = slice(&body, job.args.as_ref().unwrap());
+            assert_eq!(sliced, args);
+            assert_eq!(position_in(&body, &sliced).is_none(), copied, "{}", body.len());
         }
         let body = Bytes::new();
         let owned = RawJson::from_text("[7]".into()).unwrap();

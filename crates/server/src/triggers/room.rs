@@ -18,12 +18,14 @@ pub(super) struct Room {
     most: usize,
     rest: Duration,
     until: Instant,
+    /// How often it had room for none.
+    refusals: usize,
 }
 
 impl Room {
     /// A queue that did not take so many events.
     pub(super) fn of_full(events: usize, now: Instant) -> Self {
-        let mut room = Self { most: events, rest: Duration::ZERO, until: now };
+        let mut room = Self { most: events, rest: Duration::ZERO, until: now, refusals: 0 };
         room.refused(events, now);
         room
     }
@@ -33,6 +35,13 @@ impl Room {
         self.most
     }
 
+    /// The numbers below `count`, each time from another one on: what little room there is goes to
+    /// each partition in turn.
+    pub(super) fn order(room: Option<&Self>, count: usize) -> impl Iterator<Item = usize> + use<> {
+        let begin = room.map_or(0, |room| room.refusals % count.max(1));
+        (begin..count).chain(0..begin)
+    }
+
     /// Whether the queue is left alone.
     pub(super) fn rests(&self, now: Instant) -> bool {
         self.until > now
@@ -40,6 +49,10 @@ impl Room {
 
     /// The queue took so many. Whether it is one like any other again that takes `max` at a time.
     pub(super) fn took(&mut self, events: usize, max: usize) -> bool {
+        if events == 0 {
+            // It was not asked.
+            return false;
+        }
         self.most = self.most.max(events.saturating_mul(2)).min(max);
         self.rest = Duration::ZERO;
         self.most == max
@@ -49,6 +62,7 @@ impl Room {
     pub(super) fn refused(&mut self, events: usize, now: Instant) {
         self.most = (events / 2).max(1);
         if events <= 1 {
+            self.refusals = self.refusals.wrapping_add(1);
             self.rest = (self.rest * 2).clamp(REST_MIN, REST_MAX);
         }
         self.until = if events <= 1 { now + self.rest } else { now };
@@ -114,6 +128,34 @@ mod tests {
         queue.asked = 0;
         queue.rounds(60_000);
         assert!((25..=31).contains(&queue.asked), "{} in a minute", queue.asked);
+    }
+
+    #[test]
+    fn offsets_without_events_leave_a_full_queue_alone() {
+        let mut queue = Queue::new(0);
+        for _ in 0..200 {
+            queue.rounds(50);
+            if let Some(known) = &mut queue.known {
+                assert!(!known.took(0, MAX));
+            }
+        }
+        assert!(queue.asked < 20, "{} in ten seconds", queue.asked);
+    }
+
+    #[test]
+    fn each_partition_has_its_turn_at_a_queue_that_stays_full() {
+        let order = |queue: &Queue| Room::order(queue.known.as_ref(), 3).collect::<Vec<_>>();
+        let mut queue = Queue::new(0);
+        assert_eq!(order(&queue), [0, 1, 2]);
+        let mut firsts = Vec::new();
+        for _ in 0..6 {
+            queue.round();
+            firsts.push(order(&queue)[0]);
+            queue.now += REST_MAX;
+        }
+        assert_eq!(firsts, [1, 2, 0, 1, 2, 0]);
+        assert_eq!(order(&queue), [0, 1, 2]);
+        assert_eq!(Room::order(queue.known.as_ref(), 0).count(), 0);
     }
 
     #[test]

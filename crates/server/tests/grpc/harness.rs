@@ -288,7 +288,7 @@ pub(crate) fn settlement(job: &v1::Delivery, verdict: Verdict) -> v1::Settlement
 
 pub(crate) struct Worker {
     tells: mpsc::Sender<v1::WorkerMessage>,
-    hears: Streaming<v1::ServerMessage>,
+    pub(crate) hears: Streaming<v1::ServerMessage>,
 }
 
 impl Worker {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use longshore_proto::v1;
 use longshore_proto::v1::jobs_client::JobsClient;
+use longshore_proto::v1::server_message::Message as Told;
 use longshore_proto::v1::settlement::Verdict;
 use longshore_proto::v1::worker_message::Message as Tells;
 use longshore_proto::v1::workers_client::WorkersClient;
@@ -259,6 +260,43 @@ async fn a_worker_that_reads_slowly_and_fast_enough_keeps_its_stream() {
     worker.take(1).await;
     let (_, queue) = server.http("GET", "/v1/queues/q").await;
     assert_eq!(queue["ready"], 0, "the other seven are on their way: {queue}");
+    drop(worker);
+    server.stop().await;
+}
+
+/// Its heartbeats were not read while a delivery waited for a place in its connection.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_reads_slowly_and_is_alive_keeps_its_runs() {
+    const DELIVERY: usize = 600 << 10;
+    let server = server(64 << 20, Duration::from_secs(20)).await;
+    let address = slowly(server.address, 400 << 10).await;
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
+    let channel = endpoint.initial_stream_window_size(64 << 10).connect().await.unwrap();
+    let mut worker = Worker::connect(WorkersClient::new(channel)).await;
+    worker.tell(Tells::Hello(v1::Hello { lease_ms: Some(1_000), ..hello() })).await;
+    worker.hear().await;
+    let id = server.enqueue_all(vec![job()]).await.remove(0);
+    let mine = worker.take(1).await.remove(0);
+    worker.start(&mine).await;
+    let args: bytes::Bytes = format!("\"{}\"", "x".repeat(DELIVERY)).into_bytes().into();
+    server.enqueue_all(vec![v1::NewJob { args, ..job() }; 8]).await;
+    worker.tell(Tells::Credit(credit(8))).await;
+    let mut taken = 0;
+    while taken < 5 {
+        worker.tell(Tells::Heartbeat(v1::Heartbeat::default())).await;
+        let beats_again = Duration::from_millis(200);
+        match tokio::time::timeout(beats_again, worker.hears.message()).await {
+            Ok(heard) => match heard.unwrap().unwrap().message.unwrap() {
+                Told::Deliver(deliver) => taken += deliver.jobs.len(),
+                Told::Beat(_) => {}
+                other => panic!("{other:?}"),
+            },
+            Err(_) => {}
+        }
+    }
+    let mut jobs = server.jobs().await;
+    let job = soon(jobs.get_job(get(&id))).await.unwrap().into_inner();
+    assert_eq!((job.state.as_str(), job.attempt), ("running", 1), "{job:?}");
     drop(worker);
     server.stop().await;
 }

@@ -200,10 +200,8 @@ impl State {
     ) -> Decided {
         let known = self.transactional(ns, id, stamp)?;
         if known.kept.open {
-            let mut records = vec![self.ending(known, stamp.epoch, commit)];
-            if commit {
-                records.extend(self.decide_replays_passed(ns, known.committed()));
-            }
+            // Replays of which its offsets leave nothing end one by one with the ticks that follow.
+            let records = vec![self.ending(known, stamp.epoch, commit)];
             return Ok((records, TransactionAnswer::Done));
         }
         // It asks again: the answer was lost.

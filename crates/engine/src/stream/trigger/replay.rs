@@ -69,6 +69,19 @@ impl State {
         self.decide_triggers_ended(ns, &ended)
     }
 
+    /// The records that end a replay of which a transaction, which may set the groups of several,
+    /// has left nothing; none where there is none.
+    pub(crate) fn decide_replay_over(&self) -> Vec<Record> {
+        let Some((ns, group)) = self.streams.replays.over.first() else { return Vec::new() };
+        let name = group.strip_prefix(GROUP_PREFIX).unwrap_or(group);
+        self.decide_triggers_ended(*ns, &[name])
+    }
+
+    /// Whether there is such a replay.
+    pub(crate) fn has_replay_over(&self) -> bool {
+        !self.streams.replays.over.is_empty()
+    }
+
     /// Whether a trigger has nothing left to do once it has come so far in a partition.
     pub(super) fn is_done(
         &self,
@@ -94,13 +107,15 @@ impl State {
     pub(in crate::stream) fn note_replays(&mut self, id: StreamId) {
         let Streams { replays, by_id, .. } = &mut self.streams;
         let Some(stream) = by_id.get(&id) else {
-            return replays.left.retain(|_, left| left.stream != id);
+            replays.left.retain(|_, left| left.stream != id);
+            return replays.over.retain(|of| replays.left.contains_key(of));
         };
         let triggers = &stream.settings.triggers;
         let names = triggers.iter().filter(|it| !it.until.is_empty());
         let mut there: BTreeMap<_, _> =
             names.map(|it| ((stream.namespace, it.group()), it)).collect();
         replays.left.retain(|of, left| left.stream != id || there.remove(of).is_some());
+        replays.over.retain(|of| replays.left.contains_key(of));
         for (of, trigger) in there {
             let ends = (0..).zip(&trigger.until).filter(|(_, until)| **until > 0);
             let partitions = ends.map(|(index, _)| index).collect();
@@ -119,7 +134,8 @@ impl State {
         if replays.left.is_empty() {
             return;
         }
-        let Some(left) = replays.left.get_mut(&(ns, group.to_owned())) else { return };
+        let of = (ns, group.to_owned());
+        let Some(left) = replays.left.get_mut(&of) else { return };
         let triggers = by_id.get(&left.stream).map(|stream| stream.settings.triggers.iter());
         let trigger = triggers.and_then(|mut all| all.find(|it| it.group() == group));
         let Some(trigger) = trigger else { return };
@@ -132,6 +148,11 @@ impl State {
                 Some(_) => drop(left.partitions.remove(&partition)),
                 None => {}
             }
+        }
+        if left.partitions.is_empty() {
+            replays.over.insert(of);
+        } else {
+            replays.over.remove(&of);
         }
     }
 
@@ -162,6 +183,8 @@ impl State {
 pub(in crate::stream) struct Replays {
     /// By their groups.
     left: BTreeMap<(NamespaceId, String), Left>,
+    /// Those of which nothing is left, until they end.
+    over: BTreeSet<(NamespaceId, String)>,
 }
 
 /// What is left of one.

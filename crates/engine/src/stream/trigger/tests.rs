@@ -173,8 +173,9 @@ fn a_replay_whose_group_is_set_to_the_end_has_ended() {
     assert!(matches!(put(&mut bench, to_messages(), true), Ok(StreamAnswer::TriggerPut)));
 }
 
+/// All in the turn of the transaction, each of which may be over thousands of partitions.
 #[test]
-fn a_transaction_that_sets_the_groups_of_replays_to_their_ends_ends_them() {
+fn replays_of_which_a_transaction_leaves_nothing_end_one_by_one() {
     use crate::{TransactionAnswer, TransactionAsk as Ask, TransactionCommand};
     let (mut bench, first) = bench();
     bench.declare("inbox", crate::MessageSettings::default());
@@ -204,7 +205,17 @@ fn a_transaction_that_sets_the_groups_of_replays_to_their_ends_ends_them() {
         }
         bench.restart();
         transact(&mut bench, Ask::End { stamp, commit: true });
+        assert_eq!(come(&mut bench), Some(offset));
+        bench.restart();
+        let clock = crate::stream::tests::CLOCK;
+        assert!(bench.turn.tick(clock) || left.is_some(), "the other one ends with the next tick");
+        bench.seal();
         assert_eq!(come(&mut bench), left);
+        let (group, of) = (triggers[1].group(), None);
+        let other = bench.ask(StreamCommand::GetOffsets { group, of }).unwrap();
+        assert!(matches!(&other, StreamAnswer::Offsets(all) if !all.is_empty()), "{other:?}");
+        bench.turn.tick(clock);
+        bench.seal();
     }
     bench.restart();
     for trigger in triggers {

@@ -198,6 +198,31 @@ fn a_deleted_queue_goes_on_to_be_emptied_after_a_start_where_it_was() {
     assert!(bench.has_no_message());
 }
 
+/// It looked through all places up to those that were given last.
+#[test]
+fn a_few_messages_of_a_deleted_queue_are_the_last_that_a_start_looks_for() {
+    let mut bench = Bench::new();
+    bench.declare("q");
+    bench.declare("other");
+    bench.publish("q", 300);
+    bench.publish("other", 3000);
+    bench.delete("q");
+    let mut bench = bench.restart();
+    let left = |bench: &Bench| {
+        let mut count = 0;
+        bench.turn.state.scan(&[keys::MESSAGE], &[keys::MESSAGE + 1], &mut |_, _| {
+            count += 1;
+            std::ops::ControlFlow::Continue(())
+        });
+        count
+    };
+    let before = left(&bench);
+    assert!((3001..=3300).contains(&before), "{before}");
+    let (ticks, _) = bench.tick_all();
+    assert!(ticks < 10, "{ticks} turns");
+    assert_eq!(left(&bench), 3000);
+}
+
 /// What lingers between messages was passed by in one turn.
 #[test]
 fn a_deleted_queue_is_emptied_past_what_expired_or_was_purged_a_part_at_a_time() {

@@ -1,9 +1,12 @@
 //! A worker that has said hello: what it tells is carried out, and it gets jobs for its credit.
 //!
 //! The stream is a consumer of its shard while there is credit ([`Intake`]). What the worker tells
-//! goes on beside it, as much at a time as [`UNDER_WAY_MAX`] says; while that is reached, or the
-//! worker does not take what it is told, its stream is not read, and flow control slows it down.
+//! goes on beside it, as much at a time as [`UNDER_WAY_MAX`] says; while that is reached its stream
+//! is not read, and flow control slows it down. What it is told may wait for a place in its
+//! connection. Its stream is read meanwhile, or the heartbeats of a worker that reads slowly would
+//! not be heard; only where very much waits ([`OWED_MAX`]) it is not.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,7 +26,7 @@ use super::{End, Outgoing, protocol, unread};
 use crate::access::Ended;
 use crate::grpc::Face;
 use crate::grpc::job_out::{delivery, lease_ref};
-use crate::grpc::outgoing::Gone;
+use crate::grpc::outgoing::Owed;
 use crate::running::timeout;
 use crate::workers::{Run, Wanted, Worker};
 
@@ -31,6 +34,10 @@ use crate::workers::{Run, Wanted, Worker};
 const UNDER_WAY_MAX: usize = 16;
 /// Bytes of one message with jobs, about. A job larger than this goes alone.
 const DELIVER_BYTES_MAX: usize = 1 << 20;
+/// Answers and orders that may wait for a place before the worker's stream is not read any more,
+/// and their bytes.
+const OWED_MAX: usize = 1000;
+const OWED_BYTES_MAX: usize = 1 << 20;
 /// Heartbeats within the length of a lease.
 const BEATS_PER_LEASE: u64 = 3;
 /// How long after the end of a run's timeout the shard, which counts in whole milliseconds, is
@@ -55,6 +62,11 @@ pub(super) struct Session {
     /// Leases that the worker holds from the stream before, until they are compared.
     held: Vec<HeldLease>,
     intake: Intake,
+    /// What waits for a place in the worker's connection, and its bytes.
+    owed: VecDeque<Owed<v1::ServerMessage>>,
+    owed_bytes: usize,
+    /// Jobs that wait for a place behind that.
+    waiting: Option<HandedJobs>,
     /// What the worker settled last, until it is known whether it gives credit right behind it:
     /// both are one command.
     settles: Option<v1::Settle>,
@@ -94,6 +106,9 @@ impl Session {
             wish,
             held,
             intake,
+            owed: VecDeque::new(),
+            owed_bytes: 0,
+            waiting: None,
             settles: None,
             under_way: FuturesUnordered::new(),
             looking: None,
@@ -122,6 +137,7 @@ impl Session {
         if !matches!(end, End::Stopping) {
             // Before the session ends or is compared by its next stream: what did not reach the
             // worker is free by then, also what runs at most once and would count as started.
+            self.waiting = None;
             self.intake.leave().await;
         }
         if matches!(end, End::Broken) {
@@ -160,22 +176,20 @@ impl Session {
         });
         self.worker().set_runs(runs.collect());
         let (app, lease_ms) = (&self.face.app, self.lease_ms());
-        self.send(Message::Welcome(v1::Welcome {
+        self.owe(Message::Welcome(v1::Welcome {
             software: concat!("longshore/", env!("CARGO_PKG_VERSION")).to_owned(),
             lease_ms,
             heartbeat_ms: (lease_ms / BEATS_PER_LEASE).max(1),
             reconnect_ms: app.config.worker_reconnect.as_millis() as u64,
             lost: view.lost.into_iter().map(lease_ref).collect(),
-        }))
-        .await?;
+        }));
         let runs: Vec<_> = view
             .told
             .into_iter()
             .map(|(id, token, what)| run_control(id, token, Some(what)))
             .collect();
         if !runs.is_empty() {
-            let control = self.telling.control(runs);
-            self.send(Message::Control(control)).await?;
+            self.owe(Message::Control(self.telling.control(runs)));
         }
         Ok(())
     }
@@ -199,16 +213,23 @@ impl Session {
 
     /// Waits for the next thing to happen, and does what it asks for.
     async fn step(&mut self, incoming: &mut Streaming<v1::WorkerMessage>) -> Result<(), End> {
-        if self.leaves && self.under_way.is_empty() && self.settles.is_none() {
-            return Err(End::Goodbye);
-        }
         let may_take = self.takes_jobs();
         if !self.leaves {
             self.intake.look(may_take);
         }
-        let reads = self.under_way.len() < UNDER_WAY_MAX && !self.leaves;
+        let is_open = self.intake.is_open() && !self.leaves;
+        if !is_open {
+            // They go back, like what is on its way here.
+            self.waiting = None;
+        }
+        self.pass_on()?;
+        let owes = !self.owed.is_empty() || self.waiting.is_some();
+        if self.leaves && self.under_way.is_empty() && self.settles.is_none() && !owes {
+            return Err(End::Goodbye);
+        }
+        let reads = self.reads();
         let silent = sleep_until(self.silent_at().into());
-        let takes = self.intake.is_open() && !self.leaves;
+        let takes = is_open && self.waiting.is_none();
         let looks_for_jobs = at(self.intake.looks_at().filter(|_| may_take));
         let tells = self.settles.is_some() || self.intake.has_to_tell(false);
         let times_out = self.worker().next_timeout();
@@ -221,18 +242,19 @@ impl Session {
             () = self.face.stopped() => Err(End::Stopping),
             () = self.ended.as_mut() => Err(End::Refused(crate::access::unauthenticated())),
             () = self.telling.worker.superseded(self.number) => Err(End::Superseded),
-            () = self.telling.worker.bell.notified() => self.obey().await,
+            () = self.telling.worker.bell.notified() => self.obey(),
             Some(answers) = self.under_way.next(), if !self.under_way.is_empty() => {
-                for answer in answers? {
-                    self.send(answer).await?;
+                answers?.into_iter().for_each(|answer| self.owe(answer));
+                Ok(())
+            }
+            place = self.outgoing.has_place(), if owes => place.map_err(|_| End::Broken),
+            came = self.intake.next(), if takes => {
+                if let Came::Jobs(jobs) = came? {
+                    self.waiting = Some(jobs);
                 }
                 Ok(())
             }
-            came = self.intake.next(), if takes => match came? {
-                Came::Jobs(jobs) => self.deliver(jobs).await,
-                Came::Nothing => Ok(()),
-            },
-            () = silent, if takes => Ok(()),
+            () = silent, if is_open => Ok(()),
             () = looks_for_jobs => Ok(()),
             () = overdue => {
                 let due = self.worker().timed_out(Instant::now());
@@ -247,9 +269,7 @@ impl Session {
             answers = looking => {
                 self.looking = None;
                 self.looked = Instant::now();
-                for answer in answers? {
-                    self.send(answer).await?;
-                }
+                answers?.into_iter().for_each(|answer| self.owe(answer));
                 Ok(())
             }
             () = self.outgoing.closed() => Err(End::Broken),
@@ -266,11 +286,20 @@ impl Session {
         }
     }
 
-    /// Tells the worker something, as soon as it takes it.
-    async fn send(&mut self, message: Message) -> Result<(), End> {
-        let message = v1::ServerMessage { message: Some(message) };
-        let told = self.outgoing.tell(message);
-        patiently(&self.face, (&self.telling.worker, self.number), told).await
+    /// Whether the worker's stream is read.
+    fn reads(&self) -> bool {
+        let owes_much = self.owed.len() >= OWED_MAX || self.owed_bytes >= OWED_BYTES_MAX;
+        self.under_way.len() < UNDER_WAY_MAX && !owes_much && !self.leaves
+    }
+
+    /// Tells the worker something, as soon as there is a place for it. One that is behind for too
+    /// long with what it is owed is ended with its call: see
+    /// [`Owing`](crate::http::answers::Owing). How long it takes until there is a place says
+    /// nothing: a large delivery may be on its way, and be taken fast enough.
+    fn owe(&mut self, message: Message) {
+        let owed = self.outgoing.owe(v1::ServerMessage { message: Some(message) });
+        self.owed_bytes += owed.bytes;
+        self.owed.push_back(owed);
     }
 
     /// Takes one message of the worker.
@@ -310,6 +339,7 @@ impl Session {
 
     fn add_credit(&mut self, v1::Credit { jobs, withdraw }: v1::Credit) -> Result<(), End> {
         if withdraw {
+            self.waiting = None;
             self.intake.withdraw();
         }
         self.intake.add_credit(jobs as usize);
@@ -345,13 +375,17 @@ impl Session {
         self.under_way.push(Box::pin(self.telling.clone().settle(Some(told), credit)));
     }
 
-    /// Sends jobs on to the worker. Each is taken only once there is a place for it in the worker's
-    /// connection: what comes to none is given back.
-    async fn deliver(&mut self, mut jobs: HandedJobs) -> Result<(), End> {
-        while !jobs.is_empty() {
-            let place = self.outgoing.place();
-            let stream = (&*self.telling.worker, self.number);
-            let place = patiently(&self.face, stream, place).await?;
+    /// Sends on to the worker what there is a place for now. Each job is taken only once there is
+    /// one for it: what comes to none is given back.
+    fn pass_on(&mut self) -> Result<(), End> {
+        while !self.owed.is_empty() || self.waiting.is_some() {
+            let Some(place) = self.outgoing.place().map_err(|_| End::Broken)? else { break };
+            if let Some(owed) = self.owed.pop_front() {
+                self.owed_bytes -= owed.bytes;
+                place.tell_owed(owed);
+                continue;
+            }
+            let Some(mut jobs) = self.waiting.take().filter(|jobs| !jobs.is_empty()) else { break };
             let (mut batch, mut runs, mut bytes) = (Vec::new(), Vec::new(), 0);
             for _ in 0..jobs.len() {
                 let size = jobs.iter().next().map_or(0, bytes_of);
@@ -368,12 +402,13 @@ impl Session {
             self.telling.worker.add_runs(runs.into_iter());
             let message = Message::Deliver(v1::Deliver { jobs: batch });
             place.tell(v1::ServerMessage { message: Some(message) });
+            self.waiting = Some(jobs).filter(|jobs| !jobs.is_empty());
         }
         Ok(())
     }
 
     /// Tells the worker what was asked of it and of its runs since it was told last.
-    async fn obey(&mut self) -> Result<(), End> {
+    fn obey(&mut self) -> Result<(), End> {
         let Some(orders) = self.worker().take_orders(self.number) else {
             return Err(End::Superseded);
         };
@@ -391,24 +426,8 @@ impl Session {
             return Ok(());
         }
         let runs = runs.into_iter().map(|(id, (token, what))| run_control(id, token, what));
-        let control = self.telling.control(runs.collect());
-        self.send(Message::Control(control)).await
-    }
-}
-
-/// Waits until the worker takes something. One that is behind for too long with what it is owed is
-/// ended with its call: see [`Owing`](crate::http::answers::Owing). How long it takes until there
-/// is a place says nothing: a large delivery may be on its way, and be taken fast enough.
-async fn patiently<T>(
-    face: &Face,
-    (worker, number): (&Worker, u64),
-    told: impl Future<Output = Result<T, Gone>>,
-) -> Result<T, End> {
-    tokio::select! {
-        biased;
-        told = told => told.map_err(|_| End::Broken),
-        () = face.stopped() => Err(End::Stopping),
-        () = worker.superseded(number) => Err(End::Superseded),
+        self.owe(Message::Control(self.telling.control(runs.collect())));
+        Ok(())
     }
 }
 
