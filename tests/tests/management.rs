@@ -77,6 +77,44 @@ fn what_of_definitions_has_no_meaning_here_is_told_and_who_is_not_let_in() {
     assert_eq!(ask(&management, &unknown).unwrap().0, 404);
 }
 
+/// Users and permissions that are refused, and a part of the reason.
+const REFUSED: [(&str, &str, &str); 14] = [
+    (
+        "permissions/%2F/ann",
+        r#"{"configure": ".*", "write": "^$", "read": ".*"}"#,
+        "configure means names that write or read does not",
+    ),
+    (
+        "permissions/%2F/ann",
+        r#"{"configure": "^$", "write": "[a-z]+", "read": ".*"}"#,
+        "begin with ^",
+    ),
+    (
+        "permissions/%2F/noone",
+        r#"{"configure": "^own\\..*", "write": "^(own\\..*|orders)$", "read": ".*"}"#,
+        "no_such_user",
+    ),
+    (
+        "permissions/nowhere/ann",
+        r#"{"configure": "^own\\..*", "write": "^(own\\..*|orders)$", "read": ".*"}"#,
+        "no_such_vhost",
+    ),
+    (
+        "users/bob",
+        r#"{"password_hash": "kI3GCqW5JLMJa4iX1lo7X4D6XbYqlLgxIs30+P6tENUV2POR", "tags": ""}"#,
+        "password_hash cannot be taken over",
+    ),
+    ("users/bob", r#"{"password": "long enough", "tags": "policymaker"}"#, "policymaker"),
+    ("users/bob", r#"{"password": "short", "tags": ""}"#, "8 to 1024 bytes"),
+    ("users/bob", r#"{"password": "long enough"}"#, "key_missing: tags"),
+    ("users/_bob", r#"{"password": "long enough", "tags": ""}"#, "reserved"),
+    ("users/b*", r#"{"password": "long enough", "tags": ""}"#, "account"),
+    ("users/bob", r#"{"password": 12345678, "tags": ""}"#, "password is a text"),
+    ("users/bob", r#"{"password_hash": null, "tags": ""}"#, "password_hash is a text"),
+    ("users/bob", r#"{"password": "long enough", "tags": ["monitoring", 1]}"#, "texts"),
+    ("users/bob", r#"{"password": "long enough", "tags": {}}"#, "tags are a list"),
+];
+
 #[test]
 fn users_and_permissions_are_accounts_and_what_these_cannot_say_is_refused() {
     let folder = tempfile::tempdir().unwrap();
@@ -110,26 +148,7 @@ fn users_and_permissions_are_accounts_and_what_these_cannot_say_is_refused() {
         ["* read *", "default admin own.*", "default consume *", "default publish orders"];
     assert_eq!(grants, expected);
 
-    let all = r#"{"configure": ".*", "write": "^$", "read": ".*"}"#;
-    let odd = r#"{"configure": "^$", "write": "[a-z]+", "read": ".*"}"#;
-    let hash =
-        r#"{"password_hash": "kI3GCqW5JLMJa4iX1lo7X4D6XbYqlLgxIs30+P6tENUV2POR", "tags": ""}"#;
-    for (path, body, why) in [
-        ("permissions/%2F/ann", all, "configure means names that write or read does not"),
-        ("permissions/%2F/ann", odd, "begin with ^"),
-        ("permissions/%2F/noone", may, "no_such_user"),
-        ("permissions/nowhere/ann", may, "no_such_vhost"),
-        ("users/bob", hash, "password_hash cannot be taken over"),
-        ("users/bob", r#"{"password": "long enough", "tags": "policymaker"}"#, "policymaker"),
-        ("users/bob", r#"{"password": "short", "tags": ""}"#, "8 to 1024 bytes"),
-        ("users/bob", r#"{"password": "long enough"}"#, "key_missing: tags"),
-        ("users/_bob", r#"{"password": "long enough", "tags": ""}"#, "reserved"),
-        ("users/b*", r#"{"password": "long enough", "tags": ""}"#, "account"),
-        ("users/bob", r#"{"password": 12345678, "tags": ""}"#, "password is a text"),
-        ("users/bob", r#"{"password_hash": null, "tags": ""}"#, "password_hash is a text"),
-        ("users/bob", r#"{"password": "long enough", "tags": ["monitoring", 1]}"#, "texts"),
-        ("users/bob", r#"{"password": "long enough", "tags": {}}"#, "tags are a list"),
-    ] {
+    for (path, body, why) in REFUSED {
         let (status, said) = put(path, body);
         assert!(status == 400 && said.contains(why), "{path} {body}: {status} {said}");
     }

@@ -13,8 +13,8 @@ use crate::ids::{BodyId, NamespaceId, Place, QueueId};
 use crate::record::Record;
 use crate::state::{State, keys};
 
-/// Messages of a lane that a start counts. Of a queue that has no more it is known when the last one
-/// is gone, and what other queues had since is not looked through for it.
+/// Messages of a lane that a start counts. Of a queue that has no more it is known when the last
+/// one is gone, and what other queues had since is not looked through for it.
 const COUNTED_MAX: u64 = 1000;
 
 /// What queues that are being emptied still have, each with its lanes.

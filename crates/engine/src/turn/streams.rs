@@ -40,16 +40,7 @@ impl Turn {
                 StreamAnswer::Deleted
             }
             StreamCommand::Append(batches) => {
-                // Each key is looked up: no more of them than fit into a turn.
-                let mut keys = 0;
-                let append = |append: &AppendBatch| {
-                    keys += append.keys.len();
-                    if keys > KEYS_OF_BATCH_MAX {
-                        return Err(AppendRefusal::TooLarge);
-                    }
-                    self.append_batch(ns, append, moment)
-                };
-                StreamAnswer::Appended(batches.iter().map(append).collect())
+                StreamAnswer::Appended(self.append_batches(ns, &batches, moment))
             }
             StreamCommand::Trim { partition, start } => {
                 let decided = self.state.decide_trim(ns, partition, start);
@@ -139,6 +130,25 @@ impl Turn {
             }
             Err(refusal) => Err(refusal),
         }))
+    }
+
+    /// Appends what it can of some batches. Each key is looked up: no more of them are taken than
+    /// fit into a turn.
+    fn append_batches(
+        &mut self,
+        ns: NamespaceId,
+        batches: &[AppendBatch],
+        moment: Moment,
+    ) -> Vec<Result<Appended, AppendRefusal>> {
+        let mut keys = 0;
+        let append = |append: &AppendBatch| {
+            keys += append.keys.len();
+            if keys > KEYS_OF_BATCH_MAX {
+                return Err(AppendRefusal::TooLarge);
+            }
+            self.append_batch(ns, append, moment)
+        };
+        batches.iter().map(append).collect()
     }
 
     fn append_batch(

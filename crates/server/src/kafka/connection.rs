@@ -206,8 +206,8 @@ async fn next_request(
 
 /// Reads what sort of request comes next. One that publishes is read no further until its turn has
 /// come, and keeps no room until then; nor is anything behind it, as where a broker with quotas
-/// mutes a connection. One whose client has gone meanwhile is not carried out: it may have been sent
-/// again elsewhere.
+/// mutes a connection. One whose client has gone meanwhile is not carried out: it may have been
+/// sent again elsewhere.
 async fn begin_publishing(
     reader: &mut ReadHalf<Stream>,
     mut pace: Pace,

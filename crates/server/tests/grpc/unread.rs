@@ -285,13 +285,11 @@ async fn a_worker_that_reads_slowly_and_is_alive_keeps_its_runs() {
     while taken < 5 {
         worker.tell(Tells::Heartbeat(v1::Heartbeat::default())).await;
         let beats_again = Duration::from_millis(200);
-        match tokio::time::timeout(beats_again, worker.hears.message()).await {
-            Ok(heard) => match heard.unwrap().unwrap().message.unwrap() {
-                Told::Deliver(deliver) => taken += deliver.jobs.len(),
-                Told::Beat(_) => {}
-                other => panic!("{other:?}"),
-            },
-            Err(_) => {}
+        let heard = tokio::time::timeout(beats_again, worker.hears.message()).await;
+        match heard.map(|heard| heard.unwrap().unwrap().message.unwrap()) {
+            Ok(Told::Deliver(deliver)) => taken += deliver.jobs.len(),
+            Ok(Told::Beat(_)) | Err(_) => {}
+            Ok(other) => panic!("{other:?}"),
         }
     }
     let mut jobs = server.jobs().await;

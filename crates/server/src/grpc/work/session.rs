@@ -234,8 +234,7 @@ impl Session {
         let tells = self.settles.is_some() || self.intake.has_to_tell(false);
         let times_out = self.worker().next_timeout();
         let overdue = at(times_out.map(|at| at + TIMED_OUT_AFTER));
-        let looks_at = self.looks_at().filter(|_| self.looking.is_none());
-        let looks = at(looks_at);
+        let looks = at(self.looks_at().filter(|_| self.looking.is_none()));
         let looking = of(self.looking.as_mut());
         tokio::select! {
             biased;

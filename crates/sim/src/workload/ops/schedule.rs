@@ -91,8 +91,8 @@ pub(crate) fn sample(random: &mut Random) -> Command {
     Command::OfSchedule { name, command }
 }
 
-/// Checks the schedules of a namespace against all its jobs: none of theirs was forgotten. While the
-/// disk is full slots are put off.
+/// Checks the schedules of a namespace against all its jobs: none of theirs was forgotten. While
+/// the disk is full slots are put off.
 pub(crate) fn check(
     map: &SimTree,
     namespace: &str,
