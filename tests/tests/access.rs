@@ -240,8 +240,8 @@ fn the_management_api_holds_accounts_to_their_roles() {
     let boss = token("boss", &["--role", "admin"]);
     let local = token("local", &["--role", "admin", "--in", "default"]);
     let reader = token("reader", &["--role", "read"]);
-    let nobody = token("nobody", &["--role", "enqueue"]);
-    let all = [&boss, &local, &reader, &nobody];
+    let stranger = token("stranger", &["--role", "enqueue"]);
+    let all = [&boss, &local, &reader, &stranger];
 
     let queue = r#"{"durable": true, "auto_delete": false}"#;
     let exchange = r#"{"type": "fanout", "durable": true}"#;
@@ -291,7 +291,7 @@ fn the_management_api_holds_accounts_to_their_roles() {
     for path in ["/api/permissions", "/api/users/boss/permissions"] {
         assert_eq!(asked(&api, ("GET", path), &local, "").unwrap(), (200, "[]".to_owned()));
     }
-    for (token, taken) in [(&local, 0), (&reader, 0), (&nobody, 0), (&boss, 1)] {
+    for (token, taken) in [(&local, 0), (&reader, 0), (&stranger, 0), (&boss, 1)] {
         let (status, said) = asked(&api, ("POST", "/api/definitions"), token, definitions).unwrap();
         let said: Value = serde_json::from_str(&said).unwrap();
         let refused = usize::from(taken == 0);
