@@ -2,14 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
+use futures_util::future::select_all;
 use longshore::Client;
 use longshore::streams::{Begin, ConsumerError, Event, NewEvent, StreamSettings};
 use longshore::testing::EmbeddedServer;
+use longshore_tests::wait;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Notify, Semaphore};
-use tokio::time::Instant;
+use serde_json::Value;
+use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::app::PATIENCE;
 
@@ -23,35 +24,34 @@ fn placed(order: u64) -> NewEvent {
     NewEvent::json(&Placed { order }).unwrap().key(customer).header("source", "shop")
 }
 
-/// What a handler has seen, and that it has seen so many.
+/// What a handler has seen, and how many events that is.
 #[derive(Default)]
 struct Seen {
     orders: Mutex<BTreeMap<String, Vec<u64>>>,
-    count: Mutex<usize>,
-    enough: Notify,
+    count: watch::Sender<usize>,
 }
 
 impl Seen {
-    fn note(&self, event: &Event, enough: usize) -> Result<(), serde_json::Error> {
+    fn note(&self, event: &Event) -> Result<(), serde_json::Error> {
         let order = event.json::<Placed>()?.order;
         let key = event.key_text().unwrap_or_default().to_owned();
         assert_eq!(event.header("source"), Some("shop"));
         self.orders.lock().unwrap().entry(key).or_default().push(order);
-        let mut count = self.count.lock().unwrap();
-        *count += 1;
-        if *count == enough {
-            self.enough.notify_one();
-        }
+        self.count.send_modify(|count| *count += 1);
         Ok(())
+    }
+
+    /// Waits until it has seen so many events.
+    async fn enough(&self, count: usize) {
+        self.count.subscribe().wait_for(|seen| *seen >= count).await.unwrap();
     }
 }
 
 async fn read(client: &Client, group: &str, enough: usize) -> Vec<u64> {
     let seen = Arc::new(Seen::default());
-    let handle = |seen: Arc<Seen>, event: Event| async move { seen.note(&event, enough) };
-    let stop = { Arc::clone(&seen) };
+    let handle = |seen: Arc<Seen>, event: Event| async move { seen.note(&event) };
     let consumer = client.consumer(group, "orders");
-    consumer.run_until(Arc::clone(&seen), handle, stop.enough.notified()).await.unwrap();
+    consumer.run_until(Arc::clone(&seen), handle, seen.enough(enough)).await.unwrap();
     let orders = seen.orders.lock().unwrap();
     for of_key in orders.values() {
         assert!(of_key.is_sorted(), "in order: {of_key:?}");
@@ -104,8 +104,8 @@ async fn a_handler_that_fails_ends_its_consumer_and_gets_the_event_again() {
     let seen = Arc::new(Seen::default());
     let (shared, stop) = (Arc::clone(&seen), Arc::clone(&seen));
     let running = tokio::spawn(async move {
-        let handle = |seen: Arc<Seen>, event: Event| async move { seen.note(&event, 1) };
-        latest.run_until(shared, handle, stop.enough.notified()).await
+        let handle = |seen: Arc<Seen>, event: Event| async move { seen.note(&event) };
+        latest.run_until(shared, handle, stop.enough(1)).await
     });
     committed(&server, "new", 3).await;
     producer.append(placed(3)).await.unwrap();
@@ -176,7 +176,7 @@ impl Member {
                 let permits = Arc::clone(&permits);
                 async move {
                     permits.acquire().await.unwrap().forget();
-                    seen.note(&event, usize::MAX)
+                    seen.note(&event)
                 }
             };
             consumer.run_until(shared, handle, stopping.notified()).await
@@ -194,63 +194,71 @@ impl Member {
     }
 }
 
-/// What HTTP tells of a group.
-async fn group(server: &EmbeddedServer, name: &str) -> serde_json::Value {
-    let address = server.url().trim_start_matches("http://").to_owned();
-    let path = format!("/v1/groups/{name}");
-    let ask = move || longshore_tests::http::Client::new(&address).get(&path);
-    tokio::task::spawn_blocking(ask).await.unwrap().unwrap().body
+/// How many partitions each member of the group has.
+fn parts(group: &Value) -> Vec<usize> {
+    let of = |member: &Value| member["partitions"][0]["partitions"].as_array().map_or(0, Vec::len);
+    group["members"].as_array().map_or_else(Vec::new, |all| all.iter().map(of).collect())
 }
 
-/// How many partitions each member of the group has.
-fn parts(group: &serde_json::Value) -> Vec<usize> {
-    let of = |member: &serde_json::Value| {
-        member["partitions"][0]["partitions"].as_array().map_or(0, Vec::len)
+/// Waits until a group is as it is to be.
+async fn group_is(
+    server: &EmbeddedServer,
+    name: &str,
+    is: impl Fn(&Value) -> bool + Send + 'static,
+) {
+    let address = server.url().trim_start_matches("http://").to_owned();
+    let path = format!("/v1/groups/{name}");
+    let look = move || {
+        let mut last = Value::Null;
+        let ask = || {
+            last = longshore_tests::http::Client::new(&address).get(&path)?.body;
+            Ok(is(&last).then_some(()))
+        };
+        wait::until("the group", ask).map_err(|error| format!("{error}: {last}"))
     };
-    group["members"].as_array().map_or_else(Vec::new, |all| all.iter().map(of).collect())
+    tokio::task::spawn_blocking(look).await.unwrap().unwrap();
 }
 
 /// Waits until the group has so many members that share all partitions.
 async fn shared_by(server: &EmbeddedServer, count: usize) {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        let group = group(server, "g").await;
-        let parts = parts(&group);
+    let is_shared = move |group: &Value| {
+        let parts = parts(group);
         let settled = group["state"] == "Stable" && parts.iter().all(|it| *it > 0);
-        if parts.len() == count && parts.iter().sum::<usize>() == 4 && settled {
-            return;
-        }
-        assert!(Instant::now() < until, "{group}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+        parts.len() == count && parts.iter().sum::<usize>() == 4 && settled
+    };
+    group_is(server, "g", is_shared).await;
 }
 
 /// Waits until a group has committed so many events.
 async fn committed(server: &EmbeddedServer, name: &str, count: u64) {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        let group = group(server, name).await;
+    let has_committed = move |group: &Value| {
         let offsets = group["offsets"].as_array().cloned().unwrap_or_default();
-        if offsets.iter().filter_map(|it| it["offset"].as_u64()).sum::<u64>() == count {
+        offsets.iter().filter_map(|it| it["offset"].as_u64()).sum::<u64>() == count
+    };
+    group_is(server, name, has_committed).await;
+}
+
+/// Waits until what members have seen, in order, is as it is to be.
+async fn seen_by(members: &[&Member], is: impl Fn(&[u64]) -> bool) {
+    let mut counts: Vec<_> = members.iter().map(|it| it.seen.count.subscribe()).collect();
+    loop {
+        let mut seen: Vec<u64> = members.iter().flat_map(|member| member.orders()).collect();
+        seen.sort_unstable();
+        if is(&seen) {
             return;
         }
-        assert!(Instant::now() < until, "{group}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        let more = select_all(counts.iter_mut().map(|count| Box::pin(count.changed())));
+        assert!(tokio::time::timeout(PATIENCE, more).await.is_ok(), "{seen:?}");
     }
 }
 
 /// Waits until the members have seen so many orders, each once.
 async fn all_seen(members: &[&Member], count: u64) {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        let mut seen: Vec<u64> = members.iter().flat_map(|member| member.orders()).collect();
-        seen.sort_unstable();
-        if seen == (0..count).collect::<Vec<_>>() {
-            return;
-        }
-        assert!(Instant::now() < until && seen.len() <= count as usize, "{seen:?}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let are_all = |seen: &[u64]| {
+        assert!(seen.len() <= count as usize, "{seen:?}");
+        seen.iter().copied().eq(0..count)
+    };
+    seen_by(members, are_all).await;
 }
 
 #[tokio::test]
@@ -274,10 +282,7 @@ async fn members_of_a_group_share_its_partitions_and_take_over_from_each_other()
     one.stop().await;
     shared_by(&server, 1).await;
     producer.append_all(spread(80)).await.unwrap();
-    let until = Instant::now() + PATIENCE;
-    while two.orders().len() < before.len() + 40 && Instant::now() < until {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    seen_by(&[&two], |seen| seen.len() >= before.len() + 40).await;
     let mut since: Vec<u64> = two.orders().into_iter().filter(|it| *it >= 80).collect();
     since.sort_unstable();
     assert_eq!(since, (80..120).collect::<Vec<_>>(), "it has all partitions now");
@@ -295,29 +300,22 @@ async fn a_slow_member_gives_partitions_back_between_two_events() {
     producer.append_all(spread).await.unwrap();
     let permits = Arc::new(Semaphore::new(1));
     let slow = Member::slow(&client, Arc::clone(&permits));
-    let until = Instant::now() + PATIENCE;
-    while slow.orders().is_empty() {
-        assert!(Instant::now() < until);
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    seen_by(&[&slow], |seen| !seen.is_empty()).await;
     // All of what is there is one answer, and it is at the second event of that.
     let other = Member::start(&client);
-    loop {
-        let group = group(&server, "g").await;
-        let mut parts = parts(&group);
+    let is_told = |group: &Value| {
+        let mut parts = parts(group);
         parts.sort_unstable();
-        if parts == [0, 2] {
-            break;
-        }
-        assert!(Instant::now() < until, "{group}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+        parts == [0, 2]
+    };
+    group_is(&server, "g", is_told).await;
     // Long before it is through with the partitions that it keeps.
+    let members = [&other];
     for _ in 0..12 {
         permits.add_permits(1);
-        let until = Instant::now() + PATIENCE / 20;
-        while other.orders().is_empty() && Instant::now() < until {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+        let handed_over = seen_by(&members, |seen| !seen.is_empty());
+        if tokio::time::timeout(PATIENCE / 20, handed_over).await.is_ok() {
+            break;
         }
     }
     assert!(!other.orders().is_empty(), "after {:?}", slow.orders());
@@ -358,12 +356,8 @@ async fn a_member_goes_on_when_the_server_is_back() {
     // Another server has no groups: the member joins again, and goes on behind what it committed.
     // What it read before that comes twice.
     producer.append_all((20..40).map(placed)).await.unwrap();
-    let until = Instant::now() + PATIENCE;
     let all: BTreeSet<u64> = (0..40).collect();
-    while member.orders().into_iter().collect::<BTreeSet<_>>() != all {
-        assert!(Instant::now() < until, "{:?}", member.orders());
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    seen_by(&[&member], |seen| seen.iter().copied().collect::<BTreeSet<_>>() == all).await;
     assert!((0..20).all(|order| member.orders().iter().filter(|it| **it == order).count() == 1));
     member.stop().await;
     server.stop().await.unwrap();
