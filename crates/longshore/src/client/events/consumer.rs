@@ -45,7 +45,8 @@ pub enum Begin {
 pub enum ConsumerError<E> {
     /// The server refuses it: the stream is gone, say, or the account may not read it.
     Client(ClientError),
-    /// The handler could not do with an event. What was done before it is committed, it is not.
+    /// The handler could not do with an event. What was done before it is committed, where the
+    /// server takes that within two seconds; else it comes again, as the event does.
     Handler {
         /// The event's partition.
         partition: u32,
@@ -112,7 +113,7 @@ impl Consumer {
     /// comes at least once: again, where the process ends before it is committed, or where the
     /// member was out of the group meanwhile (45 seconds without a word, or 5 minutes for one event
     /// while others wait for a partition). While the server is away it is waited for; once `stop`
-    /// is done, for two seconds at most, and what is not committed by then comes again.
+    /// is done, for four seconds at most, and what is not committed by then comes again.
     ///
     /// # Errors
     ///
@@ -229,8 +230,7 @@ impl Reader<'_> {
             self.life = wanted.life;
             self.places.clear();
         }
-        self.places.retain(|partition, _| wanted.target.contains(partition));
-        self.membership.keep_only(|partition| self.places.contains_key(partition));
+        self.let_go(None);
         if wanted.target.iter().all(|partition| self.places.contains_key(partition)) {
             return Ok(());
         }
@@ -295,7 +295,10 @@ impl Reader<'_> {
             }
             let offset = event.offset;
             if let Err(error) = handle(Event::from_wire(partition, event)).await {
-                self.commit_last(partition, done).await?;
+                // What the handler says is what is to be known.
+                if let Err(error) = self.commit_last(partition, done).await {
+                    tracing::warn!(partition, %error, "what is done before it is not committed");
+                }
                 return Err(ConsumerError::Handler { partition, offset, error });
             }
             done = Some(offset + 1);
@@ -356,10 +359,13 @@ impl Reader<'_> {
                     return Ok(());
                 }
                 Err(error) if error.code() == Some("member_behind") => {
+                    self.let_go(Some(partition));
                     self.membership.catch_up().await;
                 }
                 Err(error) if passes(&error) => {
                     tracing::warn!(group = self.of.group, %error, "it is not committed yet");
+                    // Others do not wait for it with what they are to have.
+                    self.let_go(Some(partition));
                     tokio::time::sleep(PAUSE).await;
                 }
                 Err(error) => return Err(error),

@@ -41,6 +41,8 @@ struct Inner {
     shared: Mutex<Shared>,
     /// The reader is to look at what it reads.
     changed: Notify,
+    /// The server has told something new: whoever was behind may go on.
+    told: Notify,
     /// The server is to hear of the reader at once.
     beat: Notify,
 }
@@ -52,7 +54,7 @@ struct Shared {
     life: u64,
     /// What is to be read.
     target: BTreeSet<u32>,
-    /// What is read.
+    /// What was taken and is not given back yet; some of it may be no target any more.
     held: BTreeSet<u32>,
     /// Why it is no member.
     ended: Option<ClientError>,
@@ -90,6 +92,7 @@ impl Membership {
             member: Uuid::now_v7().to_string(),
             shared: Mutex::default(),
             changed: Notify::new(),
+            told: Notify::new(),
             beat: Notify::new(),
         });
         let stop = CancellationToken::new();
@@ -130,22 +133,12 @@ impl Membership {
         may
     }
 
-    /// Reads no partitions but these any more, and has the server hear of it.
-    pub(super) fn keep_only(&self, kept: impl Fn(&u32) -> bool) {
-        let mut shared = self.inner.shared();
-        let before = shared.held.len();
-        shared.held.retain(kept);
-        if shared.held.len() < before {
-            self.inner.beat.notify_one();
-        }
-    }
-
     /// Reads no more what others are to read, but for the partition in hand, and has the server
     /// hear of it. Which these are.
     pub(super) fn let_go(&self, life: u64, in_hand: Option<u32>) -> Vec<u32> {
         let mut shared = self.inner.shared();
         // Of another life nothing is held.
-        if shared.life != life || shared.held.is_subset(&shared.target) {
+        if shared.life != life {
             return Vec::new();
         }
         let gone = shared.held.difference(&shared.target).copied();
@@ -159,10 +152,10 @@ impl Membership {
         gone
     }
 
-    /// Whether a partition is still to be read.
+    /// Whether a partition is still to be read: not where it is no member any more.
     pub(super) fn is_to_read(&self, life: u64, partition: u32) -> bool {
         let shared = self.inner.shared();
-        shared.life == life && shared.target.contains(&partition)
+        shared.life == life && shared.ended.is_none() && shared.target.contains(&partition)
     }
 
     /// What to commit as: the name, and the epoch where it is still the same member.
@@ -175,7 +168,7 @@ impl Membership {
     pub(super) async fn catch_up(&self) {
         self.inner.beat.notify_one();
         // It may have been told just before.
-        let _ = timeout(INTERVAL, self.changed()).await;
+        let _ = timeout(INTERVAL, self.inner.told.notified()).await;
     }
 
     /// The group has forgotten the member of that life: it joins again.
@@ -233,7 +226,8 @@ impl Inner {
 
     fn request(&self) -> (u64, v1::HeartbeatGroupRequest) {
         let shared = self.shared();
-        // With what it may begin to read while this is repeated: nobody else is to have that then.
+        // The target too: the reader may take a partition of it while this request is repeated, and
+        // the server must not give that one to another member.
         let partitions: Vec<u32> = shared.held.union(&shared.target).copied().collect();
         let owned = v1::StreamPartitions { stream: self.stream.clone(), partitions };
         let request = v1::HeartbeatGroupRequest {
@@ -266,14 +260,73 @@ impl Inner {
         if shared.target != target || shared.epoch != told.epoch {
             (shared.target, shared.epoch) = (target, told.epoch);
             self.changed.notify_one();
+            self.told.notify_one();
         }
     }
 
     fn forgotten(&self, life: u64) {
         let mut shared = self.shared();
         if shared.life == life {
-            *shared = Shared { life: life + 1, ..Shared::default() };
+            // The reader is still to hear why it ended.
+            let ended = shared.ended.take();
+            *shared = Shared { life: life + 1, ended, ..Shared::default() };
             self.changed.notify_one();
+            self.told.notify_one();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn membership() -> Membership {
+        let inner = Inner {
+            client: Client::new("http://127.0.0.1:1").unwrap(),
+            group: "g".to_owned(),
+            stream: "s".to_owned(),
+            member: "m".to_owned(),
+            shared: Mutex::default(),
+            changed: Notify::new(),
+            told: Notify::new(),
+            beat: Notify::new(),
+        };
+        Membership { inner: Arc::new(inner), keeping: None, stop: None }
+    }
+
+    fn told(epoch: i32, partitions: &[u32]) -> v1::HeartbeatGroupResponse {
+        let partitions = partitions.to_vec();
+        let assigned = vec![v1::StreamPartitions { stream: "s".to_owned(), partitions }];
+        v1::HeartbeatGroupResponse { epoch, assigned, ..Default::default() }
+    }
+
+    fn owned(membership: &Membership) -> Vec<u32> {
+        membership.inner.request().1.owned.remove(0).partitions
+    }
+
+    /// A reader that was forgotten after its end waited for ever.
+    #[tokio::test]
+    async fn whoever_is_forgotten_after_its_end_still_hears_of_that() {
+        let it = membership();
+        it.inner.hear(0, told(1, &[0]));
+        assert!(it.is_to_read(0, 0));
+        it.inner.shared().ended = Some(ClientError::NoRuntime);
+        assert!(!it.is_to_read(0, 0), "it ends at the next event");
+        it.forgotten(0);
+        assert!(it.wanted().is_err());
+    }
+
+    /// Another member must not get what the reader may take while a heartbeat is repeated.
+    #[tokio::test]
+    async fn a_heartbeat_owns_what_may_be_taken_and_what_was_not_given_back() {
+        let it = membership();
+        it.inner.hear(0, told(1, &[3, 5]));
+        assert_eq!(owned(&it), [3, 5], "nothing of it is taken yet");
+        assert!(it.take(0, 5));
+        it.inner.hear(0, told(2, &[3]));
+        assert_eq!(owned(&it), [3, 5]);
+        assert_eq!(it.let_go(0, Some(5)), [0; 0], "it is in hand");
+        assert_eq!(it.let_go(0, None), [5]);
+        assert_eq!(owned(&it), [3]);
     }
 }
