@@ -2,7 +2,7 @@
 //! What it publishes over AMQP and Kafka has a bucket of its own, since that waits for its turn and
 //! would leave none to the requests.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 #[derive(Debug)]
@@ -10,7 +10,9 @@ struct Bucket {
     /// Below nothing by what has a turn and waits for it.
     tokens: f64,
     /// All that ever got a turn: how far turns were given.
-    given: f64,
+    given: u64,
+    /// Turns that were given back while others ahead of them wait, with what they took.
+    returned: BTreeMap<u64, u64>,
     filled: Instant,
 }
 
@@ -19,9 +21,41 @@ struct Bucket {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Turn {
     /// How far turns were given with it.
-    at: f64,
+    at: u64,
     /// What it took.
-    cost: f64,
+    cost: u64,
+}
+
+impl Bucket {
+    fn full(rate: u32, now: Instant) -> Self {
+        Self { tokens: rate.into(), given: 0, returned: BTreeMap::new(), filled: now }
+    }
+
+    /// What has a turn behind that place, which holds nobody up there. Nothing where the account
+    /// was made anew.
+    fn behind(&self, at: u64) -> f64 {
+        let returned: u64 = self.returned.range(at.saturating_add(1)..).map(|(_, it)| it).sum();
+        self.given.saturating_sub(at).saturating_sub(returned) as f64
+    }
+
+    /// A turn is not used: those behind it come earlier, those ahead of it as before.
+    fn give_back(&mut self, turn: Turn) {
+        if turn.at > self.given {
+            // Of an account of that name that is gone.
+            return;
+        }
+        self.tokens += turn.cost as f64;
+        self.returned.insert(turn.at, turn.cost);
+        while let Some(last) = self.returned.last_entry().filter(|it| *it.key() == self.given) {
+            self.given -= last.remove();
+        }
+        // Where all ahead of one have come, nobody asks any more what is behind them.
+        while let Some((at, _)) = self.returned.first_key_value()
+            && self.tokens + self.behind(*at) >= 0.0
+        {
+            self.returned.pop_first();
+        }
+    }
 }
 
 type Buckets = HashMap<String, Bucket>;
@@ -37,26 +71,26 @@ pub(super) struct Rates {
 fn filled<'b>(
     buckets: &'b mut Buckets,
     account: &str,
-    rate: f64,
+    rate: u32,
     now: Instant,
 ) -> Option<&'b mut Bucket> {
     if !buckets.contains_key(account) {
-        buckets.insert(account.to_owned(), Bucket { tokens: rate, given: 0.0, filled: now });
+        buckets.insert(account.to_owned(), Bucket::full(rate, now));
     }
     let bucket = buckets.get_mut(account)?;
     let since = now.saturating_duration_since(bucket.filled).as_secs_f64();
-    bucket.tokens = (bucket.tokens + since * rate).min(rate);
+    bucket.tokens = (bucket.tokens + since * f64::from(rate)).min(rate.into());
     bucket.filled = now;
     Some(bucket)
 }
 
-fn rate_of(per_second: u32) -> f64 {
-    f64::from(per_second.max(1))
+fn rate_of(per_second: u32) -> u32 {
+    per_second.max(1)
 }
 
 /// How long it takes until a bucket has no less than this.
-fn until(bucket: &Bucket, tokens: f64, rate: f64) -> Duration {
-    Duration::try_from_secs_f64((tokens - bucket.tokens) / rate).unwrap_or_default()
+fn until(bucket: &Bucket, tokens: f64, rate: u32) -> Duration {
+    Duration::try_from_secs_f64((tokens - bucket.tokens) / f64::from(rate)).unwrap_or_default()
 }
 
 impl Rates {
@@ -81,8 +115,9 @@ impl Rates {
     ) -> Option<Turn> {
         let rate = rate_of(per_second);
         let bucket = filled(&mut self.published, account, rate, now)?;
-        let cost = f64::from(count).min(rate);
-        bucket.tokens -= cost;
+        let cost = count.min(rate);
+        bucket.tokens -= f64::from(cost);
+        let cost = u64::from(cost);
         bucket.given += cost;
         Some(Turn { at: bucket.given, cost })
     }
@@ -96,11 +131,7 @@ impl Rates {
     ) -> Duration {
         let rate = rate_of(per_second);
         let bucket = filled(&mut self.published, account, rate, now);
-        bucket.map_or(Duration::ZERO, |bucket| {
-            // Those behind it do not hold it up. Below nothing where the account was made anew.
-            let behind = (bucket.given - turn.at).max(0.0);
-            until(bucket, -behind, rate)
-        })
+        bucket.map_or(Duration::ZERO, |bucket| until(bucket, -bucket.behind(turn.at), rate))
     }
 
     /// How long what is published next would wait.
@@ -113,7 +144,7 @@ impl Rates {
     /// What had a turn is not published.
     pub(super) fn give_back(&mut self, account: &str, turn: Turn) {
         if let Some(bucket) = self.published.get_mut(account) {
-            bucket.tokens += turn.cost;
+            bucket.give_back(turn);
         }
     }
 
@@ -181,6 +212,34 @@ mod tests {
         assert_eq!(rates.left(ann, waits, now).as_millis(), 100);
         rates.give_back("ann", huge);
         assert_eq!(rates.left(ann, waits, now), Duration::ZERO);
+    }
+
+    /// Whoever reserves and gives back, again and again, moved all ahead of it on.
+    #[test]
+    fn what_is_given_back_moves_nobody_on_who_is_ahead() {
+        let (mut rates, now) = (Rates::default(), Instant::now());
+        let ann = ("ann", 10);
+        turn(&mut rates, ann, 10, now);
+        let (ahead, _) = turn(&mut rates, ann, 1, now);
+        let (middle, _) = turn(&mut rates, ann, 4, now);
+        let (behind, ms) = turn(&mut rates, ann, 1, now);
+        assert_eq!(ms, 600);
+        for _ in 0..1000 {
+            let (last, ms) = turn(&mut rates, ann, 10, now);
+            assert_eq!(ms, 1600);
+            rates.give_back("ann", last);
+        }
+        rates.give_back("ann", middle);
+        assert_eq!(rates.left(ann, ahead, now).as_millis(), 100);
+        assert_eq!(rates.left(ann, behind, now).as_millis(), 200);
+        rates.give_back("ann", behind);
+        assert_eq!(rates.left(ann, ahead, now).as_millis(), 100);
+        assert_eq!(turn(&mut rates, ann, 1, now).1, 200);
+        // Of one that is done nothing is kept.
+        let later = now + Duration::from_secs(9);
+        let (some, _) = turn(&mut rates, ann, 1, later);
+        rates.give_back("ann", some);
+        assert!(rates.published["ann"].returned.is_empty());
     }
 
     #[test]
