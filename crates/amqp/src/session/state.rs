@@ -300,7 +300,9 @@ impl Session {
         let silent = self.received_ms + 2 * self.heartbeat_ms + 1;
         let life = silent.min(self.sent_ms + self.heartbeat_ms / 2);
         let life = (self.heartbeat_ms > 0).then_some(life);
-        life.into_iter().chain(self.next_look_ms()).min()
+        // Only a connection that goes on looks: see `tick`.
+        let look = self.next_look_ms().filter(|_| self.phase == Phase::Running);
+        life.into_iter().chain(look).min()
     }
 
     /// Time has passed. `was_read`: all that the peer sent has been taken.
