@@ -135,11 +135,14 @@ impl Gate {
     }
 
     /// Whether the oldest that waits may be refused: it is its turn to be answered, and it is not
-    /// alone. A message that takes all the room waits like any other.
+    /// alone. A message that takes all the room waits for its turn like any other; for room, which
+    /// may not come for long, nothing waits that keeps the connection from being read.
     fn may_refuse(&self, session: &Session) -> bool {
         self.held.front().is_some_and(|(number, command)| {
             let own = published_by(command) as usize;
-            let is_alone = self.held.len() == 1 && session.publishes_under_way() <= own;
+            let is_alone = self.room_at.is_none()
+                && self.held.len() == 1
+                && session.publishes_under_way() <= own;
             session.is_oldest_publish(*number) && !is_alone
         })
     }
