@@ -105,11 +105,13 @@ impl State {
         {
             left = left.saturating_sub(self.offer_queues(ns, left).max(1));
         }
+        // Each kind once and with all that it is offered, or what is cut off would be asked for by
+        // nobody any more.
         let mut left = QUEUES_OF_KINDS_MAX;
         while left > 0
             && let Some((ns, kind)) = self.limiting.offering.take_kind()
         {
-            left = left.saturating_sub(self.offer_kind(ns, &kind, left).max(1));
+            left = left.saturating_sub(self.offer_kind(ns, &kind).max(1));
         }
     }
 
@@ -160,16 +162,16 @@ impl State {
         looked
     }
 
-    /// Offers up to `most` queues with something due of a kind, unless something holds it back
-    /// again. How many it did.
-    fn offer_kind(&mut self, ns: NamespaceId, kind: &str, most: usize) -> usize {
+    /// Offers the queues with something due of a kind, unless something holds it back again. How
+    /// many it did.
+    fn offer_kind(&mut self, ns: NamespaceId, kind: &str) -> usize {
         let mut kinds = self.kinds.all_of(ns, kind);
         kinds.retain(|kind| !self.limiting.holds_kind(*kind));
         if kinds.is_empty() || self.limiting.holds_namespace(ns) {
             return 0;
         }
         let all = QueuePattern::Prefix(String::new());
-        let due = self.due_queues(ns, &all, Some(&kinds), most);
+        let due = self.due_queues(ns, &all, Some(&kinds), QUEUES_OF_KINDS_MAX);
         let looked = due.len();
         #[cfg(test)]
         {
