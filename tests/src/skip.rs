@@ -3,6 +3,7 @@
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
+use std::process::{Command, Stdio};
 
 /// Says that a test does not run for want of `need`, and why.
 ///
@@ -27,6 +28,20 @@ pub fn skip(need: &str, why: &str) {
     assert!(!refused, "{line}; CI is set, so it has to run: see LONGSHORE_MAY_SKIP");
 }
 
+/// Whether a program is not installed; then it says that the test is skipped.
+///
+/// # Panics
+///
+/// As [`skip`] does.
+#[track_caller]
+pub fn lacks(program: &str) -> bool {
+    let mut command = Command::new(program);
+    let output = command.arg("--version").stdin(Stdio::null()).output();
+    let Err(why) = output else { return false };
+    skip(program, &why.to_string());
+    true
+}
+
 fn must_run(ci: &str, may_skip: &str, need: &str) -> bool {
     let is_ci = !["", "0", "false"].contains(&ci);
     is_ci && !may_skip.split(',').any(|word| word.trim() == need)
@@ -35,6 +50,11 @@ fn must_run(ci: &str, may_skip: &str, need: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn programs_that_are_there_are_not_missed() {
+        assert!(!lacks("cargo"));
+    }
 
     #[test]
     fn nothing_is_skipped_in_ci_but_what_may_be() {

@@ -1,6 +1,6 @@
 //! Crash enumeration: every folder that a loss of power could leave opens to a state between the
-//! last answer and the last request, and a disk that does not do what it is told is noticed. Run on
-//! its own, where `strace` is there: `cargo test -p longshore-tests --test enumeration`.
+//! last answer and the last request, and a disk that does not do what it is told is noticed. It
+//! needs `strace`.
 
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -10,13 +10,15 @@ use longshore_tests::enumeration::operation::Operation;
 use longshore_tests::enumeration::record::{Plan, Recording, Start, record};
 use longshore_tests::enumeration::walk::Moment;
 use longshore_tests::random::Random;
+use longshore_tests::skip::lacks;
 use longshore_tests::tier;
 
 /// Each of these tests keeps all processors busy by itself. A process that one of them starts would
-/// also hold for a moment the locks of stores that another one has open.
-fn turn() -> MutexGuard<'static, ()> {
+/// also hold for a moment the locks of stores that another one has open. There is no turn without
+/// `strace`.
+fn turn() -> Option<MutexGuard<'static, ()>> {
     static TURN: Mutex<()> = Mutex::new(());
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+    (!lacks("strace")).then(|| TURN.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 fn binary() -> &'static Path {
@@ -37,7 +39,7 @@ fn recording() -> &'static Recording {
 #[test]
 #[expect(clippy::print_stderr, reason = "what was looked at is worth knowing")]
 fn every_folder_that_a_crash_may_leave_opens_to_what_was_answered() {
-    let _turn = turn();
+    let Some(_turn) = turn() else { return };
     let effort =
         Effort { samples: tier::pick(4, 30), images_max: tier::pick(3, 10_000), wrong_max: 5 };
     let outcome = enumerate(recording(), effort, &|_| false).unwrap();
@@ -48,7 +50,7 @@ fn every_folder_that_a_crash_may_leave_opens_to_what_was_answered() {
 
 #[test]
 fn the_recording_has_all_that_a_server_does_to_files() {
-    let _turn = turn();
+    let Some(_turn) = turn() else { return };
     let recording = recording();
     let renamed = |end: &str| {
         recording.count(|it| matches!(it, Operation::Rename { to, .. } if to.ends_with(end)))
@@ -81,7 +83,7 @@ fn check_next(starts: &[Start]) {
 
 #[test]
 fn a_crash_after_a_loss_of_power_is_survived_too() {
-    let _turn = turn();
+    let Some(_turn) = turn() else { return };
     let left = |moment: &Moment<'_>, random: &mut Random| Some(after_power_loss(moment, random));
     let count = tier::pick(3, 40);
     check_next(&draw(recording(), count, &mut Random::new(5), &left).unwrap());
@@ -89,7 +91,7 @@ fn a_crash_after_a_loss_of_power_is_survived_too() {
 
 #[test]
 fn a_crash_after_a_kill_is_survived_too() {
-    let _turn = turn();
+    let Some(_turn) = turn() else { return };
     let left = |moment: &Moment<'_>, _: &mut Random| Some(moment.files.clone());
     let count = tier::pick(3, 40);
     check_next(&draw(recording(), count, &mut Random::new(6), &left).unwrap());
@@ -101,7 +103,7 @@ fn a_crash_after_a_kill_is_survived_too() {
 /// refused, as a table is missing.
 #[test]
 fn a_version_that_only_the_page_cache_knows_costs_no_table() {
-    let _turn = turn();
+    let Some(_turn) = turn() else { return };
     let left = |moment: &Moment<'_>, _: &mut Random| {
         let renamed = moment.files.is_renaming("shard-0/state", "current");
         renamed.then(|| moment.files.clone())
@@ -125,7 +127,7 @@ const CANARIES: [(&str, fn(&str) -> bool); 9] = [
 
 #[test]
 fn a_sync_that_does_nothing_is_missed() {
-    let _turn = turn();
+    let Some(_turn) = turn() else { return };
     let effort = Effort { samples: 4, images_max: 6, wrong_max: 1 };
     for (what, ignored) in CANARIES {
         let outcome = enumerate(recording(), effort, &ignored).unwrap();

@@ -17,19 +17,24 @@ use crate::steps::cargo;
 
 /// Those that take longest begin first: one that begins last would run alone at the end.
 const LONGEST: &[&str] = &[
-    "canaries",
     "kafka_storm",
-    "corpus",
+    "cli",
     "tls_clients",
     "it",
-    "amqp_storm",
-    "kafka",
-    "management",
     "http",
-    "cli",
-    "crash",
-    "at_most_once",
+    "python_worker",
+    "kafka",
+    "faults",
+    "seeds",
     "grpc",
+    "crash",
+    "amqp_suites",
+    "longshore_engine",
+    "amqp_storm",
+    "enumeration",
+    "at_most_once",
+    "corpus",
+    "canaries",
 ];
 /// What is shown at most of what a program said that failed, in bytes. All of it is in its file.
 const SHOWN_MAX: usize = 200_000;
@@ -166,11 +171,11 @@ mod tests {
             executable: PathBuf::new(),
             folder: PathBuf::new(),
         };
-        let names: Vec<_> = sorted(vec![of("b"), of("kafka_storm"), of("a"), of("canaries")])
+        let names: Vec<_> = sorted(vec![of("b"), of("canaries"), of("a"), of("kafka_storm")])
             .into_iter()
             .map(|it| it.name)
             .collect();
-        assert_eq!(names, ["canaries", "kafka_storm", "a", "b"]);
+        assert_eq!(names, ["kafka_storm", "canaries", "a", "b"]);
     }
 
     #[test]

@@ -24,10 +24,6 @@ enum Need {
     Nothing,
     /// A binary of the workspace.
     Binary(&'static str),
-    /// A program on the path, asked with `--version`.
-    Program(&'static str),
-    /// A server of `PostgreSQL`, where Debian has it.
-    Postgres,
 }
 
 /// What a step does.
@@ -55,25 +51,6 @@ const BUILD: &[&str] = &["build", "--workspace", "--lib", "--bins", "--tests", "
 const TABLE: &[Test] = &[
     Test { name: "build", tier: Tier::Quick, need: Need::Nothing, work: Work::Cargo(BUILD) },
     Test { name: "tests", tier: Tier::Quick, need: Need::Nothing, work: Work::Programs },
-    // Test targets that `--tests` leaves out.
-    Test {
-        name: "crash enumeration",
-        tier: Tier::Quick,
-        need: Need::Program("strace"),
-        work: Work::Cargo(&["test", "--workspace", "--test", "enumeration"]),
-    },
-    Test {
-        name: "failing system calls",
-        tier: Tier::Quick,
-        need: Need::Program("strace"),
-        work: Work::Cargo(&["test", "--workspace", "--test", "syscalls"]),
-    },
-    Test {
-        name: "storm over PostgreSQL",
-        tier: Tier::Quick,
-        need: Need::Postgres,
-        work: Work::Cargo(&["test", "--workspace", "--test", "storm"]),
-    },
     Test {
         name: "examples in the documentation of the code",
         tier: Tier::Quick,
@@ -162,17 +139,6 @@ fn missing(need: &Need) -> Result<Option<String>> {
             let present = packages.iter().any(|package| package.binaries.iter().any(|b| b == name));
             (present, format!("the workspace has no binary '{name}'"))
         }
-        Need::Program(name) => {
-            let mut command = program(name);
-            command.arg("--version");
-            let present = succeeds_within(command, Duration::from_secs(10));
-            (present, format!("'{name}' is not installed"))
-        }
-        Need::Postgres => {
-            let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-            let present = versions.into_iter().any(|it| it.path().join("bin/initdb").is_file());
-            (present, "the server of PostgreSQL is not installed (Debian: postgresql)".to_owned())
-        }
     };
     Ok((!present).then_some(what))
 }
@@ -187,8 +153,6 @@ mod tests {
         assert_eq!(missing(&Need::Binary("xtask")).unwrap(), None);
         let text = missing(&Need::Binary("nowhere")).unwrap().unwrap();
         assert!(text.contains("'nowhere'"), "{text}");
-        let text = missing(&Need::Program("no-such-program-anywhere")).unwrap().unwrap();
-        assert!(text.contains("no-such-program-anywhere"), "{text}");
     }
 
     #[test]
