@@ -42,7 +42,7 @@ const LAYERS: &[Layer] = &[
     Layer { package: BACKUP, below: &[ENGINE, JOURNAL, NODE, STORE, STREAMS], runtime: true },
     Layer {
         package: SERVER,
-        below: &[AMQP, BACKUP, ENGINE, KAFKA, NODE, PROTO, STREAMS],
+        below: &[AMQP, BACKUP, DERIVE, ENGINE, KAFKA, NODE, PROTO, STREAMS],
         runtime: true,
     },
     Layer { package: DERIVE, below: &[], runtime: false },
@@ -51,7 +51,7 @@ const LAYERS: &[Layer] = &[
     Layer { package: SDK, below: &[DERIVE, PROTO, SDK, SERVER, TESTS], runtime: true },
     Layer {
         package: CLI,
-        below: &[AMQP, BACKUP, ENGINE, JOURNAL, PROTO, STORE, STREAMS, SERVER],
+        below: &[AMQP, BACKUP, ENGINE, JOURNAL, PROTO, STORE, STREAMS, SERVER, TESTS],
         runtime: true,
     },
     Layer {

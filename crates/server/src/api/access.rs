@@ -1,5 +1,6 @@
 //! Accounts and the trail of changes as they are set and told.
 
+use longshore_derive::sparse;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -61,23 +62,19 @@ pub struct GrantBody {
 }
 
 /// What is to hold of an account. What is left out stays as it is.
+#[sparse]
 #[derive(Clone, Default, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AccountBody {
     /// Its password; an empty text for none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<String>,
     /// Subjects of certificates that stand for it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificates: Option<Vec<String>>,
     /// What it may do.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grants: Option<Vec<GrantBody>>,
     /// Requests that it may make in a second; 0 for no limit.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requests_per_second: Option<u32>,
     /// The namespace of protocols that name none; an empty text for none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
 }
 
@@ -100,6 +97,7 @@ pub struct TokenRecord {
 }
 
 /// An account as it is told: no secret and no hash of one.
+#[sparse]
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct AccountRecord {
     /// Its name.
@@ -117,10 +115,8 @@ pub struct AccountRecord {
     /// What it may do.
     pub grants: Vec<GrantBody>,
     /// Requests that it may make in a second.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requests_per_second: Option<u32>,
     /// The namespace of protocols that name none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
 }
 
@@ -164,6 +160,7 @@ impl std::fmt::Debug for TokenAnswer {
 }
 
 /// One change that somebody made.
+#[sparse]
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct AuditRecord {
     /// When.
@@ -175,13 +172,10 @@ pub struct AuditRecord {
     /// To what.
     pub object: String,
     /// In which namespace.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
     /// How it was, in words; absent where it was not there.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<String>,
     /// How it is since; absent where it is gone.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
 }
 

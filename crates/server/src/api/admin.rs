@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use longshore_derive::sparse;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -10,13 +11,13 @@ use super::{
 };
 
 /// What holds for a queue from now on. What is left out is reset.
+#[sparse]
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct QueueSettingsBody {
     /// Hands out nothing while set.
     pub paused: bool,
     /// Jobs that may wait or run; beyond it enqueueing is refused.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub max_length: Option<u64>,
     /// Options for jobs that do not say otherwise.
     #[serde(deserialize_with = "super::object::required")]
@@ -24,53 +25,45 @@ pub struct QueueSettingsBody {
     /// What holds for a queue of messages: it is of that type where this stands here, and the
     /// others are left out.
     #[serde(deserialize_with = "super::object::optional")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub messages: Option<MessageSettingsBody>,
     /// How many jobs of a tenant start in one of its turns, by its name; 1 where nothing is said.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub tenants: BTreeMap<String, u32>,
     /// The exchange to which the end of each job is published, with the routing key
     /// `state.queue.kind`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub outcomes: Option<String>,
 }
 
 /// Options for jobs that do not say otherwise.
+#[sparse]
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct JobDefaultsBody {
     /// 0 to 9, 9 first.
     #[serde(deserialize_with = "super::number::priority")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 0, maximum = 9)]
     pub priority: Option<u8>,
     /// How long a lease holds without a heartbeat.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub lease: Option<DurationText>,
     /// The longest that one run may take.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<DurationText>,
     /// The delay before another attempt.
     #[serde(deserialize_with = "super::object::optional")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetryText>,
     /// Attempts in all, the first included.
     #[serde(deserialize_with = "super::number::attempts")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1)]
     pub max_attempts: Option<u32>,
     /// No attempt starts later than this after the job may first start.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub max_age: Option<DurationText>,
     /// Not started this long after it may first start, a job expires.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl: Option<DurationText>,
     /// How long outcomes are kept.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub retain: Option<DurationText>,
 }
 
 /// A queue at one moment.
+#[sparse]
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct QueueRecord {
     /// Its name.
@@ -81,7 +74,6 @@ pub struct QueueRecord {
     /// What its owner set.
     pub settings: QueueSettingsBody,
     /// What there is to tell of a queue of messages; the counts of jobs are 0 then.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub messages: Option<MessageQueueRecord>,
     /// Jobs that could run now.
     pub ready: u64,
@@ -100,7 +92,6 @@ pub struct QueueRecord {
     /// Jobs that failed for good.
     pub dead: u64,
     /// How long the oldest ready job has been ready.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oldest_age: Option<DurationText>,
     /// Workers that asked for this queue lately, whatever kinds they asked for.
     pub consumers: u64,
@@ -118,10 +109,8 @@ pub struct QueueRecord {
     /// Jobs cancelled, discarded or expired since then.
     pub cancelled_total: u64,
     /// Jobs enqueued per second, over about the last minute.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enqueued_per_second: Option<f64>,
     /// Jobs succeeded per second, over about the last minute.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub succeeded_per_second: Option<f64>,
 }
 
@@ -136,43 +125,37 @@ pub struct QueueList {
 }
 
 /// Which dead jobs are to be tried again.
+#[sparse]
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RetryDeadRequest {
     /// Only this kind.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
     /// Only jobs that died longer ago than this. Not together with `before`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub older_than: Option<DurationText>,
     /// Only jobs that died before this instant.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub before: Option<InstantText>,
     /// So many of them at most, at least 1: those that died first. Of all queues the one after the
     /// other.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1)]
     pub limit: Option<u64>,
 }
 
 /// What a purge is to touch.
+#[sparse]
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PurgeRequest {
     /// The dead jobs of the queue instead of the waiting ones.
     pub dead: bool,
     /// Only this kind.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
     /// Only jobs that were enqueued (dead ones: died) longer ago than this. Not together with
     /// `before`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub older_than: Option<DurationText>,
     /// Only jobs that were enqueued (dead ones: died) before this instant.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub before: Option<InstantText>,
     /// So many dead ones at most, at least 1: those that died first. Only together with `dead`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1)]
     pub limit: Option<u64>,
 }
@@ -192,29 +175,24 @@ pub enum OperationStateText {
 }
 
 /// What touches many jobs.
+#[sparse]
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct OperationRecord {
     /// Its id; left out for a dry run.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
     /// `purge_queue`, `retry_dead`, `purge_dead`, `delete_queue` or `move_messages`; or of one that
     /// a filter says which jobs it is about, `retry_jobs`, `cancel_jobs`, `move_jobs`,
     /// `remove_jobs` or `set_priority`.
     pub operation: String,
     /// Only of this queue.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue: Option<String>,
     /// Only of this kind.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
     /// Only what was enqueued, or died, before this instant.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<InstantText>,
     /// Which jobs, where a filter says so; its ages stand here as instants.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filter: Option<JobFilterBody>,
     /// So many of them at most.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,
     /// How far it is.
     pub state: OperationStateText,
@@ -225,30 +203,23 @@ pub struct OperationRecord {
     /// How many it changed; of a dry run, how many match.
     pub changed: u64,
     /// The queue that messages or jobs are moved to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to_queue: Option<String>,
     /// The exchange that messages are moved to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to_exchange: Option<String>,
     /// The priority that jobs get.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority: Option<u8>,
     /// Runs are ended without asking their workers.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub force: bool,
     /// Messages that were to be moved, or jobs that were to be changed, and stay as they are.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept: Option<u64>,
     /// Why the first of them stays.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept_why: Option<String>,
     /// From 0 to 1.
     pub progress: f64,
     /// When it started.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<InstantText>,
     /// When it ended.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<InstantText>,
 }
 
@@ -318,6 +289,7 @@ pub enum ShardState {
 }
 
 /// The health of a shard.
+#[sparse]
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct ShardHealth {
     /// Which.
@@ -325,10 +297,8 @@ pub struct ShardHealth {
     /// What it does.
     pub state: ShardState,
     /// How much of the replay is done, from 0 to 1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<f64>,
     /// Why it has stopped.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 

@@ -1,5 +1,6 @@
 //! Second copies as they are asked for and told.
 
+use longshore_derive::sparse;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -28,6 +29,7 @@ pub enum BackupState {
 }
 
 /// A copy that somebody asked for.
+#[sparse]
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
 pub struct BackupRecord {
     /// What it is asked for by.
@@ -41,19 +43,15 @@ pub struct BackupRecord {
     /// How far it is.
     pub state: BackupState,
     /// The instant up to which it holds everything.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub taken_at: Option<InstantText>,
     /// Bytes of its files.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
     /// Bytes of those that had to be sent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sent_bytes: Option<u64>,
     /// For each shard the position of the journal up to which it goes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub positions: Vec<u64>,
     /// Why it was not made.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
@@ -81,6 +79,7 @@ pub struct BaseRecord {
 }
 
 /// How it goes with copies that are sent all the time.
+#[sparse]
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct ShippingRecord {
     /// Where to.
@@ -92,10 +91,8 @@ pub struct ShippingRecord {
     /// Another server sends to the same place, so nothing more is sent.
     pub refused: bool,
     /// Why the journal is not sent, until it is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// Why the last base was not made, until one is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_error: Option<String>,
 }
 
@@ -111,13 +108,12 @@ pub struct BaseProgressRecord {
 }
 
 /// Copies.
+#[sparse]
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct BackupList {
     /// Where copies are sent all the time, and how far they are.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shipping: Option<ShippingRecord>,
     /// The base that is being made.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub under_way: Option<BaseProgressRecord>,
     /// What was asked for since the server started, the newest first.
     pub backups: Vec<BackupRecord>,

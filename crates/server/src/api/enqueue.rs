@@ -1,5 +1,6 @@
 //! What a producer sends to have work done, and what it hears at once.
 
+use longshore_derive::sparse;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -9,101 +10,78 @@ use super::{
 };
 
 /// A job as its producer describes it. What is left out comes from the queue's defaults.
+#[sparse]
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewJob<'a> {
     /// Its identity, where the producer chooses it: then the request can be repeated without a
     /// second effect. Left out, the server makes one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<JobIdText>,
     /// Its queue: only in `enqueue` of an `ack`. Elsewhere the path names it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue: Option<String>,
     /// The name of its type, such as `welcome_email`.
     pub kind: String,
     /// Its arguments: any JSON value; `{}` where left out.
     #[serde(borrow, default, deserialize_with = "super::raw::present")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub args: Option<RawJson<'a>>,
     /// 0 to 9, 9 first; 0 where nobody says.
     #[serde(default, deserialize_with = "super::number::priority")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 0, maximum = 9)]
     pub priority: Option<u8>,
     /// When it may start. Not together with `delay`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_at: Option<InstantText>,
     /// How long after now it may start. Not together with `run_at`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delay: Option<DurationText>,
     /// Jobs with the same key run one at a time, in the order in which they were enqueued.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ordering_key: Option<String>,
     /// The first run is the last one, whatever becomes of it. What a worker gives back with
     /// `release`, `snooze` or `seen` did not run.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_most_once: Option<bool>,
     /// Not started this long after it may first start, it expires. Not together with `expires_at`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl: Option<DurationText>,
     /// A job not started by then expires. Not together with `ttl`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<InstantText>,
     /// The longest that one run may take.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<DurationText>,
     /// How long a lease holds without a heartbeat, where the worker does not say.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<DurationText>,
     /// The delay before another attempt.
     #[serde(default, deserialize_with = "super::object::optional")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetryText>,
     /// Attempts in all, the first included.
     #[serde(default, deserialize_with = "super::number::attempts")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1)]
     pub max_attempts: Option<u32>,
     /// No attempt starts later than this after it may first start.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_age: Option<DurationText>,
     /// How long the outcome is kept.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retain: Option<DurationText>,
     /// Names to find jobs by.
     #[serde(default, deserialize_with = "super::object::optional_names")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub tags: Option<Vec<String>>,
     /// The producer's own JSON object, carried through.
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    #[serde(borrow, default)]
     pub metadata: Option<RawJson<'a>>,
     /// W3C Trace Context, carried through.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
     /// Where its first run begins, any JSON value but `null`; left out, at the beginning.
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    #[serde(borrow, default)]
     pub cursor: Option<RawJson<'a>>,
     /// At most one such job at a time.
     #[serde(default, deserialize_with = "super::object::optional")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub unique: Option<UniqueText>,
     /// The limit that counts it by a key.
     #[serde(default, deserialize_with = "super::object::optional")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<JobLimitText>,
     /// Further limits that count it by keys, each another one; four in all.
     #[serde(default, deserialize_with = "super::object::optional_few")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub limits: Option<Vec<JobLimitText>>,
     /// Gates behind which it waits while they are closed. One that does not exist is open.
     #[serde(default, deserialize_with = "super::object::optional_names")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub gates: Option<Vec<String>>,
     /// Whose it is: inside a queue and priority, tenants take turns.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
     /// The version of its kind, from 1: only workers that run it get the job.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1)]
     pub version: Option<u32>,
 }

@@ -1,25 +1,23 @@
 //! Gates as they are set and told.
 
+use longshore_derive::sparse;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{DurationText, InstantText};
 
 /// A gate as its owner sets it.
+#[sparse]
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GateBody {
     /// Whether nothing starts behind it. Left out, it stays as it is, and a new one is open.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closed: Option<bool>,
     /// Why it is closed, in words.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// It opens by itself so long after now. Not together with `expires_at`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_in: Option<DurationText>,
     /// It opens by itself then. Not together with `expires_in`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<InstantText>,
     /// Queues whose jobs depend on it, beside jobs that name it. Left out, none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -30,21 +28,20 @@ pub struct GateBody {
 }
 
 /// Why and for how long a gate is closed.
+#[sparse]
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CloseGateRequest {
     /// Why, in words.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// It opens by itself so long after now. Not together with `expires_at`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_in: Option<DurationText>,
     /// It opens by itself then. Not together with `expires_in`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<InstantText>,
 }
 
 /// A gate as it is told.
+#[sparse]
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct GateRecord {
     /// Its name.
@@ -54,10 +51,8 @@ pub struct GateRecord {
     /// Since when it is so.
     pub since: InstantText,
     /// Why it is closed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// When it opens by itself.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<InstantText>,
     /// Queues whose jobs depend on it, beside jobs that name it.
     #[serde(default)]

@@ -1,5 +1,6 @@
 //! Kinds and their versions: what workers run, what waits and runs of each.
 
+use longshore_derive::sparse;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -18,12 +19,12 @@ pub struct KindVersions {
 }
 
 /// One version of a kind.
+#[sparse]
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
 pub struct KindRecord {
     /// The name of the kind.
     pub kind: String,
     /// The version; left out for jobs without one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<u32>,
     /// Jobs that wait, whatever for.
     pub waiting: u64,
@@ -31,7 +32,6 @@ pub struct KindRecord {
     pub running: u64,
     /// Sessions of workers that run it, in whatever queue, or did a moment ago; left out where so
     /// many different sets of kinds are asked for that nobody can say cheaply.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub consumers: Option<u64>,
     /// Names of such workers, up to 100. Not in lists.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use longshore_derive::sparse;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -58,25 +59,22 @@ pub struct BucketText {
 }
 
 /// A limit as its owner sets it: one of `concurrency`, `window` and `bucket`.
+#[sparse]
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LimitSettingsBody {
     /// What it counts by itself.
     pub scope: LimitScopeText,
     /// With the scopes `queue` and `kind`: only of this one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub of: Option<String>,
     /// So many run at a time.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, maximum = 1_000_000)]
     pub concurrency: Option<u64>,
     /// So many start in each period.
     #[serde(default, deserialize_with = "super::object::optional")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub window: Option<WindowText>,
     /// As many start as there are tokens.
     #[serde(default, deserialize_with = "super::object::optional")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub bucket: Option<BucketText>,
 }
 
@@ -119,19 +117,17 @@ pub struct LimitList {
 }
 
 /// The limit that a job names, and where its key there comes from: one of `key`, `by` and `tag`.
+#[sparse]
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JobLimitText {
     /// The limit, of the scope `key`. One that does not exist holds nothing back.
     pub name: String,
     /// The key itself.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     /// A JSON pointer into the args, such as `/account`: the value there is the key.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
     /// The key is what follows this text in the first tag that begins with it, as in `account=`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tag: Option<String>,
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use longshore_derive::sparse;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -11,6 +12,7 @@ use super::{BlockedByRecord, DurationText, InstantText, Problem, RawJson};
 pub type HeadersBody = BTreeMap<String, serde_json::Value>;
 
 /// What holds for a queue of messages.
+#[sparse]
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct MessageSettingsBody {
@@ -19,38 +21,29 @@ pub struct MessageSettingsBody {
     /// It ends when its last consumer leaves.
     pub auto_delete: bool,
     /// The highest priority that counts, up to 255; left out for none.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub max_priority: Option<u8>,
     /// How often a message may come back; 20 where left out, 0 for no limit.
     pub delivery_limit: u32,
     /// One consumer gets all, and the next one once it leaves.
     pub single_active_consumer: bool,
     /// How long a message is worth to be delivered.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl: Option<DurationText>,
     /// How long the queue stays while nobody consumes from it, takes from it or declares it.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub expires: Option<DurationText>,
     /// Messages that wait, at most.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub max_length: Option<u64>,
     /// Bytes of bodies, at most.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub max_bytes: Option<u64>,
     /// What happens to one message too many.
     pub overflow: OverflowText,
     /// The exchange for messages that end without an ack; an empty name for the default one.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub dead_letter_exchange: Option<String>,
     /// Their routing key then; the one that they have where left out.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub dead_letter_routing_key: Option<String>,
     /// The header whose value is a message's ordering key: of each key one message at a time is
     /// with a consumer, in order.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub ordering_header: Option<String>,
     /// The stream in which each message that is published to the queue is an event as well.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub stream: Option<String>,
 }
 
@@ -191,17 +184,15 @@ pub enum MatchText {
 }
 
 /// A binding of an exchange: to a queue or to another exchange.
+#[sparse]
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct BindingBody {
     /// The queue that it leads to.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub queue: Option<String>,
     /// The exchange that it leads to, instead of a queue.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub to_exchange: Option<String>,
     /// The stream that it leads to, instead of a queue: each message becomes an event, too.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub to_stream: Option<String>,
     /// The routing key, or the pattern of a topic exchange.
     pub routing_key: String,
@@ -213,29 +204,26 @@ pub struct BindingBody {
     #[schema(value_type = Object)]
     pub headers: HeadersBody,
     /// The queue is one of jobs, and this is what each message becomes there.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub job: Option<JobBindingBody>,
 }
 
 /// What each message becomes at the end of a binding that leads to a queue of jobs.
+#[sparse]
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JobBindingBody {
     /// The kind of the job.
     pub kind: String,
     /// Its priority, 0 to 9; the message's where left out, or the queue's where that has none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(maximum = 9)]
     pub priority: Option<u8>,
     /// How long after the message it may start.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delay: Option<DurationText>,
     /// Jobs of the same routing key run one after the other; otherwise those of the same header
     /// `x-job-key`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ordered: bool,
     /// The version of the kind, from 1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1)]
     pub version: Option<u32>,
 }
@@ -248,18 +236,16 @@ pub struct ChangedAnswer {
 }
 
 /// A binding as it is told.
+#[sparse]
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct BindingRecord {
     /// The exchange that it leads from.
     pub exchange: String,
     /// The queue that it leads to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue: Option<String>,
     /// The exchange that it leads to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to_exchange: Option<String>,
     /// The stream that it leads to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to_stream: Option<String>,
     /// The routing key, or the pattern.
     pub routing_key: String,
@@ -271,7 +257,6 @@ pub struct BindingRecord {
     #[schema(value_type = Object)]
     pub headers: HeadersBody,
     /// What each message becomes in a queue of jobs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<JobBindingBody>,
 }
 
@@ -286,50 +271,41 @@ pub struct BindingList {
 }
 
 /// A message to publish.
+#[sparse]
 #[derive(Clone, Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PublishBody<'a> {
     /// By what the exchange routes it; left out where it goes to a queue directly.
     pub routing_key: String,
     /// What it says: a text as it is, any other JSON as its text, with `application/json`.
-    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    #[serde(borrow)]
     pub body: Option<RawJson<'a>>,
     /// What it says, of any bytes, in base64; instead of `body`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub body_base64: Option<String>,
     /// Headers.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schema(value_type = Object)]
     pub headers: HeadersBody,
     /// A MIME type.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub content_type: Option<String>,
     /// The application's identity of it.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub message_id: Option<String>,
     /// Which request it answers.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub correlation_id: Option<String>,
     /// The queue for an answer.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub reply_to: Option<String>,
     /// The application's name of its type.
-    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "type")]
     pub kind: Option<String>,
     /// What published it.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub app_id: Option<String>,
     /// 0 to 255, the highest first, where the queue has priorities.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub priority: Option<u8>,
     /// It is to outlive a restart; true where left out.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub persistent: Option<bool>,
     /// How long it is worth to be delivered.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl: Option<DurationText>,
     /// How long it stays aside before it is routed.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub delay: Option<DurationText>,
 }
 
@@ -363,32 +339,29 @@ pub struct PublishBulkAnswer {
 }
 
 /// How messages are taken.
+#[sparse]
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ConsumeRequest {
     /// How many at most, 1 to 1000; 1 where left out.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub max: Option<usize>,
     /// How long to wait for the first.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub wait: Option<DurationText>,
     /// For how long they are taken; 30 seconds where left out. Unsettled, they go back then.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub lease: Option<DurationText>,
     /// They are acked before they are delivered: each comes at most once.
     pub auto_ack: bool,
 }
 
 /// A message as it is told.
+#[sparse]
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct MessageRecord {
     /// Which of its queue.
     pub id: String,
     /// What it is settled with.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
     /// For how long it was taken.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<DurationText>,
     /// Somebody may have got it before.
     pub redelivered: bool,
@@ -412,31 +385,24 @@ pub struct MessageRecord {
     #[schema(value_type = Object)]
     pub headers: HeadersBody,
     /// A MIME type.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content_type: Option<String>,
     /// The application's identity of it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message_id: Option<String>,
     /// Which request it answers.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub correlation_id: Option<String>,
     /// The queue for an answer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply_to: Option<String>,
     /// The application's name of its type.
-    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    #[serde(default, rename = "type")]
     pub kind: Option<String>,
     /// What published it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app_id: Option<String>,
     /// Why and where it became a dead letter, the newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub deaths: Vec<DeathRecord>,
     /// What it says, where that is a text.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body: Option<String>,
     /// What it says otherwise, in base64.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body_base64: Option<String>,
 }
 
@@ -465,16 +431,15 @@ pub struct ConsumeAnswer {
 }
 
 /// A page of messages that were only looked at.
+#[sparse]
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct MessageList {
     /// The messages, in the order in which they are handed out. Those that consumers of
     /// connections have are among them.
     pub messages: Vec<MessageRecord>,
     /// How many were looked at, where only some are meant: a page may end before it is full.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub examined: Option<u64>,
     /// What to hand in as `cursor` for the next page; left out at the end.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
 }
 

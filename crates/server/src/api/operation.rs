@@ -1,5 +1,6 @@
 //! Operations on all jobs that a filter means, as they are asked for.
 
+use longshore_derive::sparse;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -39,48 +40,38 @@ impl JobActionText {
 }
 
 /// Which jobs are meant: those that are as each of its fields says.
+#[sparse]
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct JobFilterBody {
     /// Only of this queue.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub queue: Option<String>,
     /// Only in this state.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<StateText>,
     /// Only of this kind.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
     /// Only with this tag.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub tag: Option<String>,
     /// Only of this ordering key.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub ordering_key: Option<String>,
     /// Only of this tenant.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
     /// Only those whose last error is of this type.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// Only those whose args contain this text, as their producer wrote them.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
     /// Only what was enqueued (what has ended: ended) longer ago than this. Not with `before`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub older_than: Option<DurationText>,
     /// Only what was enqueued (what has ended: ended) no longer ago than this. Not with `since`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub newer_than: Option<DurationText>,
     /// Only what was enqueued (what has ended: ended) before this instant.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub before: Option<InstantText>,
     /// Only what was enqueued (what has ended: ended) at this instant or later.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<InstantText>,
 }
 
 /// What is to be done with which jobs.
+#[sparse]
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OperationRequest {
@@ -90,15 +81,12 @@ pub struct OperationRequest {
     #[serde(deserialize_with = "super::object::required")]
     pub filter: JobFilterBody,
     /// So many of them at most, at least 1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1)]
     pub limit: Option<u64>,
     /// With `move`: the queue that they go to. It has to exist.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to_queue: Option<String>,
     /// With `set_priority`: 0 to 9, 9 first.
     #[serde(default, deserialize_with = "super::number::priority")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 0, maximum = 9)]
     pub priority: Option<u8>,
     /// With `cancel`: end runs at once, without asking their workers.

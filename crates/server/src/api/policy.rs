@@ -1,5 +1,6 @@
 //! Policies as they are told and set.
 
+use longshore_derive::sparse;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -19,6 +20,7 @@ pub enum PolicyTargetText {
 }
 
 /// What holds for all names that a pattern matches, beside what was declared.
+#[sparse]
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PolicyBody {
@@ -32,31 +34,22 @@ pub struct PolicyBody {
     pub priority: i64,
     /// How long a message is worth to be delivered, of those that enter from now on; the shorter
     /// one counts.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl: Option<DurationText>,
     /// How long a queue stays that nobody uses; the shorter one counts.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<DurationText>,
     /// Messages that wait, at most; the lower one counts.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_length: Option<u64>,
     /// Bytes of bodies that wait, at most; the lower one counts.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_bytes: Option<u64>,
     /// What happens to one message more, where the queue drops its first otherwise.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overflow: Option<OverflowText>,
     /// Where messages go that end without an ack, where the queue does not say.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dead_letter_exchange: Option<String>,
     /// Their routing key then.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dead_letter_routing_key: Option<String>,
     /// How often a message may come back; the lower one counts, unless the queue has the default.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery_limit: Option<u32>,
     /// Where messages go that no binding takes, where the exchange does not say.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alternate: Option<String>,
 }
 

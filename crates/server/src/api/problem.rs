@@ -1,9 +1,11 @@
 //! Problem details (RFC 9457): the one form of every refusal.
 
+use longshore_derive::sparse;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 /// Why a request was refused.
+#[sparse]
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
 #[serde(default)]
 pub struct Problem {
@@ -19,13 +21,10 @@ pub struct Problem {
     /// What happened this time.
     pub detail: String,
     /// The field at fault.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
     /// What was given, cut where it is long.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
     /// What may be given.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub allowed: Option<String>,
     /// The jobs of a bulk that are at fault, at most 100.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -33,6 +32,7 @@ pub struct Problem {
 }
 
 /// What is wrong with one job of a bulk.
+#[sparse]
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
 #[serde(default)]
 pub struct JobFault {
@@ -43,12 +43,9 @@ pub struct JobFault {
     /// What is wrong.
     pub detail: String,
     /// The field at fault.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
     /// What was given, cut where it is long.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
     /// What may be given.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub allowed: Option<String>,
 }

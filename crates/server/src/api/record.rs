@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use longshore_derive::sparse;
 use serde::de::{self, MapAccess};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
@@ -120,6 +121,7 @@ impl<'de> Deserialize<'de> for ErrorText {
 }
 
 /// The temporary resource of a job: how it is doing.
+#[sparse]
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct StatusRecord<'a> {
     /// The job.
@@ -133,7 +135,6 @@ pub struct StatusRecord<'a> {
     /// Why it is in this state, where that needs saying: `exhausted`, `max_age`, `lost`,
     /// `at_most_once` or `too_many_snoozes` for dead jobs, `asked`, `forced` or `discarded` for
     /// cancelled ones, `snoozed` or `interrupted` for scheduled ones that their worker put off.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// It is held back until somebody resumes it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -143,31 +144,23 @@ pub struct StatusRecord<'a> {
     /// How many it may have.
     pub max_attempts: u32,
     /// How far the run is, from 0 to 1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<f64>,
     /// How far the run is, in words.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress_text: Option<String>,
     /// When it was enqueued.
     pub enqueued_at: InstantText,
     /// When its next attempt may start, while it waits.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_at: Option<InstantText>,
     /// When it ended.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<InstantText>,
     /// The last error.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorText>,
     /// Where the result is, once the job has succeeded with one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result_url: Option<String>,
     /// What it returned: only in the answer to an enqueue that waited for it.
     #[serde(borrow, default, deserialize_with = "super::raw::present")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub result: Option<RawJson<'a>>,
     /// The resource that the job made.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub location: Option<String>,
 }
 
@@ -250,23 +243,23 @@ pub struct RetryRequest<'a> {
 }
 
 /// When a waiting job is to start; without a time, now.
+#[sparse]
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RescheduleRequest {
     /// At this instant; one that has passed means now.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub run_at: Option<InstantText>,
     /// After so long, instead.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub delay: Option<DurationText>,
 }
 
 /// How far a job has come over all its runs.
+#[sparse]
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
 #[serde(default)]
 pub struct CheckpointRecord<'a> {
     /// Where the next run begins; not kept once the job has ended other than dead.
-    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    #[serde(borrow)]
     pub cursor: Option<RawJson<'a>>,
     /// What its runs counted.
     #[serde(skip_serializing_if = "Counters::is_empty")]
@@ -274,17 +267,14 @@ pub struct CheckpointRecord<'a> {
     /// How often a run was interrupted.
     pub interruptions: u32,
     /// Why the last one was.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub interrupted_for: Option<String>,
     /// How long its runs took together, however they ended, the present one included.
     pub ran: DurationText,
     /// How many items were skipped.
     pub skipped_total: u64,
     /// How many counters could not be kept: no whole numbers, no names, or too many of them.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub counters_dropped: Option<u64>,
     /// The items that were skipped, as far as they are kept, the oldest first. Not in lists.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub skipped: Option<Vec<SkippedRecord<'a>>>,
 }
 
@@ -301,50 +291,39 @@ pub struct SkippedRecord<'a> {
 }
 
 /// What keeps a job from being handed out. One of the fields says what it is.
+#[sparse]
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
 pub struct BlockedByRecord {
     /// Its ordering key, where another job comes first.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ordering_key: Option<String>,
     /// The job of that key that it waits for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<JobIdText>,
     /// What is paused: `job`, until it is resumed, or `queue`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<String>,
     /// Nothing is left of this limit,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<String>,
     /// for this key, queue or kind.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     /// This gate is closed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<String>,
     /// Why it is closed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// When it opens by itself.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<InstantText>,
     /// This tag is held; `reason` says why.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<String>,
     /// The hold's epoch.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<u64>,
     /// This tenant, the job's own, has had its turn in the queue: other tenants come first.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
     /// No worker runs this kind in the queue,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub no_worker_for: Option<String>,
     /// in this version; left out for jobs without one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<u32>,
 }
 
 /// The whole record of a job.
+#[sparse]
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct JobRecord<'a> {
     /// The job.
@@ -356,7 +335,6 @@ pub struct JobRecord<'a> {
     /// Its state.
     pub state: StateText,
     /// Why it is dead, cancelled or, where its worker put it off, scheduled.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// It is held back until somebody resumes it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -366,7 +344,6 @@ pub struct JobRecord<'a> {
     pub blocked_by: Vec<BlockedByRecord>,
     /// Its arguments, while they are kept: until it has ended other than dead. Not in lists.
     #[serde(borrow, default, deserialize_with = "super::raw::present")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub args: Option<RawJson<'a>>,
     /// 0 to 9, 9 first.
     pub priority: u8,
@@ -383,47 +360,36 @@ pub struct JobRecord<'a> {
     /// When it may or might start.
     pub run_at: InstantText,
     /// When it ended.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<InstantText>,
     /// When it expires unless started.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<InstantText>,
     /// No attempt starts later.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<InstantText>,
     /// Its ordering key.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ordering_key: Option<String>,
     /// Whether the first run is the last one.
     pub at_most_once: bool,
     /// The longest that one run may take.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<DurationText>,
     /// The lease where the worker names none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<DurationText>,
     /// The delay before another attempt.
     pub retry: RetryText,
     /// No attempt starts later than this after it may first start.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_age: Option<DurationText>,
     /// How long the outcome is kept, where its queue's default does not hold.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retain: Option<DurationText>,
     /// Its tags.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
     /// The producer's own JSON object.
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    #[serde(borrow, default)]
     pub metadata: Option<RawJson<'a>>,
     /// W3C Trace Context.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
     /// How long the job counts as one of those that are unique, where it is one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unique: Option<UniqueRecord>,
     /// The limit that counts it by a key.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<JobLimitRecord>,
     /// The limits that count it by keys, where they are several.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -432,38 +398,28 @@ pub struct JobRecord<'a> {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gates: Vec<String>,
     /// Whose it is: inside a queue and priority, tenants take turns.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
     /// The version of its kind.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<u32>,
     /// How far the run is, from 0 to 1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<f64>,
     /// How far the run is, in words.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress_text: Option<String>,
     /// How far it has come, where a run said so or was interrupted.
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    #[serde(borrow, default)]
     pub checkpoint: Option<CheckpointRecord<'a>>,
     /// Its lease, while it runs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub running: Option<LeaseRecord>,
     /// The last error.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorText>,
     /// What it returned, once it has succeeded. Not in lists.
     #[serde(borrow, default, deserialize_with = "super::raw::present")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub result: Option<RawJson<'a>>,
     /// The resource that the job made.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub location: Option<String>,
     /// The attempts that did not succeed, as far as they are kept. Not in lists.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempts: Option<Vec<AttemptRecord>>,
     /// The slot of a schedule that it stands for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<JobTickRecord>,
 }
 
@@ -482,6 +438,7 @@ pub struct JobList<'a> {
 }
 
 /// A job that has changed, as server-sent events tell it.
+#[sparse]
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct JobEvent<'a> {
     /// The job as it is now, without its args, result and attempts.
@@ -489,9 +446,7 @@ pub struct JobEvent<'a> {
     pub job: JobRecord<'a>,
     /// How much its progress grows per second, over the last minute at most; left out where that
     /// is not known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress_per_second: Option<f64>,
     /// How long the rest takes at that speed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remaining: Option<DurationText>,
 }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
+use longshore_derive::sparse;
 use serde::de;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::ToSchema;
@@ -129,18 +130,16 @@ impl OverlapText {
 }
 
 /// A schedule as its owner wants it. What is left out is reset, but for `paused`.
+#[sparse]
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ScheduleBody<'a> {
     /// At the wall times that it names: five fields, six with seconds first, or `@daily` and the
     /// like. Not together with `every`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cron: Option<String>,
     /// Again and again, so long after the slot before: at least `1s`. Not together with `cron`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub every: Option<DurationText>,
     /// The time zone of `cron` by its IANA name; `UTC` where left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_zone: Option<String>,
     /// What each slot enqueues, with its `queue`. An `id`, `run_at`, `delay`, `expires_at`,
     /// `traceparent` or `cursor` can only be of one job.
@@ -148,28 +147,20 @@ pub struct ScheduleBody<'a> {
     pub job: NewJob<'a>,
     /// Each slot is put off by up to so much, always the same for the same slot, and never as far
     /// as the slot after it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jitter: Option<DurationText>,
     /// No slot before this instant. With `every` it is the first one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub starts_at: Option<InstantText>,
     /// No slot after this instant.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ends_at: Option<InstantText>,
     /// What becomes of slots that passed; `one` where left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missed: Option<MissedText>,
     /// What a slot does while earlier jobs have not ended; `allow` where left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overlap: Option<OverlapText>,
     /// For people.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// Where it comes from, such as the file that it was imported from.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
     /// Whether it is paused; left out, that stays as it is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<bool>,
 }
 
@@ -186,6 +177,7 @@ pub struct SlotRecord {
 }
 
 /// The last tick of a schedule.
+#[sparse]
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct TickRecord {
     /// Its slot.
@@ -195,10 +187,8 @@ pub struct TickRecord {
     /// `enqueued`, `skipped` (earlier jobs had not ended), `missed` or `refused`.
     pub outcome: String,
     /// Why its job was refused: a problem code.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
     /// The job that it enqueued.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<JobIdText>,
     /// Somebody asked for it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -206,6 +196,7 @@ pub struct TickRecord {
 }
 
 /// A schedule at one moment.
+#[sparse]
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct ScheduleRecord<'a> {
     /// Its name.
@@ -216,10 +207,8 @@ pub struct ScheduleRecord<'a> {
     /// Nothing comes until it is resumed.
     pub paused: bool,
     /// The slot that comes next.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<SlotRecord>,
     /// The last tick.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<TickRecord>,
     /// Slots that enqueued a job since it was created.
     pub enqueued_total: u64,
@@ -234,7 +223,6 @@ pub struct ScheduleRecord<'a> {
     /// When its owner changed it last.
     pub changed_at: InstantText,
     /// Only in the answer to `run`: the job that was enqueued.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<JobIdText>,
 }
 

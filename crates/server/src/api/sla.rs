@@ -1,5 +1,6 @@
 //! Service levels as they are set and told.
 
+use longshore_derive::sparse;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -18,6 +19,7 @@ pub enum SlaTargetText {
 }
 
 /// A level as its owner sets it: one of `started_within`, `done_within` and `at_least_every`.
+#[sparse]
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SlaBody<'a> {
@@ -25,25 +27,21 @@ pub struct SlaBody<'a> {
     #[serde(deserialize_with = "super::object::required")]
     pub on: SlaTargetText,
     /// A job is handed out so soon after it may start.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_within: Option<DurationText>,
     /// A job has succeeded so soon after it may first start.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub done_within: Option<DurationText>,
     /// Of a schedule: so much time passes at most between two successes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_least_every: Option<DurationText>,
     /// For which share of them; 0.99 where left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(exclusive_minimum = 0, exclusive_maximum = 1)]
     pub share: Option<f64>,
     /// What is enqueued when the level is breached, with its `queue`.
     #[serde(borrow, default, deserialize_with = "super::object::optional")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub breach: Option<NewJob<'a>>,
 }
 
 /// What was measured lately, to the minute.
+#[sparse]
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct SlaWindowRecord {
     /// How far it goes back.
@@ -53,16 +51,15 @@ pub struct SlaWindowRecord {
     /// Of these, those that missed the goal.
     pub missed: u64,
     /// The share that was kept; left out where nothing was measured.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attained: Option<f64>,
     /// How many times as many missed as may: above 1 the level is not kept.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub burn_rate: Option<f64>,
     /// The longest of them.
     pub worst: DurationText,
 }
 
 /// A level at one moment.
+#[sparse]
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct SlaRecord<'a> {
     /// Its name.
@@ -73,7 +70,6 @@ pub struct SlaRecord<'a> {
     /// Since when that is measured.
     pub since: InstantText,
     /// Since when it is breached.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub breached_since: Option<InstantText>,
     /// How often it was breached.
     pub breaches_total: u64,
@@ -85,17 +81,14 @@ pub struct SlaRecord<'a> {
     /// to 100.
     pub at_risk: u64,
     /// How long the oldest of its jobs waits, or how long ago its schedule succeeded.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oldest: Option<DurationText>,
     /// Jobs that run.
     pub running: u64,
     /// Jobs that come in a second, over about five minutes.
     pub arrivals_per_second: f64,
     /// How long a run takes on average; left out where none has ended.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mean_run: Option<DurationText>,
     /// Workers of one job at a time that it needs now; left out where that is not known yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workers_needed: Option<u64>,
 }
 

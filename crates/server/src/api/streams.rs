@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use longshore_derive::sparse;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -11,57 +12,45 @@ use super::{DurationText, InstantText, Problem, RawJson};
 pub type EventHeaders = BTreeMap<String, Option<String>>;
 
 /// What is to hold for a stream.
+#[sparse]
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct StreamBody {
     /// How many partitions it has. A new one has 1 where left out; of one that is there it may only
     /// grow.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub partitions: Option<u32>,
     /// How long events are kept; 7 days where left out, `0s` for ever.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub retention: Option<DurationText>,
     /// Bytes kept of each partition; left out for all.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub retention_bytes: Option<u64>,
     /// Bytes of one batch; 1,048,588 where left out.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub batch_bytes_max: Option<u32>,
     /// Bytes after which a partition begins its next file; 67,108,864 where left out. What goes,
     /// goes in whole files.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub file_bytes: Option<u64>,
     /// Whether only the newest event of each key is kept, in time, and every event has one. Where
     /// true, events are kept for ever unless `retention` or `retention_bytes` says otherwise. Left
     /// out, it stays as it is, and is false for a new stream.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub compact: Option<bool>,
     /// How much of a partition has to be new before older events of its keys go, in percent; 50
     /// where left out.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub compaction_dirty_percent: Option<u32>,
     /// How old an event has to be before it may go for a newer one; `0s` where left out.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub compaction_lag_min: Option<DurationText>,
     /// After how long it goes even where little is new; never where left out.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub compaction_lag_max: Option<DurationText>,
     /// How long an event without a value, which says that its key is gone, stays after that; 1 day
     /// where left out.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub tombstone_retention: Option<DurationText>,
     /// How far the times of the events of one file may be apart; 7 days where left out. Only files
     /// that are written to no more are compacted.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub file_age: Option<DurationText>,
     /// Of messages that are events as well: the header whose value is the key of the event. Of a
     /// message without it the routing key is.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub ordering_header: Option<String>,
     /// Whether the events of each key are counted, so that an append may say how many it expects.
     /// It is said when the stream is created, and stays. Every event has a key of at most 1024
     /// bytes then, and is appended over HTTP or gRPC. Left out, it is false for a new stream.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub count_keys: Option<bool>,
 }
 
@@ -113,35 +102,30 @@ pub struct StreamList {
 }
 
 /// An event to append.
+#[sparse]
 #[derive(Clone, Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct EventBody<'a> {
     /// The partition. Where left out the key chooses it, as Kafka's Java client does, or the
     /// server.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub partition: Option<u32>,
     /// What events share that are to stay in order.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     /// A key of any bytes, in base64; instead of `key`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub key_base64: Option<String>,
     /// What it says: a text as it is, any other JSON as its text. Left out, it is a tombstone.
-    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    #[serde(borrow)]
     pub value: Option<RawJson<'a>>,
     /// What it says, of any bytes, in base64; instead of `value`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub value_base64: Option<String>,
     /// Headers: texts, or `null`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schema(value_type = Object)]
     pub headers: EventHeaders,
     /// Its time; now where left out.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub at: Option<InstantText>,
     /// How many events its key is to have before this one, in a stream that counts them. Where it
     /// has another number, no event of the request is appended to that partition.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub expected_events: Option<u64>,
 }
 
@@ -155,15 +139,14 @@ pub struct EventBulk<'a> {
 }
 
 /// Where an event stands.
+#[sparse]
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct AppendAnswer {
     /// The partition.
     pub partition: u32,
     /// Its offset there.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offset: Option<u64>,
     /// Why it was refused, in the answer to a bulk.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Problem>,
 }
 
@@ -175,6 +158,7 @@ pub struct AppendBulkAnswer {
 }
 
 /// An event as it is told.
+#[sparse]
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct EventRecord {
     /// The partition.
@@ -184,16 +168,12 @@ pub struct EventRecord {
     /// Its time.
     pub at: InstantText,
     /// Its key, where that is a text.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     /// Its key otherwise, in base64.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_base64: Option<String>,
     /// What it says, where that is a text.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
     /// What it says otherwise, in base64.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value_base64: Option<String>,
     /// Headers; of one that is no text the base64, of one that stands twice the last.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -201,10 +181,8 @@ pub struct EventRecord {
     pub headers: EventHeaders,
     /// Its producer compressed this many events with `codec`: they are told as they are, as the
     /// base64 of their batch of Kafka in `value_base64`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compressed_events: Option<u64>,
     /// How.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub codec: Option<String>,
 }
 
@@ -263,12 +241,12 @@ pub struct GroupRecord {
 }
 
 /// A member of a group.
+#[sparse]
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct GroupMember {
     /// Its name in the group.
     pub id: String,
     /// What it calls itself across restarts, where it does.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<String>,
     /// How it calls itself.
     pub client: String,
@@ -276,7 +254,6 @@ pub struct GroupMember {
     pub host: String,
     /// What it reads. Left out in groups in which one of the members assigns: there it is only for
     /// them to know.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partitions: Option<Vec<MemberPartitions>>,
 }
 

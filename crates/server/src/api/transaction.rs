@@ -1,19 +1,19 @@
 //! Acks of messages, publishes and jobs in one commit.
 
+use longshore_derive::sparse;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{EnqueueAnswer, MessageVerdictText, NewJob, PublishAnswer, PublishBody};
 
 /// A message to publish, and where.
+#[sparse]
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TransactionPublish<'a> {
     /// The exchange; left out for the queue that `queue` names.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exchange: Option<String>,
     /// The queue that it goes to directly, instead of an exchange.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue: Option<String>,
     /// The message.
     #[serde(borrow)]

@@ -1,9 +1,11 @@
 //! Triggers of streams, as they are told and set.
 
+use longshore_derive::sparse;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 /// What becomes of the events of a stream by themselves: each becomes a job or a message, once.
+#[sparse]
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TriggerBody {
@@ -12,23 +14,20 @@ pub struct TriggerBody {
     /// The queue of the jobs or messages.
     pub queue: String,
     /// The kind of the jobs; left out where the queue has messages.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
     /// Whether jobs of events with the same key run one after the other; true where left out.
     /// Messages enter in the order of the events; their queue says who waits for whom.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ordered: Option<bool>,
     /// The priority of the jobs, 0 to 9; that of the queue where left out. Of messages up to 255;
     /// what the event says where left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority: Option<u8>,
     /// Where a new trigger begins: `latest`, behind the events that are there, where left out, or
     /// `earliest`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
 }
 
 /// A trigger as it is.
+#[sparse]
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct TriggerRecord {
     /// Its name.
@@ -38,12 +37,10 @@ pub struct TriggerRecord {
     /// The queue of the jobs or messages.
     pub queue: String,
     /// The kind of the jobs; left out where the queue has messages.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
     /// Whether jobs of events with the same key run one after the other.
     pub ordered: bool,
     /// Their priority; that of the queue, or what the event says, where left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority: Option<u8>,
     /// The group whose offsets say how far it has come.
     pub group: String,
@@ -53,28 +50,23 @@ pub struct TriggerRecord {
 }
 
 /// Which events of a stream are to become jobs or messages once more.
+#[sparse]
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReplayBody {
     /// The queue of the jobs or messages.
     pub queue: String,
     /// The kind of the jobs; left out where the queue has messages.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
     /// Whether jobs of events with the same key run one after the other; true where left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ordered: Option<bool>,
     /// Their priority, as with a trigger.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority: Option<u8>,
     /// Where it begins: `earliest`, where left out, or an instant.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
     /// Only this partition.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partition: Option<u32>,
     /// Where it begins in that partition, instead of `from`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offset: Option<u64>,
 }
 

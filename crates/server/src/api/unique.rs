@@ -1,37 +1,33 @@
 //! Unique jobs as producers ask for them, and what they hear where another job was there first.
 
+use longshore_derive::sparse;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::DurationText;
 
 /// How a job is to be unique: of the jobs that agree in what `by` names, at most one at a time.
+#[sparse]
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UniqueText {
     /// In what such jobs agree: `kind`, `queue`, `args` (all of them), and JSON pointers into the
     /// args, such as `/order/id`. `kind`, `queue` and `args` where left out.
     #[serde(default, deserialize_with = "super::object::optional_names")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(max_items = 16)]
     pub by: Option<Vec<String>>,
     /// And in this text, where it is given.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     /// And in the period in which they are enqueued: periods of this length follow each other from
     /// 1970-01-01T00:00:00Z on. Without it they are unique at any time.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub period: Option<DurationText>,
     /// How long a job counts. `ended` where left out; with `replace` and `debounce` `started`, with
     /// `throttle` `forgotten`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<UniqueUntilText>,
     /// What happens where another job is there; `reject` where left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_conflict: Option<OnConflictText>,
     /// With `replace`: what the other job gets of this one: `args`, `run_at`. Both where left out.
     #[serde(default, deserialize_with = "super::object::optional_names")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(max_items = 2)]
     pub replace: Option<Vec<String>>,
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use longshore_derive::sparse;
 use serde::de;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
@@ -16,6 +17,7 @@ use super::{
 };
 
 /// One turn of a worker's loop: settles what is done, then leases.
+#[sparse]
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LeaseRequest<'a> {
@@ -32,7 +34,6 @@ pub struct LeaseRequest<'a> {
     /// Only these kinds, of each only jobs without a version; left out, all but those that begin
     /// with `longshore.`.
     #[serde(deserialize_with = "super::object::optional_names")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(max_items = 1000)]
     pub kinds: Option<Vec<String>>,
     /// Kinds in the versions that the worker runs, besides `kinds`, which then mean jobs without a
@@ -42,26 +43,19 @@ pub struct LeaseRequest<'a> {
     #[schema(max_items = 1000)]
     pub versions: Vec<KindVersions>,
     /// How many jobs at most; 1 where left out, 0 only settles.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(maximum = 1000)]
     pub max: Option<usize>,
     /// How long to wait for the first; not at all where left out.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub wait: Option<DurationText>,
     /// How long each lease holds without a heartbeat; left out, what the job or queue says.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub lease: Option<DurationText>,
     /// Who asks: a name for people, such as host and process.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub worker: Option<String>,
     /// Which life of that worker: something that no other life had.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,
     /// Grows per request of a worker's session. The same turn gets the same answer.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub turn: Option<u64>,
     /// The last turn whose answer arrived: jobs of later turns come back without an attempt.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub seen: Option<u64>,
     /// Runs that the worker finished.
     #[serde(borrow, deserialize_with = "super::object::list")]
@@ -128,6 +122,7 @@ impl<'de> Deserialize<'de> for VerdictText {
 }
 
 /// The end of one run.
+#[sparse]
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SettlementText<'a> {
@@ -139,10 +134,8 @@ pub struct SettlementText<'a> {
     pub verdict: VerdictText,
     /// With `ack`: what the job returned, any JSON value.
     #[serde(borrow, default, deserialize_with = "super::raw::present")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub result: Option<RawJson<'a>>,
     /// With `ack`: the resource that the job made.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub location: Option<String>,
     /// With `ack`: jobs that enter together with this end, all or none, each with its `queue`.
     #[serde(borrow, default, deserialize_with = "super::object::list")]
@@ -150,24 +143,18 @@ pub struct SettlementText<'a> {
     #[schema(max_items = 10_000)]
     pub enqueue: Vec<NewJob<'a>>,
     /// With `fail` and `discard`: what went wrong.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorText>,
     /// With `fail`: the delay before another attempt, instead of the job's own.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_in: Option<DurationText>,
     /// With `snooze` and `interrupt`: how much later.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delay: Option<DurationText>,
     /// With `interrupt`: why, in a word such as `deploy`.
     #[serde(default, deserialize_with = "super::shown::text_if_any")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// With `ack`: when the schedule that enqueued the job is to fire next: so long after now. What
     /// follows goes on from there. Not together with `next_at`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_in: Option<DurationText>,
     /// The same, at an instant.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_at: Option<InstantText>,
 }
 
@@ -182,6 +169,7 @@ pub struct SettleRequest<'a> {
 }
 
 /// A run succeeded.
+#[sparse]
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AckRequest<'a> {
@@ -189,10 +177,8 @@ pub struct AckRequest<'a> {
     pub token: TokenText,
     /// What the job returned, any JSON value.
     #[serde(borrow, default, deserialize_with = "super::raw::present")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub result: Option<RawJson<'a>>,
     /// The resource that the job made.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub location: Option<String>,
     /// Jobs that enter together with this end, all or none, each with its `queue`.
     #[serde(borrow, default, deserialize_with = "super::object::list")]
@@ -201,24 +187,21 @@ pub struct AckRequest<'a> {
     pub enqueue: Vec<NewJob<'a>>,
     /// When the schedule that enqueued the job is to fire next: so long after now. What follows
     /// goes on from there. Not together with `next_at`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_in: Option<DurationText>,
     /// The same, at an instant.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_at: Option<InstantText>,
 }
 
 /// A run failed.
+#[sparse]
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FailRequest {
     /// The lease that ends.
     pub token: TokenText,
     /// What went wrong.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorText>,
     /// The delay before another attempt, instead of the job's own.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_in: Option<DurationText>,
 }
 
@@ -252,6 +235,7 @@ pub struct DiscardRequest {
 }
 
 /// A run is interrupted: another one goes on from its cursor.
+#[sparse]
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct InterruptRequest {
@@ -260,14 +244,13 @@ pub struct InterruptRequest {
     /// Why, in a word: `deploy`, `max_runtime`, `quiet`, `terminate`, `pause`, `throttle` or
     /// another; `interrupt` where left out.
     #[serde(default, deserialize_with = "super::shown::text_if_any")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// How much later it may go on; left out, it goes back to its place.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delay: Option<DurationText>,
 }
 
 /// How far a run has come. Durable before it is answered; extends the lease as a heartbeat does.
+#[sparse]
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CheckpointRequest<'a> {
@@ -275,22 +258,18 @@ pub struct CheckpointRequest<'a> {
     pub token: TokenText,
     /// Grows per checkpoint of a run. One that is repeated or late then changes nothing; without
     /// it, the last one to arrive holds and counters of a repeated one count twice.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seq: Option<u64>,
     /// How long the lease is to hold from now; left out, what it was granted with.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<DurationText>,
     /// Where another run is to begin, any JSON value but `null`; left out, where it was.
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    #[serde(borrow, default)]
     pub cursor: Option<RawJson<'a>>,
     /// How far the job is, from 0 to 1.
     #[serde(default, deserialize_with = "super::shown::number_if_any")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 0, maximum = 1)]
     pub progress: Option<f64>,
     /// How far the job is, in words.
     #[serde(default, deserialize_with = "super::shown::text_if_any")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub progress_text: Option<String>,
     /// What is added to each counter.
     #[serde(default, skip_serializing_if = "CountersTold::is_empty")]
@@ -303,22 +282,20 @@ pub struct CheckpointRequest<'a> {
 }
 
 /// A worker is still at it.
+#[sparse]
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HeartbeatRequest {
     /// The lease to extend.
     pub token: TokenText,
     /// How long it is to hold from now; left out, what it was granted with.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<DurationText>,
     /// How far the run is, from 0 to 1.
     #[serde(default, deserialize_with = "super::shown::number_if_any")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 0, maximum = 1)]
     pub progress: Option<f64>,
     /// How far the run is, in words.
     #[serde(default, deserialize_with = "super::shown::text_if_any")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub progress_text: Option<String>,
 }
 
@@ -337,6 +314,7 @@ pub enum InstructionText {
 }
 
 /// The answer to a heartbeat or a checkpoint.
+#[sparse]
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct HeartbeatAnswer {
     /// The job.
@@ -344,13 +322,10 @@ pub struct HeartbeatAnswer {
     /// What to do.
     pub instruction: InstructionText,
     /// With `interrupt`: why.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// With `slow_down`: how long to wait.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slow_down: Option<DurationText>,
     /// The same in milliseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slow_down_ms: Option<u64>,
 }
 
@@ -366,6 +341,7 @@ pub struct LeaseAnswer<'a> {
 }
 
 /// A job handed to a worker.
+#[sparse]
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct LeasedJob<'a> {
     /// The job.
@@ -375,7 +351,6 @@ pub struct LeasedJob<'a> {
     /// The name of its type.
     pub kind: String,
     /// The version of its kind.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<u32>,
     /// Its arguments, as the producer wrote them.
     #[serde(borrow)]
@@ -391,10 +366,8 @@ pub struct LeasedJob<'a> {
     /// The same in milliseconds.
     pub lease_ms: u64,
     /// The longest that the run may take.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<DurationText>,
     /// The same in milliseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
     /// Whether this run is the only one. Once it has begun, the worker must not give it back.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -404,19 +377,17 @@ pub struct LeasedJob<'a> {
     /// 0 to 9, 9 first.
     pub priority: u8,
     /// Its ordering key.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ordering_key: Option<String>,
     /// Its tags.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
     /// The producer's own JSON object.
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    #[serde(borrow, default)]
     pub metadata: Option<RawJson<'a>>,
     /// W3C Trace Context.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
     /// Where to go on: the last cursor that was saved.
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    #[serde(borrow, default)]
     pub cursor: Option<RawJson<'a>>,
     /// How often its runs were interrupted.
     #[serde(default, skip_serializing_if = "is_zero")]
