@@ -5,7 +5,8 @@
 #[cfg_attr(not(test), expect(dead_code, reason = "nobody asks for fields of the head here"))]
 mod answer;
 
-use std::io::{self, Read, Write};
+use std::fmt::Write as _;
+use std::io::{self, Read, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -19,6 +20,8 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 pub struct Answer {
     /// The status.
     pub status: u16,
+    /// The lines before the body.
+    pub head: String,
     /// The body; null where it is empty or no JSON.
     pub body: Value,
 }
@@ -27,6 +30,12 @@ impl Answer {
     /// Whether the server did what was asked.
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
+    }
+
+    /// What the head says under a name; empty where it says nothing.
+    pub fn field(&self, name: &str) -> &str {
+        let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
+        lines.find(|(known, _)| known.eq_ignore_ascii_case(name)).map_or("", |(_, value)| value)
     }
 
     /// The code of a problem document.
@@ -83,12 +92,31 @@ impl Client {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Answer, Trouble> {
+        self.ask_with(method, path, &[], body.map(Value::to_string).as_deref())
+    }
+
+    /// The same with more lines in the head, and a body as it is.
+    pub fn ask_with(
+        &mut self,
+        method: &str,
+        path: &str,
+        more: &[(&str, &str)],
+        body: Option<&str>,
+    ) -> Result<Answer, Trouble> {
         let mut stream = match self.stream.take() {
             Some(stream) => stream,
             None => connect(&self.address).map_err(Trouble::NotSent)?,
         };
-        let body = body.map(Value::to_string);
-        let answer = exchange(&mut stream, &self.address, method, path, body.as_deref());
+        let mut request = format!("{method} {path} HTTP/1.1\r\nhost: {}\r\n", self.address);
+        if let Some(body) = body {
+            let length = body.len();
+            let _ =
+                write!(request, "content-type: application/json\r\ncontent-length: {length}\r\n");
+        }
+        for (name, value) in more {
+            let _ = write!(request, "{name}: {value}\r\n");
+        }
+        let answer = exchange(&mut stream, &(request + "\r\n" + body.unwrap_or_default()));
         let (answer, goes_on) = answer.map_err(Trouble::Unknown)?;
         self.stream = goes_on.then_some(stream);
         Ok(answer)
@@ -113,21 +141,7 @@ fn connect(address: &str) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-fn exchange(
-    stream: &mut TcpStream,
-    address: &str,
-    method: &str,
-    path: &str,
-    body: Option<&str>,
-) -> io::Result<(Answer, bool)> {
-    let mut request = format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\n");
-    if let Some(body) = body {
-        let length = body.len();
-        let headers = format!("content-type: application/json\r\ncontent-length: {length}\r\n");
-        request.push_str(&headers);
-    }
-    request.push_str("\r\n");
-    request.push_str(body.unwrap_or_default());
+fn exchange(stream: &mut TcpStream, request: &str) -> io::Result<(Answer, bool)> {
     stream.write_all(request.as_bytes())?;
     let mut answer = answer::Answer::default();
     answer.begin(false);
@@ -135,6 +149,7 @@ fn exchange(
         let count = stream.read(answer.room())?;
         !answer.advance(count)?
     } {}
+    let head = String::from_utf8_lossy(answer.head()).into_owned();
     let body = serde_json::from_slice(answer.body()).unwrap_or_default();
-    Ok((Answer { status: answer.status(), body }, !answer.closes()))
+    Ok((Answer { status: answer.status(), head, body }, !answer.closes()))
 }

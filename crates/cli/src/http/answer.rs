@@ -166,9 +166,15 @@ impl Answer {
         self.head.is_none_or(|head| head.closes)
     }
 
+    /// The lines of the head.
+    pub(crate) fn head(&self) -> &[u8] {
+        let length = self.head.map_or(0, |head| head.length);
+        self.bytes.get(..length).unwrap_or_default()
+    }
+
     /// What the head says under a name.
     pub(crate) fn field(&self, name: &str) -> Option<&str> {
-        str::from_utf8(field(self.bytes.get(..self.head?.length)?, name)?).ok()
+        str::from_utf8(field(self.head(), name)?).ok()
     }
 
     pub(crate) fn body(&self) -> &[u8] {

@@ -1,11 +1,11 @@
 //! Processes of the binary under test: commands that end, and servers and workers that are ended.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, ChildStderr, ChildStdout, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use longshore_tests::http::Client;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -211,18 +211,8 @@ impl Server {
 
     /// Asks over HTTP, as programs do; the status and the document.
     pub(crate) fn ask(&self, method: &str, path: &str, body: &str) -> (u16, serde_json::Value) {
-        let length = body.len();
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
-             content-type: application/json\r\ncontent-length: {length}\r\n\r\n"
-        );
-        let mut stream = TcpStream::connect(&self.address).unwrap();
-        stream.write_all((head + body).as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        (status, serde_json::from_str(body).unwrap_or_default())
+        let answer = Client::new(&self.address).ask_with(method, path, &[], Some(body)).unwrap();
+        (answer.status, answer.body)
     }
 
     /// Leases the next job of the usual queue over HTTP, and returns its token.
@@ -275,19 +265,9 @@ fn serve(folder: &Path, listen: &str) -> (Process, String) {
     let line = process.line_with("listening on http://");
     let address = line.trim().trim_start_matches("listening on http://").to_owned();
     // Commands meet a server that is still on its way: they get 503 until it is ready.
-    until(|| is_ready(&address));
+    let mut client = Client::new(&address);
+    until(|| client.get("/readyz").unwrap().is_success());
     (process, address)
-}
-
-/// Whether every shard serves.
-fn is_ready(address: &str) -> bool {
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream
-        .write_all(b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
-        .unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer.starts_with("HTTP/1.1 200")
 }
 
 /// Asks until it is so.

@@ -10,10 +10,10 @@ use axum::routing::post;
 use longshore::testing::EmbeddedServer;
 use longshore::web::{JobResponses, Wants};
 use longshore::{Client, Context, Job, JobError, JobResult, Jobs, Outcome, Perform, Worker};
+use longshore_tests::http::Answer;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use serde_json::json;
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 type Gate = Arc<Semaphore>;
@@ -74,20 +74,6 @@ struct App {
     gate: Gate,
 }
 
-struct Answer {
-    status: u16,
-    head: String,
-    body: Value,
-    text: String,
-}
-
-impl Answer {
-    fn header(&self, name: &str) -> &str {
-        let line = self.head.lines().find_map(|line| line.strip_prefix(&format!("{name}: ")));
-        line.unwrap_or_default()
-    }
-}
-
 impl App {
     async fn start() -> Self {
         let server = EmbeddedServer::start().await.unwrap();
@@ -117,20 +103,14 @@ impl App {
     }
 
     async fn ask(&self, line: &str, headers: &str) -> Answer {
-        let mut stream = TcpStream::connect(&self.address).await.unwrap();
-        let first = format!("{line} HTTP/1.1");
-        let mut lines = vec![&*first, "Host: app.example", "Connection: close"];
-        lines.push("Content-Length: 0");
-        lines.extend(headers.split(" | ").filter(|it| !it.is_empty()));
-        let request = format!("{}\r\n\r\n", lines.join("\r\n"));
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut text = String::new();
-        stream.read_to_string(&mut text).await.unwrap();
-        let text = text.strip_prefix("HTTP/1.1 100 Continue\r\n\r\n").unwrap_or(&text);
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        let json = serde_json::from_str(body).unwrap_or_default();
-        Answer { status, head: head.to_owned(), body: json, text: text.to_owned() }
+        let mut client = longshore_tests::http::Client::new(&self.address);
+        let (line, headers) = (line.to_owned(), headers.to_owned());
+        let ask = move || {
+            let (method, path) = line.split_once(' ').unwrap();
+            let more: Vec<_> = headers.split(" | ").filter_map(|it| it.split_once(": ")).collect();
+            client.ask_with(method, path, &more, None).unwrap()
+        };
+        tokio::task::spawn_blocking(ask).await.unwrap()
     }
 
     async fn jobs(&self) -> usize {
@@ -173,21 +153,21 @@ async fn each_wish_gets_its_answer() {
         ("/wait", "Prefer: wait=1 | Expect: 204-no-content", 202, "S", "wait=1"),
     ] {
         let answer = app.ask(&format!("POST {path}"), wish).await;
-        let told = (answer.status, answer.header("preference-applied"));
-        assert_eq!(told, (status, applied), "{path} {wish}: {}", answer.text);
+        let told = (answer.status, answer.field("preference-applied"));
+        assert_eq!(told, (status, applied), "{path} {wish}: {}", answer.head);
         match location {
-            "S" => assert!(answer.header("location").starts_with("/jobs/"), "{}", answer.text),
-            _ => assert_eq!(answer.header("location"), location, "{path} {wish}"),
+            "S" => assert!(answer.field("location").starts_with("/jobs/"), "{}", answer.head),
+            _ => assert_eq!(answer.field("location"), location, "{path} {wish}"),
         }
         match status {
-            202 => assert_eq!(answer.body["status"], answer.header("location")),
+            202 => assert_eq!(answer.body["status"], answer.field("location")),
             200 if wish.starts_with("Expect") => assert_eq!(answer.body, 7),
             200 if path == "/break" => assert_eq!(answer.body["state"], "dead"),
             200 => assert_eq!(answer.body["result"], 7),
             500 => assert!(answer.body["job"].as_str().unwrap().starts_with("/jobs/")),
             _ => {}
         }
-        assert!(!answer.text.contains("password"), "{}", answer.text);
+        assert!(!format!("{answer:?}").contains("password"), "{answer:?}");
     }
 }
 
@@ -201,14 +181,14 @@ async fn a_wish_that_cannot_be_met_leaves_nothing_behind() {
         "Expect: 200-ok | Prefer: wait=0",
     ] {
         let answer = app.ask("POST /make", wish).await;
-        assert_eq!((answer.status, app.jobs().await), (417, 0), "{wish}: {}", answer.text);
+        assert_eq!((answer.status, app.jobs().await), (417, 0), "{wish}: {}", answer.head);
     }
 }
 
 #[tokio::test]
 async fn a_status_leads_to_what_was_made() {
     let app = App::start().await;
-    let status = app.ask("POST /wait", "").await.header("location").to_owned();
+    let status = app.ask("POST /wait", "").await.field("location").to_owned();
     let get = format!("GET {status}");
     let ready = app.ask(&get, "").await;
     assert_eq!((ready.status, &ready.body["state"]), (200, &json!("ready")));
@@ -222,15 +202,15 @@ async fn a_status_leads_to_what_was_made() {
         }
     };
     let running = tokio::time::timeout(Duration::from_secs(60), running).await.unwrap();
-    assert_eq!((running.status, running.header("retry-after")), (200, "1"));
-    assert_eq!(running.header("cache-control"), "no-store");
+    assert_eq!((running.status, running.field("retry-after")), (200, "1"));
+    assert_eq!(running.field("cache-control"), "no-store");
     assert_eq!(running.body["progress_text"], "half");
     let (waited, ()) = tokio::join!(app.ask(&get, "Prefer: wait=30"), async {
         app.gate.add_permits(1);
     });
-    assert_eq!((waited.status, waited.header("location")), (303, "/orders/8"));
+    assert_eq!((waited.status, waited.field("location")), (303, "/orders/8"));
     let later = app.ask(&get, "").await;
-    assert_eq!((later.status, later.header("location")), (303, "/orders/8"));
+    assert_eq!((later.status, later.field("location")), (303, "/orders/8"));
 }
 
 #[tokio::test]
@@ -249,5 +229,5 @@ async fn without_a_job_server_nothing_is_promised() {
     let server = EmbeddedServer::start().await.unwrap();
     let app = App { server, client, address, gate };
     let answer = app.ask("POST /make", "").await;
-    assert_eq!((answer.status, answer.header("retry-after")), (503, "1"), "{}", answer.text);
+    assert_eq!((answer.status, answer.field("retry-after")), (503, "1"), "{}", answer.head);
 }

@@ -156,47 +156,33 @@ impl Server {
 
     /// Asks over HTTP/1.1; the status and the body.
     pub(crate) async fn http(&self, method: &str, path: &str) -> (u16, Value) {
-        let mut stream = TcpStream::connect(self.address).await.unwrap();
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
-             content-length: 0\r\nconnection: close\r\n\r\n"
-        );
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        soon(stream.read_to_string(&mut answer)).await.unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        (status, serde_json::from_str(body).unwrap_or_else(|_| Value::String(body.to_owned())))
+        self.exchange((method, path), "unasked", "").await
     }
 
     /// A request over HTTP with a body: the status and the code of why it is refused.
     pub(crate) async fn ask_http_for_status(
         &self,
-        (method, path): (&str, &str),
+        what: (&str, &str),
         body: &str,
     ) -> (u16, String) {
-        let mut stream = TcpStream::connect(self.address).await.unwrap();
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
-             content-length: {}\r\nconnection: close\r\n\r\n{body}",
-            body.len()
-        );
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        soon(stream.read_to_string(&mut answer)).await.unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        let told: Value = serde_json::from_str(body).unwrap_or_default();
+        let (status, told) = self.exchange(what, "unasked", body).await;
         (status, told["code"].as_str().unwrap_or_default().to_owned())
     }
 
     /// A request over HTTP with a body and a token, which has to succeed.
-    pub(crate) async fn ask_http(
+    pub(crate) async fn ask_http(&self, what: (&str, &str), token: &str, body: &str) -> Value {
+        let (status, body) = self.exchange(what, token, body).await;
+        assert!((200..300).contains(&status), "{status} {body}");
+        if body.is_string() { Value::Null } else { body }
+    }
+
+    /// The status, and the body as JSON or as it is.
+    async fn exchange(
         &self,
         (method, path): (&str, &str),
         token: &str,
         body: &str,
-    ) -> Value {
+    ) -> (u16, Value) {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         let request = format!(
             "{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
@@ -207,8 +193,8 @@ impl Server {
         let mut answer = String::new();
         soon(stream.read_to_string(&mut answer)).await.unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        assert!(head.starts_with("HTTP/1.1 2"), "{answer}");
-        serde_json::from_str(body).unwrap_or(Value::Null)
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, serde_json::from_str(body).unwrap_or_else(|_| Value::String(body.to_owned())))
     }
 
     /// Enqueues jobs of kind `k` in queue `q` and answers their ids.
