@@ -332,17 +332,13 @@ pub(crate) async fn execute(
 }
 
 async fn list(client: &Client, context: &Context) -> anyhow::Result<()> {
-    let (mut all, mut next) = (Vec::new(), None::<String>);
-    loop {
-        let cursor = next.map(|next| format!("&cursor={}", segment(&next))).unwrap_or_default();
-        let body = client.get(&format!("/v1/accounts?limit=1000{cursor}")).await?;
-        let page = read::<AccountList>(&body)?;
+    let mut all = Vec::new();
+    let add = |body: &[u8]| {
+        let page: AccountList = read(body)?;
         all.extend(page.accounts);
-        next = page.next;
-        if next.is_none() {
-            break;
-        }
-    }
+        Ok(page.next)
+    };
+    client.pages("/v1/accounts", &[("limit", Some("1000"))], add).await?;
     match context.format {
         Format::Json => {
             output::json_text(&serde_json::to_vec(&AccountList { accounts: all, next: None })?)?;

@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use uuid::Uuid;
 
 use crate::cli::Context;
-use crate::client::{Client, read};
+use crate::client::{Client, read, told};
 use crate::failure::{Failure, Kind};
 use crate::jobs::moment;
 use crate::output::{self, Format, Table, bytes, count, facts, grouped, note};
@@ -111,10 +111,7 @@ pub(crate) async fn backups(command: BackupsCommand, context: &Context) -> Resul
 
 async fn list(client: &Client, format: Format) -> Result<()> {
     let body = client.get("/v1/backups").await?;
-    if format == Format::Json {
-        return Ok(output::json_text(&body)?);
-    }
-    let list: BackupList = read(&body)?;
+    let Some(list) = told::<BackupList>(&body, format)? else { return Ok(()) };
     match &list.shipping {
         None => note("no copies are sent by themselves: the setting ship.to names no place"),
         Some(shipping) => {

@@ -11,6 +11,7 @@ use tokio::sync::Mutex;
 
 use crate::failure::{Failure, Kind};
 use crate::http::{Connection, Reply, Target};
+use crate::output::{self, Format, Table, note};
 use crate::tls::Tls;
 
 /// Where `longshore dev` and `longshore serve` listen unless told otherwise.
@@ -194,6 +195,48 @@ impl Client {
         answer_of(reply)
     }
 
+    /// Reads a list, page after page; `each` gives where the next one begins.
+    pub(crate) async fn pages(
+        &self,
+        path: &str,
+        parameters: &[(&str, Option<&str>)],
+        mut each: impl FnMut(&[u8]) -> anyhow::Result<Option<String>>,
+    ) -> anyhow::Result<()> {
+        let mut cursor = None::<String>;
+        loop {
+            let further = [("cursor", cursor.as_deref())];
+            let path = format!("{path}{}", query(&[parameters, &further].concat()));
+            cursor = each(&self.get(&path).await?)?;
+            if cursor.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Prints a list of the namespace: each page as the server's JSON, or all of them as one table.
+    /// `row` puts a page there; where nothing came, `none` is said, or only the headings.
+    pub(crate) async fn print_list(
+        &self,
+        format: Format,
+        (path, parameters): (&str, &[(&str, Option<&str>)]),
+        (mut table, none): (Table, &str),
+        mut rows: impl FnMut(&[u8], &mut Table) -> anyhow::Result<Option<String>>,
+    ) -> anyhow::Result<()> {
+        let print = |body: &[u8]| {
+            if format == Format::Json {
+                output::json_text(body)?;
+            }
+            rows(body, &mut table)
+        };
+        self.pages(&self.path(path), parameters, print).await?;
+        if format == Format::Table && table.is_empty() && !none.is_empty() {
+            note(none);
+        } else if format == Format::Table {
+            table.print()?;
+        }
+        Ok(())
+    }
+
     /// A fault as it is shown.
     pub(crate) fn failure(&self, fault: Fault) -> Failure {
         match fault {
@@ -277,6 +320,17 @@ fn words_of(problem: &Problem) -> (String, String) {
 /// The JSON of a value that is made here, which always has one.
 pub(crate) fn to_json<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
     serde_json::to_vec(value).expect("bodies have string keys and no failing serializers")
+}
+
+/// What an answer says, for a table; none where it was printed as the server's JSON.
+pub(crate) fn told<'a, T: Deserialize<'a>>(
+    body: &'a [u8],
+    format: Format,
+) -> anyhow::Result<Option<T>> {
+    match format {
+        Format::Json => output::json_text(body).map(|()| None).map_err(Into::into),
+        Format::Table => Ok(Some(read(body)?)),
+    }
 }
 
 /// Reads an answer of the server.

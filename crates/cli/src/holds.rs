@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use longshore_server::api::{HoldList, HoldRecord, HoldRequest};
 
 use crate::cli::Context;
-use crate::client::{Client, read, segment};
+use crate::client::{Client, read, segment, told};
 use crate::jobs::moment;
 use crate::output::{self, Format, Table, count, facts, grouped, note};
 
@@ -63,10 +63,7 @@ fn table(holds: &[HoldRecord]) -> anyhow::Result<()> {
 }
 
 fn show(body: &[u8], format: Format) -> anyhow::Result<()> {
-    if format == Format::Json {
-        return Ok(output::json_text(body)?);
-    }
-    let hold: HoldRecord = read(body)?;
+    let Some(hold) = told::<HoldRecord>(body, format)? else { return Ok(()) };
     output::line(&facts(&[
         ("tag", Some(hold.tag.clone())),
         ("epoch", Some(hold.epoch.to_string())),

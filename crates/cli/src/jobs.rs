@@ -11,7 +11,7 @@ use longshore_server::api::{
 use tokio::time::Instant;
 
 use crate::cli::Context;
-use crate::client::{Client, query, read};
+use crate::client::{Client, query, read, told};
 use crate::failure::{Failure, Kind};
 use crate::matching::{
     Change, Chosen, MoveArgs, PriorityArgs, change_matching, move_jobs, set_priority,
@@ -338,10 +338,7 @@ pub(crate) fn moment(instant: InstantText) -> String {
 
 /// Prints the whole record of a job.
 fn show(body: &[u8], format: Format) -> anyhow::Result<()> {
-    if format == Format::Json {
-        return Ok(output::json_text(body)?);
-    }
-    let job: JobRecord<'_> = read(body)?;
+    let Some(job) = told::<JobRecord<'_>>(body, format)? else { return Ok(()) };
     output::line(&describe(&job))?;
     let attempts = job.attempts.as_deref().unwrap_or_default();
     if !attempts.is_empty() {

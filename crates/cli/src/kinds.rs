@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use longshore_server::api::{KindList, KindRecord, KindSettingsBody, KindWholeRecord};
 
 use crate::cli::Context;
-use crate::client::{Client, query, read, segment};
+use crate::client::{Client, read, segment};
 use crate::failure::Failure;
 use crate::output::{self, Format, Table, facts, grouped, note};
 
@@ -92,16 +92,13 @@ pub(crate) async fn execute(command: KindsCommand, context: &Context) -> anyhow:
         show(&body, context.format)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let (mut kinds, mut cursor) = (Vec::new(), None::<String>);
-    loop {
-        let path = format!("/kinds{}", query(&[("cursor", cursor.as_deref())]));
-        let page: KindList = read(&client.get(&client.path(&path)).await?)?;
+    let mut kinds = Vec::new();
+    let add = |body: &[u8]| {
+        let page: KindList = read(body)?;
         kinds.extend(page.kinds);
-        cursor = page.next;
-        if cursor.is_none() {
-            break;
-        }
-    }
+        Ok(page.next)
+    };
+    client.pages(&client.path("/kinds"), &[], add).await?;
     match context.format {
         Format::Json => output::json(&KindList { kinds, next: None })?,
         Format::Table if kinds.is_empty() => note("no kinds: none was enqueued yet"),

@@ -13,7 +13,7 @@ use longshore_server::api::{
 };
 
 use crate::cli::Context;
-use crate::client::{Client, query, read, segment};
+use crate::client::{Client, query, read, segment, told};
 use crate::failure::{Failure, Kind};
 use crate::moving::Meant;
 use crate::name;
@@ -237,15 +237,9 @@ pub(crate) async fn exchanges(
 }
 
 async fn list_exchanges(client: &Client, format: Format) -> anyhow::Result<()> {
-    let mut table = Table::new(&["exchange", "type", ">bindings", "durable", "alternate"]);
-    let mut cursor: Option<String> = None;
-    loop {
-        let parameters = [("cursor", cursor.as_deref())];
-        let body = client.get(&client.path(&format!("/exchanges{}", query(&parameters)))).await?;
-        let page: ExchangeList = read(&body)?;
-        if format == Format::Json {
-            output::json_text(&body)?;
-        }
+    let table = Table::new(&["exchange", "type", ">bindings", "durable", "alternate"]);
+    let rows = |body: &[u8], table: &mut Table| {
+        let page: ExchangeList = read(body)?;
         for exchange in page.exchanges {
             table.row(&[
                 exchange.name,
@@ -255,15 +249,9 @@ async fn list_exchanges(client: &Client, format: Format) -> anyhow::Result<()> {
                 exchange.settings.alternate.unwrap_or_default(),
             ]);
         }
-        cursor = page.next;
-        if cursor.is_none() {
-            break;
-        }
-    }
-    if format == Format::Table {
-        table.print()?;
-    }
-    Ok(())
+        Ok(page.next)
+    };
+    client.print_list(format, ("/exchanges", &[]), (table, ""), rows).await
 }
 
 fn word(kind: ExchangeTypeText) -> anyhow::Result<String> {
@@ -271,10 +259,7 @@ fn word(kind: ExchangeTypeText) -> anyhow::Result<String> {
 }
 
 fn show_exchange(body: &[u8], format: Format) -> anyhow::Result<()> {
-    if format == Format::Json {
-        return Ok(output::json_text(body)?);
-    }
-    let exchange: ExchangeRecord = read(body)?;
+    let Some(exchange) = told::<ExchangeRecord>(body, format)? else { return Ok(()) };
     let yes = |is: bool| is.then(|| "yes".to_owned());
     output::line(&facts(&[
         ("exchange", Some(exchange.name)),
@@ -289,10 +274,7 @@ fn show_exchange(body: &[u8], format: Format) -> anyhow::Result<()> {
 }
 
 fn changed(body: &[u8], format: Format, done: &str) -> anyhow::Result<()> {
-    if format == Format::Json {
-        return Ok(output::json_text(body)?);
-    }
-    let answer: ChangedAnswer = read(body)?;
+    let Some(answer) = told::<ChangedAnswer>(body, format)? else { return Ok(()) };
     output::line(if answer.changed { done } else { "it was so already" })?;
     Ok(())
 }
@@ -344,15 +326,9 @@ async fn list_bindings(
     exchange: Option<&str>,
     format: Format,
 ) -> anyhow::Result<()> {
-    let mut table = Table::new(&["exchange", "to", "", "key", "headers"]);
-    let mut cursor: Option<String> = None;
-    loop {
-        let parameters = [("exchange", exchange), ("cursor", cursor.as_deref())];
-        let body = client.get(&client.path(&format!("/bindings{}", query(&parameters)))).await?;
-        let page: BindingList = read(&body)?;
-        if format == Format::Json {
-            output::json_text(&body)?;
-        }
+    let table = Table::new(&["exchange", "to", "", "key", "headers"]);
+    let rows = |body: &[u8], table: &mut Table| {
+        let page: BindingList = read(body)?;
         for binding in page.bindings {
             let headers = if binding.headers.is_empty() {
                 String::new()
@@ -373,17 +349,10 @@ async fn list_bindings(
             let cells = [binding.exchange, to, what.to_owned(), binding.routing_key, headers];
             table.row(&cells);
         }
-        cursor = page.next;
-        if cursor.is_none() {
-            break;
-        }
-    }
-    if format == Format::Table && !table.is_empty() {
-        table.print()?;
-    } else if format == Format::Table {
-        note("nothing is bound");
-    }
-    Ok(())
+        Ok(page.next)
+    };
+    let of = ("/bindings", &[("exchange", exchange)][..]);
+    client.print_list(format, of, (table, "nothing is bound"), rows).await
 }
 
 pub(crate) async fn publish(args: PublishArgs, context: &Context) -> anyhow::Result<ExitCode> {

@@ -55,16 +55,13 @@ pub(crate) async fn execute(
 
 async fn list(client: &Client, format: Format) -> anyhow::Result<()> {
     let mut list = NamespaceList { namespaces: Vec::new(), next: None, unavailable: Vec::new() };
-    loop {
-        let cursor = list.next.map_or_else(String::new, |next| format!("&cursor={next}"));
-        let body = client.get(&format!("/v1/namespaces?limit=1000{cursor}")).await?;
-        let page: NamespaceList = read(&body)?;
+    let add = |body: &[u8]| {
+        let page: NamespaceList = read(body)?;
         list.namespaces.extend(page.namespaces);
-        (list.next, list.unavailable) = (page.next, page.unavailable);
-        if list.next.is_none() {
-            break;
-        }
-    }
+        list.unavailable = page.unavailable;
+        Ok(page.next)
+    };
+    client.pages("/v1/namespaces", &[("limit", Some("1000"))], add).await?;
     if format == Format::Json {
         return Ok(output::json(&list)?);
     }

@@ -8,7 +8,7 @@ use longshore_server::api::{JobFilterBody, OperationList, OperationRecord, Opera
 use tokio::time::sleep;
 
 use crate::cli::Context;
-use crate::client::{Client, read, segment};
+use crate::client::{Client, read, segment, told};
 use crate::failure::Failure;
 use crate::jobs::moment;
 use crate::output::{self, Format, Table, count, facts, grouped, note};
@@ -54,10 +54,7 @@ fn path(client: &Client, id: &str) -> String {
 
 async fn list(client: &Client, format: Format) -> anyhow::Result<()> {
     let body = client.get(&client.path("/operations")).await?;
-    if format == Format::Json {
-        return Ok(output::json_text(&body)?);
-    }
-    let list: OperationList = read(&body)?;
+    let Some(list) = told::<OperationList>(&body, format)? else { return Ok(()) };
     let mut table =
         Table::new(&["id", "operation", "queue", "kind", "state", ">changed", "started"]);
     for it in list.operations {
@@ -109,10 +106,7 @@ fn what(operation: &OperationRecord) -> &'static str {
 }
 
 fn show(body: &[u8], format: Format) -> anyhow::Result<()> {
-    if format == Format::Json {
-        return Ok(output::json_text(body)?);
-    }
-    let it: OperationRecord = read(body)?;
+    let Some(it) = told::<OperationRecord>(body, format)? else { return Ok(()) };
     Ok(output::line(&facts(&[
         ("id", it.id),
         ("operation", Some(it.operation)),

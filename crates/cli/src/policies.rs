@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use longshore_server::api::{ChangedAnswer, PolicyBody, PolicyList, PolicyTargetText};
 
 use crate::cli::Context;
-use crate::client::{Client, read, segment};
+use crate::client::{Client, segment, told};
 use crate::failure::Failure;
 use crate::output::{self, Format, Table, note};
 
@@ -65,19 +65,13 @@ pub(crate) async fn execute(
 }
 
 fn changed(body: &[u8], format: Format, done: &str) -> anyhow::Result<()> {
-    if format == Format::Json {
-        return Ok(output::json_text(body)?);
-    }
-    let answer: ChangedAnswer = read(body)?;
+    let Some(answer) = told::<ChangedAnswer>(body, format)? else { return Ok(()) };
     output::line(if answer.changed { done } else { "it was so already" })?;
     Ok(())
 }
 
 fn list(body: &[u8], format: Format) -> anyhow::Result<()> {
-    if format == Format::Json {
-        return Ok(output::json_text(body)?);
-    }
-    let page: PolicyList = read(body)?;
+    let Some(page) = told::<PolicyList>(body, format)? else { return Ok(()) };
     let mut table = Table::new(&["policy", "pattern", "for", ">priority", "settings"]);
     for policy in page.policies {
         let target = match policy.settings.apply_to {

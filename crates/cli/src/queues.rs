@@ -11,12 +11,12 @@ use longshore_server::api::{
 use serde::Serialize;
 
 use crate::cli::Context;
-use crate::client::{Client, query, read, segment};
+use crate::client::{Client, read, segment};
 use crate::failure::Failure;
 use crate::moving::{self, RedriveArgs};
 use crate::name;
 use crate::operations;
-use crate::output::{self, Format, Table, count, facts, grouped, note};
+use crate::output::{self, Format, Table, count, facts, grouped};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum QueuesCommand {
@@ -162,7 +162,7 @@ pub(crate) fn path(client: &Client, queue: &str, rest: &str) -> String {
 }
 
 async fn list(client: &Client, args: &ListArgs, format: Format) -> anyhow::Result<ExitCode> {
-    let mut table = Table::new(&[
+    let table = Table::new(&[
         "queue",
         "type",
         ">ready",
@@ -178,32 +178,18 @@ async fn list(client: &Client, args: &ListArgs, format: Format) -> anyhow::Resul
         ">workers",
         "",
     ]);
-    let mut cursor: Option<String> = None;
-    loop {
-        let unconsumed = args.unconsumed.then_some("true");
-        let parameters = [("unconsumed", unconsumed), ("cursor", cursor.as_deref())];
-        let body = client.get(&client.path(&format!("/queues{}", query(&parameters)))).await?;
-        let page: QueueList = read(&body)?;
-        match format {
-            Format::Json => output::json_text(&body)?,
-            Format::Table => page.queues.iter().for_each(|queue| table.row(&row(queue))),
-        }
-        cursor = page.next;
-        if cursor.is_none() {
-            break;
-        }
-    }
-    if format == Format::Table {
-        if table.is_empty() {
-            note(if args.unconsumed {
-                "every queue with jobs is consumed"
-            } else {
-                "no queues: a queue comes into being with its first job"
-            });
-        } else {
-            table.print()?;
-        }
-    }
+    let rows = |body: &[u8], table: &mut Table| {
+        let page: QueueList = read(body)?;
+        page.queues.iter().for_each(|queue| table.row(&row(queue)));
+        Ok(page.next)
+    };
+    let none = if args.unconsumed {
+        "every queue with jobs is consumed"
+    } else {
+        "no queues: a queue comes into being with its first job"
+    };
+    let of = ("/queues", &[("unconsumed", args.unconsumed.then_some("true"))][..]);
+    client.print_list(format, of, (table, none), rows).await?;
     Ok(ExitCode::SUCCESS)
 }
 

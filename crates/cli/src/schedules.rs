@@ -17,10 +17,10 @@ use longshore_server::api::{
 use serde::Deserialize;
 
 use crate::cli::Context;
-use crate::client::{Client, query, read, segment};
+use crate::client::{Client, read, segment};
 use crate::failure::Failure;
 use crate::name;
-use crate::output::{self, Format, Table, facts, grouped, note};
+use crate::output::{self, Format, Table, facts, grouped};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum SchedulesCommand {
@@ -192,28 +192,13 @@ fn next_of(of: &ScheduleRecord<'_>) -> String {
 async fn list(client: &Client, format: Format) -> anyhow::Result<ExitCode> {
     let headings =
         &["schedule", "when", "time zone", "kind", "queue", "next", "last", ">jobs", ">missed"];
-    let mut table = Table::new(headings);
-    let mut cursor: Option<String> = None;
-    loop {
-        let parameters = [("cursor", cursor.as_deref())];
-        let body = client.get(&client.path(&format!("/schedules{}", query(&parameters)))).await?;
-        let page: ScheduleList<'_> = read(&body)?;
-        match format {
-            Format::Json => output::json_text(&body)?,
-            Format::Table => page.schedules.iter().for_each(|of| table.row(&row(of))),
-        }
-        cursor = page.next;
-        if cursor.is_none() {
-            break;
-        }
-    }
-    if format == Format::Table {
-        if table.is_empty() {
-            note("no schedules: `longshore schedules put` creates one");
-        } else {
-            table.print()?;
-        }
-    }
+    let rows = |body: &[u8], table: &mut Table| {
+        let page: ScheduleList<'_> = read(body)?;
+        page.schedules.iter().for_each(|of| table.row(&row(of)));
+        Ok(page.next)
+    };
+    let none = "no schedules: `longshore schedules put` creates one";
+    client.print_list(format, ("/schedules", &[]), (Table::new(headings), none), rows).await?;
     Ok(ExitCode::SUCCESS)
 }
 

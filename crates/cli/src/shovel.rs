@@ -19,7 +19,7 @@ use self::address::Address;
 use self::moving::{Ended, Move, stopped};
 use self::peer::{Found, Peer};
 use crate::cli::Context;
-use crate::client::{Client, query, read};
+use crate::client::{Client, read};
 use crate::failure::{Failure, Kind};
 use crate::name;
 use crate::output::{count, line, note};
@@ -183,18 +183,14 @@ async fn of_both(
     from: &Address,
     to: &Address,
 ) -> anyhow::Result<(Vec<String>, u64)> {
-    let (mut known, mut cursor) = (Vec::new(), None::<String>);
-    loop {
-        let parameters = [("cursor", cursor.as_deref())];
-        let body = client.get(&client.path(&format!("/queues{}", query(&parameters)))).await?;
-        let page: QueueList = read(&body)?;
+    let mut known = Vec::new();
+    let add = |body: &[u8]| {
+        let page: QueueList = read(body)?;
         let of_messages = page.queues.into_iter().filter(|queue| queue.messages.is_some());
         known.extend(of_messages.map(|queue| queue.name));
-        cursor = page.next;
-        if cursor.is_none() {
-            break;
-        }
-    }
+        Ok(page.next)
+    };
+    client.pages(&client.path("/queues"), &[], add).await?;
     let (mut source, mut target) = (Peer::open(from).await?, Peer::open(to).await?);
     let (mut both, mut unknown) = (Vec::new(), 0);
     for queue in known {

@@ -9,7 +9,7 @@ use longshore_server::api::{
 };
 
 use crate::cli::Context;
-use crate::client::{Client, query, read, segment};
+use crate::client::{Client, read, segment, told};
 use crate::name;
 use crate::output::{self, Format, Table, bytes, facts, grouped, note};
 
@@ -160,15 +160,9 @@ pub(crate) async fn streams(
 }
 
 async fn list(client: &Client, format: Format) -> anyhow::Result<()> {
-    let mut table = Table::new(&["stream", ">partitions", ">events", ">bytes"]);
-    let mut cursor: Option<String> = None;
-    loop {
-        let parameters = [("cursor", cursor.as_deref())];
-        let body = client.get(&client.path(&format!("/streams{}", query(&parameters)))).await?;
-        let page: StreamList = read(&body)?;
-        if format == Format::Json {
-            output::json_text(&body)?;
-        }
+    let table = Table::new(&["stream", ">partitions", ">events", ">bytes"]);
+    let rows = |body: &[u8], table: &mut Table| {
+        let page: StreamList = read(body)?;
         for stream in page.streams {
             table.row(&[
                 stream.name,
@@ -177,22 +171,13 @@ async fn list(client: &Client, format: Format) -> anyhow::Result<()> {
                 bytes(stream.bytes),
             ]);
         }
-        cursor = page.next;
-        if cursor.is_none() {
-            break;
-        }
-    }
-    if format == Format::Table {
-        table.print()?;
-    }
-    Ok(())
+        Ok(page.next)
+    };
+    client.print_list(format, ("/streams", &[]), (table, ""), rows).await
 }
 
 fn show(body: &[u8], format: Format) -> anyhow::Result<()> {
-    if format == Format::Json {
-        return Ok(output::json_text(body)?);
-    }
-    let stream: StreamRecord = read(body)?;
+    let Some(stream) = told::<StreamRecord>(body, format)? else { return Ok(()) };
     let settings = stream.settings;
     let retention = settings.retention.map(|kept| match kept.0 {
         0 => "for ever".to_owned(),
@@ -248,37 +233,21 @@ pub(crate) async fn groups(command: GroupsCommand, context: &Context) -> anyhow:
 }
 
 async fn list_groups(client: &Client, format: Format) -> anyhow::Result<()> {
-    let mut table = Table::new(&["group", ">members", ">partitions", ">lag"]);
-    let mut cursor: Option<String> = None;
-    loop {
-        let parameters = [("cursor", cursor.as_deref())];
-        let body = client.get(&client.path(&format!("/groups{}", query(&parameters)))).await?;
-        let page: GroupList = read(&body)?;
-        if format == Format::Json {
-            output::json_text(&body)?;
-        }
+    let table = Table::new(&["group", ">members", ">partitions", ">lag"]);
+    let rows = |body: &[u8], table: &mut Table| {
+        let page: GroupList = read(body)?;
         for group in page.groups {
             let (members, partitions) = (grouped(group.members), grouped(group.partitions));
             table.row(&[group.name, members, partitions, grouped(group.lag)]);
         }
-        cursor = page.next;
-        if cursor.is_none() {
-            break;
-        }
-    }
-    if format == Format::Table && table.is_empty() {
-        note("no group has members or has read anything");
-    } else if format == Format::Table {
-        table.print()?;
-    }
-    Ok(())
+        Ok(page.next)
+    };
+    let none = "no group has members or has read anything";
+    client.print_list(format, ("/groups", &[]), (table, none), rows).await
 }
 
 fn show_group(body: &[u8], format: Format) -> anyhow::Result<()> {
-    if format == Format::Json {
-        return Ok(output::json_text(body)?);
-    }
-    let group: GroupRecord = read(body)?;
+    let Some(group) = told::<GroupRecord>(body, format)? else { return Ok(()) };
     let columns = ["stream", ">partition", ">offset", ">end", ">lag", "committed"];
     let mut table = Table::new(&columns);
     for of in &group.offsets {

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use longshore_server::api::{WorkerList, WorkerQueue, WorkerRecord};
 
 use crate::cli::Context;
-use crate::client::{Client, read, segment};
+use crate::client::{Client, segment, told};
 use crate::jobs::moment;
 use crate::output::{self, Format, Table, bytes, facts, grouped, note};
 
@@ -47,19 +47,13 @@ pub(crate) async fn execute(
 
 async fn ask(client: &Client, path: &str, context: &Context) -> anyhow::Result<()> {
     let body = client.post_nothing(path).await?;
-    if context.format == Format::Json {
-        return Ok(output::json_text(&body)?);
-    }
-    let worker: WorkerRecord = read(&body)?;
+    let Some(worker) = told::<WorkerRecord>(&body, context.format)? else { return Ok(()) };
     Ok(output::line(&format!("{} is {}", worker.name, worker.state.as_str()))?)
 }
 
 async fn list(client: &Client, format: Format) -> anyhow::Result<()> {
     let body = client.get(&client.path("/workers")).await?;
-    if format == Format::Json {
-        return Ok(output::json_text(&body)?);
-    }
-    let list: WorkerList = read(&body)?;
+    let Some(list) = told::<WorkerList>(&body, format)? else { return Ok(()) };
     let mut table = Table::new(&[
         "worker", "state", "host", ">pid", "queues", ">running", ">waiting", ">slots", ">memory",
         "since",
@@ -98,10 +92,7 @@ fn queues(queues: &[WorkerQueue]) -> String {
 }
 
 fn show(body: &[u8], format: Format) -> anyhow::Result<()> {
-    if format == Format::Json {
-        return Ok(output::json_text(body)?);
-    }
-    let it: WorkerRecord = read(body)?;
+    let Some(it) = told::<WorkerRecord>(body, format)? else { return Ok(()) };
     let labels = it.labels.iter().map(|(name, value)| format!("{name}={value}"));
     let labels = labels.collect::<Vec<_>>().join(", ");
     let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());

@@ -14,7 +14,7 @@ use super::crontab::{self, Users};
 use super::entries::{self, Entry, Mapping, Read};
 use super::yaml::{self, Fault};
 use super::{path, when};
-use crate::client::{Client, query, read, to_json};
+use crate::client::{Client, read, to_json};
 use crate::failure::{Failure, Kind};
 use crate::name;
 use crate::output::{self, Format, count, note};
@@ -262,19 +262,16 @@ async fn apply(
 
 /// All schedules.
 async fn all(client: &Client) -> anyhow::Result<Vec<Known>> {
-    let (mut all, mut cursor): (Vec<_>, Option<String>) = (Vec::new(), None);
-    loop {
-        let parameters = [("cursor", cursor.as_deref())];
-        let body = client.get(&client.path(&format!("/schedules{}", query(&parameters)))).await?;
-        let page: ScheduleList<'_> = read(&body)?;
+    let mut all = Vec::new();
+    let add = |body: &[u8]| {
+        let page: ScheduleList<'_> = read(body)?;
         all.extend(page.schedules.into_iter().map(|of| Known {
             name: of.name,
             source: of.settings.source,
             paused: of.paused,
         }));
-        cursor = page.next;
-        if cursor.is_none() {
-            return Ok(all);
-        }
-    }
+        Ok(page.next)
+    };
+    client.pages(&client.path("/schedules"), &[], add).await?;
+    Ok(all)
 }
