@@ -198,7 +198,7 @@ impl Demo {
         let (archive, folder) = (self.args.out.join("archive"), self.folder.clone());
         let files = self.files.clone();
         let check = move || archive::check(&archive, &folder, &files);
-        let (bytes, missing) = tokio::task::spawn_blocking(check).await??;
+        let (bytes, missing) = tokio::task::spawn_blocking(check).await?;
         self.report.archived = (self.files.len() - missing.len()) as u64;
         self.report.archive_bytes = bytes;
         Ok(missing)
@@ -244,7 +244,7 @@ impl Demo {
         self.report.jobs_done += pending;
         self.report.seconds += start.elapsed().as_secs_f64();
         self.report.paced |= self.pace.0 > 0;
-        self.report.delivered_again = self.jobs("", |job| job.attempt > 1).await?.len() as u64;
+        self.report.delivered_again = self.jobs(None, |job| job.attempt > 1).await?.len() as u64;
         Ok(())
     }
 
@@ -254,7 +254,7 @@ impl Demo {
         let killed = (self.report.worker_killed_after, self.report.server_killed_after);
         if killed.0.is_none() && done >= pending * 3 / 10 {
             // Whoever has a job loses it.
-            let busy = self.jobs("&state=running", |_| true).await?;
+            let busy = self.jobs(Some("running"), |_| true).await?;
             let numbers = busy.iter().filter_map(|name| name.strip_prefix("demo-")?.parse().ok());
             let known = |number: &usize| (1..=self.workers.len()).contains(number);
             let Some(number) = numbers.into_iter().find(known) else { return Ok(()) };
@@ -281,22 +281,22 @@ impl Demo {
         Ok(())
     }
 
-    /// The workers, if any, of all jobs of the queue that `query` and `filter` pick.
+    /// The workers, if any, of all jobs of the queue that `state` and `filter` pick.
     async fn jobs(
         &self,
-        query: &str,
+        state: Option<&str>,
         filter: impl Fn(&JobRecord<'_>) -> bool,
     ) -> Result<Vec<String>> {
-        let (mut found, mut cursor) = (Vec::new(), String::new());
-        loop {
-            let path = self.client.path(&format!("/jobs?queue={QUEUE}&limit=100{query}{cursor}"));
-            let body = self.client.get(&path).await?;
-            let page: JobList<'_> = read(&body)?;
+        let mut found = Vec::new();
+        let add = |body: &[u8]| {
+            let page: JobList<'_> = read(body)?;
             let worker = |job: JobRecord<'_>| job.running.map(|run| run.worker).unwrap_or_default();
             found.extend(page.jobs.into_iter().filter(&filter).map(worker));
-            let Some(next) = page.next else { return Ok(found) };
-            cursor = format!("&cursor={next}");
-        }
+            Ok(page.next)
+        };
+        let parameters = [("queue", Some(QUEUE)), ("limit", Some("100")), ("state", state)];
+        self.client.pages(&self.client.path("/jobs"), &parameters, add).await?;
+        Ok(found)
     }
 
     fn start_worker(&self, number: usize) -> Result<Process> {

@@ -129,17 +129,7 @@ async fn open_kafka(
 }
 
 async fn work(client: Client, stop: watch::Receiver<bool>) {
-    let settings = Settings {
-        queues: vec!["*".to_owned()],
-        kinds: Some(vec![SHELL_KIND.to_owned()]),
-        versions: Vec::new(),
-        concurrency: CONCURRENCY,
-        scale: None,
-        weights: std::collections::BTreeMap::new(),
-        lease: None,
-        grace: Duration::from_secs(5),
-        name: "dev".to_owned(),
-    };
+    let settings = Settings::of("dev", "*", SHELL_KIND, CONCURRENCY);
     let (server, namespace) = (client.url(), client.namespace().to_owned());
     let shell = Shell { way: Way { server, namespace, ca: None }, quiet: false };
     if let Err(failure) = run(&client, settings, Arc::new(shell), stop).await {

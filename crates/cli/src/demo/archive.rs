@@ -1,8 +1,7 @@
 //! The archive of the demo: one compressed file per source file, written whole or not at all; which
 //! files go into it, and what it takes to check it. It knows no jobs, but for their ids.
 
-use std::fmt::Write as _;
-use std::fs::{self, DirEntry, File};
+use std::fs::{self, File};
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
@@ -11,8 +10,6 @@ use flate2::read::{GzEncoder, MultiGzDecoder};
 use sha2::{Digest, Sha256};
 use uuid::{Builder, Uuid};
 
-/// What a file of the archive is called until it is whole, after a dot and its name.
-const DRAFT_ENDING: &str = "tmp";
 /// Folders that nobody misses in the archive.
 const SKIPPED: &[&str] = &["target", ".git", ".longshore", "longshore-demo", "node_modules"];
 
@@ -21,8 +18,7 @@ const SKIPPED: &[&str] = &["target", ".git", ".longshore", "longshore-demo", "no
 pub(super) struct SourceFile {
     /// Relative to the folder, with `/`.
     pub(super) path: String,
-    /// SHA-256 in hexadecimal.
-    sha256: String,
+    sha256: [u8; 32],
     pub(super) bytes: u64,
 }
 
@@ -30,70 +26,54 @@ impl SourceFile {
     /// The identity of its job: the same path with the same content is the same job. `round`
     /// tells apart jobs for a file that had to be archived once more.
     pub(super) fn job_id(&self, round: &str) -> Uuid {
-        let mut digest = Sha256::new();
-        for part in ["longshore demo", &self.path, &self.sha256, round] {
-            digest.update((part.len() as u64).to_be_bytes());
-            digest.update(part);
-        }
-        let digested = digest.finalize();
+        let parts = [b"longshore demo", self.path.as_bytes(), &self.sha256, round.as_bytes()];
+        let digested = Sha256::digest(parts.join(&0));
         let bytes = digested.first_chunk().expect("a digest is longer than an id");
         Builder::from_custom_bytes(*bytes).into_uuid()
     }
 }
 
-/// Every regular file below `folder`, but for folders into which it is not to go.
-fn files_below(folder: &Path, enters: impl Fn(&DirEntry) -> bool) -> io::Result<Vec<PathBuf>> {
-    let (mut folders, mut found) = (vec![folder.to_owned()], Vec::new());
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder)? {
-            let entry = entry?;
-            let kind = entry.file_type()?;
-            if kind.is_file() {
-                found.push(entry.path());
-            } else if kind.is_dir() && enters(&entry) {
-                folders.push(entry.path());
-            }
-        }
-    }
-    found.sort();
-    Ok(found)
-}
-
 /// What is to be archived, without builds, version control and the folder `output`. Paths that are
 /// not UTF-8, and files that cannot be read, are named beside.
 pub(super) fn walk(folder: &Path, output: &Path) -> io::Result<(Vec<SourceFile>, Vec<PathBuf>)> {
-    let output = output.canonicalize().ok();
-    let (mut found, mut skipped) = (Vec::new(), Vec::new());
-    let files = files_below(folder, |entry| {
-        let ours = output.is_some() && entry.path().canonicalize().ok() == output;
-        !ours && !SKIPPED.iter().any(|name| entry.file_name() == *name)
-    });
-    for file in files? {
-        let path = file.strip_prefix(folder).ok().and_then(Path::to_str).map(str::to_owned);
-        match (path, File::open(&file).and_then(digest)) {
-            (Some(path), Ok((sha256, bytes))) => found.push(SourceFile { path, sha256, bytes }),
-            _ => skipped.push(file),
+    let output = output.canonicalize()?;
+    let (mut folders, mut found, mut skipped) = (vec![folder.to_owned()], Vec::new(), Vec::new());
+    while let Some(below) = folders.pop() {
+        for entry in fs::read_dir(below)? {
+            let entry = entry?;
+            let (path, kind, name) = (entry.path(), entry.file_type()?, entry.file_name());
+            if kind.is_dir() {
+                if path.canonicalize().ok().as_ref() != Some(&output)
+                    && SKIPPED.iter().all(|it| name != *it)
+                {
+                    folders.push(path);
+                }
+            } else if kind.is_file() {
+                let known = path.strip_prefix(folder).ok().and_then(Path::to_str);
+                match (known.map(str::to_owned), File::open(&path).and_then(digest)) {
+                    (Some(path), Ok((sha256, bytes))) => {
+                        found.push(SourceFile { path, sha256, bytes });
+                    }
+                    _ => skipped.push(path),
+                }
+            }
         }
     }
+    found.sort_by(|one, other| one.path.cmp(&other.path));
     Ok((found, skipped))
 }
 
 /// Reads the whole archive. Answers its size, and the files that are missing or wrong in it; what
 /// has changed or gone since may be there as it was or as it is. Drafts of killed workers are
 /// removed.
-pub(super) fn check(
-    archive: &Path,
-    folder: &Path,
-    files: &[SourceFile],
-) -> io::Result<(u64, Vec<SourceFile>)> {
+pub(super) fn check(archive: &Path, folder: &Path, files: &[SourceFile]) -> (u64, Vec<SourceFile>) {
     let (mut bytes, mut missing) = (0, Vec::new());
     for file in files {
         let target = place(archive, &file.path);
-        let archived = archived(&target).unwrap_or_default();
-        let now = || File::open(folder.join(&file.path)).and_then(digest);
-        let is_sound = archived == file.sha256
-            || match now() {
-                Ok((now, _)) => archived == now,
+        let archived = archived(&target).ok();
+        let is_sound = archived == Some(file.sha256)
+            || match File::open(folder.join(&file.path)).and_then(digest) {
+                Ok((now, _)) => archived == Some(now),
                 Err(error) => error.kind() == io::ErrorKind::NotFound,
             };
         if is_sound {
@@ -102,22 +82,9 @@ pub(super) fn check(
             missing.push(file.clone());
         }
     }
-    for file in files_below(archive, |_| true)? {
-        if is_draft(&file) {
-            fs::remove_file(file)?;
-        }
-    }
-    Ok((bytes, missing))
-}
-
-/// Whether a file is what [`store`] writes before it is whole, and nobody else's.
-fn is_draft(file: &Path) -> bool {
-    let process = || {
-        let name = file.file_name()?.to_str()?.strip_prefix('.')?;
-        let (of, process) = name.strip_suffix(DRAFT_ENDING)?.strip_suffix('.')?.rsplit_once('.')?;
-        of.strip_suffix(".gz").and_then(|_| process.parse::<u32>().ok())
-    };
-    process().is_some()
+    // Where there are none, there is no such folder.
+    let _ = fs::remove_dir_all(drafts(archive));
+    (bytes, missing)
 }
 
 /// Where the archive keeps the source of this relative path.
@@ -125,54 +92,45 @@ fn place(archive: &Path, path: &str) -> PathBuf {
     archive.join(format!("{path}.gz"))
 }
 
+/// Where files are that are not whole yet.
+fn drafts(archive: &Path) -> PathBuf {
+    archive.with_file_name("drafts")
+}
+
 /// Compresses `source` into the archive under `path`. Doing it again changes nothing; being
 /// killed at any moment leaves the archive without it or with all of it.
 pub(super) fn store(archive: &Path, path: &str, source: &Path) -> io::Result<()> {
-    let target = place(archive, path);
+    let (target, drafts) = (place(archive, path), drafts(archive));
     let (sha256, _) = digest(File::open(source)?)?;
     if archived(&target).is_ok_and(|archived| archived == sha256) {
         return Ok(());
     }
-    let folder = target.parent().unwrap_or(archive);
-    fs::create_dir_all(folder)?;
-    // Named after the process, so that a zombie and its successor never write the same file.
-    let name = target.file_name().unwrap_or_default().to_string_lossy();
-    let draft = folder.join(format!(".{name}.{}.{DRAFT_ENDING}", std::process::id()));
-    let written = compress(source, &draft).and_then(|()| fs::rename(&draft, &target));
-    if written.is_err() {
-        let _ = fs::remove_file(&draft);
-    }
-    written
-}
-
-fn compress(source: &Path, draft: &Path) -> io::Result<()> {
-    let mut output = File::create(draft)?;
+    fs::create_dir_all(&drafts)?;
+    fs::create_dir_all(target.parent().unwrap_or(archive))?;
+    // A name of its own, so that a zombie and its successor never write the same file.
+    let draft = drafts.join(Uuid::now_v7().to_string());
+    let mut output = File::create(&draft)?;
     io::copy(&mut GzEncoder::new(File::open(source)?, Compression::default()), &mut output)?;
-    output.sync_data()
+    output.sync_data()?;
+    fs::rename(draft, target)
 }
 
 /// SHA-256 of what the archive holds, decompressed.
-fn archived(target: &Path) -> io::Result<String> {
+fn archived(target: &Path) -> io::Result<[u8; 32]> {
     Ok(digest(MultiGzDecoder::new(BufReader::new(File::open(target)?)))?.0)
 }
 
 /// SHA-256 and size.
-fn digest(mut input: impl Read) -> io::Result<(String, u64)> {
-    let (mut digest, mut buffer, mut bytes, mut text) =
-        (Sha256::new(), vec![0; 64 << 10], 0, String::new());
+fn digest(mut input: impl Read) -> io::Result<([u8; 32], u64)> {
+    let (mut digest, mut buffer, mut bytes) = (Sha256::new(), vec![0; 64 << 10], 0);
     loop {
         let length = input.read(&mut buffer)?;
         if length == 0 {
-            break;
+            return Ok((digest.finalize().into(), bytes));
         }
         digest.update(&buffer[..length]);
         bytes += length as u64;
     }
-    for byte in digest.finalize() {
-        // Writing to a string does not fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    Ok((text, bytes))
 }
 
 #[cfg(test)]
@@ -223,6 +181,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let (folder, out) = (root.path().join("in"), root.path().join("out"));
         fs::create_dir(&folder).unwrap();
+        fs::create_dir(&out).unwrap();
         for name in ["sound", "missing", "wrong", "changed", "gone"] {
             fs::write(folder.join(name), name).unwrap();
         }
@@ -233,17 +192,13 @@ mod tests {
         }
         fs::write(place(&out, "wrong"), "x").unwrap();
         fs::remove_file(folder.join("gone")).unwrap();
-        let others = ["notes.tmp", ".tmp", ".notes.tmp", ".sound.gz.tmp", "sound.gz.17.tmp"];
-        for name in others.into_iter().chain([".sound.gz.17.tmp"]) {
-            fs::write(out.join(name), "half").unwrap();
-        }
-        let checked = check(&out, &folder, &files).unwrap();
-        let missing: Vec<_> = checked.1.iter().map(|file| file.path.as_str()).collect();
+        fs::write(out.join("notes.tmp"), "not ours").unwrap();
+        fs::write(drafts(&out).join("half"), "half").unwrap();
+        let (_, missing) = check(&out, &folder, &files);
+        let missing: Vec<_> = missing.iter().map(|file| file.path.as_str()).collect();
         assert_eq!(missing, ["missing", "wrong"]);
-        assert!(!out.join(".sound.gz.17.tmp").exists(), "what a killed worker left is swept");
-        for name in others {
-            assert!(out.join(name).exists(), "{name} is not ours");
-        }
+        assert!(!drafts(&out).exists(), "what a killed worker left is swept");
+        assert!(out.join("notes.tmp").exists());
     }
 
     #[test]
@@ -266,7 +221,7 @@ mod tests {
     fn a_job_is_its_path_and_its_content() {
         let file = |path: &str, sha256: &str| SourceFile {
             path: path.to_owned(),
-            sha256: sha256.to_owned(),
+            sha256: Sha256::digest(sha256).into(),
             bytes: 1,
         };
         let id = file("a", "x").job_id("");

@@ -1,7 +1,7 @@
 //! What the demo says at its end.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Serialize;
 
@@ -33,17 +33,15 @@ pub(super) struct Report {
     pub(super) server_killed_after: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) server_away_ms: Option<u64>,
-    #[serde(serialize_with = "output::shown")]
-    archive: PathBuf,
-    #[serde(serialize_with = "output::shown")]
-    store: PathBuf,
-    #[serde(serialize_with = "output::shown")]
-    logs: PathBuf,
+    archive: String,
+    store: String,
+    logs: String,
 }
 
 impl Report {
     pub(super) fn new(files: u64, out: &Path) -> Self {
-        let (archive, store, logs) = (out.join("archive"), out.join("store"), out.join("logs"));
+        let [archive, store, logs] =
+            ["archive", "store", "logs"].map(|it| out.join(it).display().to_string());
         Self { files, archive, store, logs, ..Self::default() }
     }
 
@@ -53,14 +51,12 @@ impl Report {
             (true, 0) => "Nothing new: every job was done before. All files are sound.",
             (true, _) => "Every file is in the archive exactly once.",
         };
-        output::line(&format!("\n{verdict}"))?;
-        for line in facts(&self.facts()).lines() {
-            output::line(&format!("  {line}"))?;
-        }
+        let facts = facts(&self.facts()).replace('\n', "\n  ");
+        output::line(&format!("\n{verdict}\n  {facts}"))?;
         for path in self.missing.iter().take(10) {
             output::line(&format!("  missing or wrong: {}", output::printable(path)))?;
         }
-        let (program, store) = (program(), self.store.display());
+        let (program, store) = (program(), &self.store);
         output::line(&format!(
             "\nWhat to try next\n  {program} serve --data {store}    the demo's store; then, elsewhere:\n  \
              {program} jobs list --queue demo    what became of each job"
@@ -69,40 +65,34 @@ impl Report {
 
     fn facts(&self) -> Vec<(&'static str, Option<String>)> {
         let ran = |text: String| (self.jobs_done > 0).then_some(text);
+        let jobs = |number| count(number, "job");
         let (archived, files) = (grouped(self.archived), grouped(self.files));
-        let (size, archive) = (bytes(self.archive_bytes), self.archive.display());
-        let (again, done) = (count(self.delivered_again, "job"), count(self.jobs_done, "job"));
-        let rate = self.jobs_done as f64 / self.seconds.max(0.001);
-        let (seconds, pace) =
-            (self.seconds, if self.paced { ", paced to be watchable" } else { "" });
-        let compared = format!(
-            "{archived} of {files}, decompressed and compared by SHA-256; {size} in {archive}"
-        );
+        let (size, archive) = (bytes(self.archive_bytes), &self.archive);
+        let (again, done, seconds) =
+            (jobs(self.delivered_again), jobs(self.jobs_done), self.seconds);
+        let rate = self.jobs_done as f64 / seconds.max(0.001);
+        let pace = if self.paced { ", paced to be watchable" } else { "" };
+        let checked = "decompressed and compared by SHA-256";
+        let worker = self.worker_killed_after.map(|at| format!("a worker after {}", jobs(at)));
+        let server = self.server_killed_after.zip(self.server_away_ms);
+        let server =
+            server.map(|(at, ms)| format!("the server after {}, ready again in {ms} ms", jobs(at)));
+        let killed = match worker.into_iter().chain(server).collect::<Vec<_>>().join("; ") {
+            none if none.is_empty() => "nothing: all was done before it came to that".to_owned(),
+            killed => killed,
+        };
+        let again = format!("{again} (handed over more than once, archived once)");
         let rate = format!("{rate:.0} jobs/s ({done} in {seconds:.1} s, outages included{pace})");
         vec![
-            ("archive", Some(compared)),
+            ("archive", Some(format!("{archived} of {files}, {checked}; {size} in {archive}"))),
             ("new jobs", Some(grouped(self.new_jobs))),
-            (
-                "delivered again",
-                ran(format!("{again} (handed over more than once, archived once)")),
-            ),
+            ("delivered again", ran(again)),
             ("rate", ran(rate)),
-            ("killed", ran(self.killed())),
+            ("killed", ran(killed)),
             ("dead jobs", (self.dead_jobs > 0).then(|| grouped(self.dead_jobs))),
-            ("store", Some(self.store.display().to_string())),
-            ("logs", Some(self.logs.display().to_string())),
+            ("store", Some(self.store.clone())),
+            ("logs", Some(self.logs.clone())),
         ]
-    }
-
-    fn killed(&self) -> String {
-        let worker =
-            self.worker_killed_after.map(|at| format!("a worker after {}", count(at, "job")));
-        let server = self.server_killed_after.zip(self.server_away_ms).map(|(at, ms)| {
-            format!("the server after {}, ready again in {ms} ms", count(at, "job"))
-        });
-        let killed = worker.into_iter().chain(server).collect::<Vec<_>>().join("; ");
-        let none = "nothing: all was done before it came to that";
-        if killed.is_empty() { none.to_owned() } else { killed }
     }
 }
 

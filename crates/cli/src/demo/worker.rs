@@ -38,17 +38,8 @@ pub(super) struct ArchiveArgs {
 pub(crate) async fn execute_worker(args: DemoWorkerArgs) -> anyhow::Result<ExitCode> {
     launch::end_with_parent();
     let client = Client::new(&args.at, None)?;
-    let settings = Settings {
-        queues: vec![QUEUE.to_owned()],
-        kinds: Some(vec![KIND.to_owned()]),
-        versions: Vec::new(),
-        concurrency: CONCURRENCY,
-        scale: None,
-        weights: std::collections::BTreeMap::new(),
-        lease: Some(LEASE),
-        grace: Duration::from_secs(5),
-        name: args.name.clone(),
-    };
+    let settings = Settings::of(&args.name, QUEUE, KIND, CONCURRENCY);
+    let settings = Settings { lease: Some(LEASE), ..settings };
     run(&client, settings, Arc::new(args), stop_on_signal()?).await?;
     Ok(ExitCode::SUCCESS)
 }

@@ -62,6 +62,23 @@ pub(crate) struct Settings {
     pub(crate) name: String,
 }
 
+impl Settings {
+    /// A worker of one kind, with the lease that its jobs or the server name.
+    pub(crate) fn of(name: &str, queue: &str, kind: &str, concurrency: usize) -> Self {
+        Self {
+            queues: vec![queue.to_owned()],
+            weights: BTreeMap::new(),
+            kinds: Some(vec![kind.to_owned()]),
+            versions: Vec::new(),
+            concurrency,
+            scale: None,
+            lease: None,
+            grace: Duration::from_secs(5),
+            name: name.to_owned(),
+        }
+    }
+}
+
 /// The type of error of a run that took longer than its job's `timeout`.
 const TIMEOUT: &str = "timeout";
 const LEASE_LOST: &str = "lease_lost";
