@@ -53,6 +53,28 @@ pub(super) const fn route(
     }
 }
 
+impl Route {
+    pub(super) const fn class(self, class: Class) -> Self {
+        Self { class, ..self }
+    }
+
+    pub(super) const fn with(self, parameters: &'static [Parameter]) -> Self {
+        Self { parameters, ..self }
+    }
+
+    pub(super) const fn takes(self, bodies: &'static [SchemaOf]) -> Self {
+        Self { bodies, ..self }
+    }
+
+    pub(super) const fn may_take(self, bodies: &'static [SchemaOf]) -> Self {
+        Self { body_is_optional: true, ..self.takes(bodies) }
+    }
+
+    pub(super) const fn gives(self, outcomes: &'static [Outcome]) -> Self {
+        Self { outcomes, ..self }
+    }
+}
+
 pub(super) const fn at_root(
     method: &'static str,
     path: &'static str,
