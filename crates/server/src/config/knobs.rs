@@ -42,7 +42,7 @@ macro_rules! row {
 }
 
 macro_rules! count_row {
-    ($key:literal, $about:literal, $($field:ident).+, $type:ty, $min:expr, $max:expr) => {
+    ($key:literal, $($field:ident).+: $type:ty, $min:expr, $max:expr, $about:literal) => {
         row!(
             $key,
             $about,
@@ -53,7 +53,7 @@ macro_rules! count_row {
 }
 
 macro_rules! bytes_row {
-    ($key:literal, $about:literal, $($field:ident).+, $type:ty) => {
+    ($key:literal, $($field:ident).+: $type:ty, $about:literal) => {
         row!(
             $key,
             $about,
@@ -64,7 +64,7 @@ macro_rules! bytes_row {
 }
 
 macro_rules! bounded_bytes_row {
-    ($key:literal, $about:literal, $($field:ident).+, $max:expr) => {
+    ($key:literal, $($field:ident).+, $max:expr, $about:literal) => {
         row!(
             $key,
             $about,
@@ -78,7 +78,7 @@ macro_rules! bounded_bytes_row {
 }
 
 macro_rules! duration_row {
-    ($key:literal, $about:literal, $($field:ident).+) => {
+    ($key:literal, $($field:ident).+, $about:literal) => {
         row!(
             $key,
             $about,
@@ -89,7 +89,7 @@ macro_rules! duration_row {
 }
 
 macro_rules! ms_row {
-    ($key:literal, $about:literal, $($field:ident).+) => {
+    ($key:literal, $($field:ident).+, $about:literal) => {
         row!(
             $key,
             $about,
@@ -99,13 +99,24 @@ macro_rules! ms_row {
     };
 }
 
+macro_rules! listener_row {
+    ($key:literal, $($field:ident).+, $about:literal) => {
+        row!(
+            $key,
+            $about,
+            |config, text| config.$($field).+ = Some(text.to_owned()),
+            config.$($field).+.clone().unwrap_or_else(|| NONE.to_owned())
+        )
+    };
+}
+
 macro_rules! path_row {
-    ($key:literal, $about:literal, $field:ident) => {
+    ($key:literal, $($field:ident).+, $about:literal) => {
         Row {
             key: $key,
             about: $about,
-            set: Set::Path(|config, path| config.tls.$field = Some(path)),
-            show: |config| match &config.tls.$field {
+            set: Set::Path(|config, path| config.$($field).+ = Some(path)),
+            show: |config| match &config.$($field).+ {
                 Some(path) => path.display().to_string(),
                 None => NONE.to_owned(),
             },
@@ -114,7 +125,7 @@ macro_rules! path_row {
 }
 
 macro_rules! mark_row {
-    ($key:literal, $about:literal, $field:ident) => {
+    ($key:literal, $field:ident, $about:literal) => {
         row!(
             $key,
             $about,
@@ -138,48 +149,20 @@ pub(super) const KNOBS: &[Row] = &[
         |config, text| text.clone_into(&mut config.listen),
         config.listen.clone()
     ),
-    row!(
-        "serve.amqp",
-        "The address to listen at for AMQP, such as 127.0.0.1:5672; nobody listens without one.",
-        |config, text| config.amqp_listen = Some(text.to_owned()),
-        config.amqp_listen.clone().unwrap_or_else(|| NONE.to_owned())
-    ),
-    row!(
-        "serve.kafka",
-        "The address to listen at for Kafka clients, such as 127.0.0.1:9092; nobody without one.",
-        |config, text| config.kafka.listen = Some(text.to_owned()),
-        config.kafka.listen.clone().unwrap_or_else(|| NONE.to_owned())
-    ),
-    row!(
-        "serve.management",
-        "The address to listen at for RabbitMQ's management API; nobody listens without one.",
-        |config, text| config.management.listen = Some(text.to_owned()),
-        config.management.listen.clone().unwrap_or_else(|| NONE.to_owned())
-    ),
-    row!(
-        "serve.https",
-        "The address to listen at for HTTP and gRPC over TLS, such as 127.0.0.1:7443.",
-        |config, text| config.https_listen = Some(text.to_owned()),
-        config.https_listen.clone().unwrap_or_else(|| NONE.to_owned())
-    ),
-    row!(
-        "serve.amqps",
-        "The address to listen at for AMQP over TLS, such as 127.0.0.1:5671.",
-        |config, text| config.amqps_listen = Some(text.to_owned()),
-        config.amqps_listen.clone().unwrap_or_else(|| NONE.to_owned())
-    ),
-    row!(
-        "serve.kafka_tls",
-        "The address to listen at for Kafka clients over TLS, such as 127.0.0.1:9093.",
-        |config, text| config.kafka.listen_tls = Some(text.to_owned()),
-        config.kafka.listen_tls.clone().unwrap_or_else(|| NONE.to_owned())
-    ),
-    row!(
-        "serve.management_tls",
-        "The address to listen at for RabbitMQ's management API over TLS, such as 127.0.0.1:15671.",
-        |config, text| config.management.listen_tls = Some(text.to_owned()),
-        config.management.listen_tls.clone().unwrap_or_else(|| NONE.to_owned())
-    ),
+    listener_row! { "serve.amqp", amqp_listen,
+    "The address to listen at for AMQP, such as 127.0.0.1:5672; nobody listens without one." },
+    listener_row! { "serve.kafka", kafka.listen,
+    "The address to listen at for Kafka clients, such as 127.0.0.1:9092; nobody without one." },
+    listener_row! { "serve.management", management.listen,
+    "The address to listen at for RabbitMQ's management API; nobody listens without one." },
+    listener_row! { "serve.https", https_listen,
+    "The address to listen at for HTTP and gRPC over TLS, such as 127.0.0.1:7443." },
+    listener_row! { "serve.amqps", amqps_listen,
+    "The address to listen at for AMQP over TLS, such as 127.0.0.1:5671." },
+    listener_row! { "serve.kafka_tls", kafka.listen_tls,
+    "The address to listen at for Kafka clients over TLS, such as 127.0.0.1:9093." },
+    listener_row! { "serve.management_tls", management.listen_tls,
+    "The address to listen at for RabbitMQ's management API over TLS, such as 127.0.0.1:15671." },
     row!(
         "serve.access",
         "Who comes in: `off` for everybody on this machine, `required` for accounts only.",
@@ -190,30 +173,16 @@ pub(super) const KNOBS: &[Row] = &[
         },
         if config.access.required { "required" } else { "off" }.to_owned()
     ),
-    Row {
-        key: "serve.accounts_file",
-        about: "A TOML file of accounts that are put at each start; see access.md.",
-        set: Set::Path(|config, path| config.access.accounts_file = Some(path)),
-        show: |config| {
-            let path = config.access.accounts_file.as_ref();
-            path.map_or_else(|| NONE.to_owned(), |path| path.display().to_string())
-        },
-    },
+    path_row! { "serve.accounts_file", access.accounts_file,
+    "A TOML file of accounts that are put at each start; see access.md." },
     row!(
         "serve.admin_token",
         "A token of the account `admin`, of 24 to 512 bytes of ASCII; better given as a variable.",
         |config, text| config.access.admin_token = Some(text.to_owned()),
         config.access.admin_token.as_ref().map_or(NONE, |_| "(set)").to_owned()
     ),
-    Row {
-        key: "serve.admin_token_file",
-        about: "A file with such a token.",
-        set: Set::Path(|config, path| config.access.admin_token_file = Some(path)),
-        show: |config| {
-            let path = config.access.admin_token_file.as_ref();
-            path.map_or_else(|| NONE.to_owned(), |path| path.display().to_string())
-        },
-    },
+    path_row! { "serve.admin_token_file", access.admin_token_file,
+    "A file with such a token." },
     row!(
         "serve.open_metrics",
         "Whether /metrics is told to whoever asks where accounts are required: true or false.",
@@ -230,22 +199,10 @@ pub(super) const KNOBS: &[Row] = &[
         set: Set::Path(|config, path| config.node.dir = path),
         show: |config| config.node.dir.display().to_string(),
     },
-    count_row!(
-        "serve.shards",
-        "Shards of a new store; an existing one keeps its own number.",
-        node.shards,
-        u32,
-        1,
-        u64::from(SHARDS_MAX)
-    ),
-    count_row!(
-        "amqp.channels_max",
-        "Channels of a connection of AMQP.",
-        amqp.channels_max,
-        u16,
-        1,
-        u64::from(u16::MAX)
-    ),
+    count_row! { "serve.shards", node.shards: u32, 1, u64::from(SHARDS_MAX),
+    "Shards of a new store; an existing one keeps its own number." },
+    count_row! { "amqp.channels_max", amqp.channels_max: u16, 1, u64::from(u16::MAX),
+    "Channels of a connection of AMQP." },
     row!(
         "amqp.frame_bytes_max",
         "Bytes of a frame of AMQP, 4 KiB to 1 MiB.",
@@ -255,12 +212,8 @@ pub(super) const KNOBS: &[Row] = &[
         },
         show_bytes(u64::from(config.amqp.frame_bytes_max))
     ),
-    bounded_bytes_row!(
-        "amqp.message_bytes_max",
-        "Bytes of a message's body, at most 16 MiB.",
-        amqp.message_bytes_max,
-        VALUE_BYTES_MAX
-    ),
+    bounded_bytes_row! { "amqp.message_bytes_max", amqp.message_bytes_max, VALUE_BYTES_MAX,
+    "Bytes of a message's body, at most 16 MiB." },
     row!(
         "amqp.heartbeat",
         "How often a client of AMQP is asked for a sign of life, in whole seconds; 0s for never.",
@@ -270,22 +223,11 @@ pub(super) const KNOBS: &[Row] = &[
         },
         show_duration(config.amqp.heartbeat)
     ),
-    count_row!(
-        "http.connections_max",
-        "Connections that may be open and used for everything.",
-        http.connections_max,
-        usize,
-        1,
-        MANY
-    ),
-    count_row!(
-        "http.connections_reserved",
-        "Connections beyond them that publish nothing; the last half only settles and administers.",
-        http.connections_reserved,
-        usize,
-        0,
-        MANY
-    ),
+    count_row! { "http.connections_max", http.connections_max: usize, 1, MANY,
+    "Connections that may be open and used for everything." },
+    count_row! { "http.connections_reserved", http.connections_reserved: usize, 0, MANY,
+    "Connections beyond them that publish nothing; the last half only settles and \
+     administers." },
     row!(
         "http.header_bytes_max",
         "Bytes of a request's line and headers, at least 8 KiB.",
@@ -295,91 +237,42 @@ pub(super) const KNOBS: &[Row] = &[
         },
         show_bytes(config.http.header_bytes_max as u64)
     ),
-    bounded_bytes_row!(
-        "http.body_bytes_max",
-        "Bytes of a body that brings jobs or results, at most 32 MiB.",
-        http.body_bytes_max,
-        ENTRY_BYTES_MAX as u64
-    ),
-    count_row!(
-        "http.publishes_max",
-        "Enqueue requests in flight.",
-        http.publishes_max,
-        usize,
-        1,
-        MANY
-    ),
-    bytes_row!(
-        "http.publish_bytes_max",
-        "Bytes of the bodies of enqueue requests in flight.",
-        http.publish_bytes_max,
-        u64
-    ),
-    count_row!(
-        "http.waits_max",
-        "Requests in flight that wait for jobs or a job's end, enqueues that wait for it included.",
-        http.waits_max,
-        usize,
-        1,
-        MANY
-    ),
-    count_row!(
-        "http.settlements_max",
-        "Settlements, heartbeats and administration in flight.",
-        http.settlements_max,
-        usize,
-        1,
-        MANY
-    ),
-    bytes_row!(
-        "http.reserved_bytes_max",
-        "Bytes of bodies kept free for each of leases and settlements.",
-        http.reserved_bytes_max,
-        u64
-    ),
-    bytes_row!(
-        "http.answer_bytes_max",
-        "Bytes of answers that their readers have not taken; questions get at most three quarters.",
-        http.answer_bytes_max,
-        u64
-    ),
-    duration_row!(
-        "http.header_timeout",
-        "How long a request's line and headers may take to arrive.",
-        http.header_timeout
-    ),
-    duration_row!("http.body_timeout", "How long a body may take to arrive.", http.body_timeout),
-    duration_row!(
-        "http.write_timeout",
-        "How long a peer may be behind with an answer, of which it has to take 16 KiB in a second.",
-        http.write_timeout
-    ),
-    duration_row!("http.idle_timeout", "How long a connection may be idle.", http.idle_timeout),
-    duration_row!(
-        "http.stop_timeout",
-        "How long connections have to end when the server stops.",
-        http.stop_timeout
-    ),
-    count_row!(
-        "http.metrics_queues_max",
-        "Queues, and namespaces, that metrics name; the rest is summed up.",
-        http.metrics_queues_max,
-        usize,
-        0,
-        1000
-    ),
+    bounded_bytes_row! { "http.body_bytes_max", http.body_bytes_max, ENTRY_BYTES_MAX as u64,
+    "Bytes of a body that brings jobs or results, at most 32 MiB." },
+    count_row! { "http.publishes_max", http.publishes_max: usize, 1, MANY,
+    "Enqueue requests in flight." },
+    bytes_row! { "http.publish_bytes_max", http.publish_bytes_max: u64,
+    "Bytes of the bodies of enqueue requests in flight." },
+    count_row! { "http.waits_max", http.waits_max: usize, 1, MANY,
+    "Requests in flight that wait for jobs or a job's end, enqueues that wait for it \
+     included." },
+    count_row! { "http.settlements_max", http.settlements_max: usize, 1, MANY,
+    "Settlements, heartbeats and administration in flight." },
+    bytes_row! { "http.reserved_bytes_max", http.reserved_bytes_max: u64,
+    "Bytes of bodies kept free for each of leases and settlements." },
+    bytes_row! { "http.answer_bytes_max", http.answer_bytes_max: u64,
+    "Bytes of answers that their readers have not taken; questions get at most three \
+     quarters." },
+    duration_row! { "http.header_timeout", http.header_timeout,
+    "How long a request's line and headers may take to arrive." },
+    duration_row! { "http.body_timeout", http.body_timeout, "How long a body may take to arrive." },
+    duration_row! { "http.write_timeout", http.write_timeout,
+    "How long a peer may be behind with an answer, of which it has to take 16 KiB in a \
+     second." },
+    duration_row! { "http.idle_timeout", http.idle_timeout, "How long a connection may be idle." },
+    duration_row! { "http.stop_timeout", http.stop_timeout,
+    "How long connections have to end when the server stops." },
+    count_row! { "http.metrics_queues_max", http.metrics_queues_max: usize, 0, 1000,
+    "Queues, and namespaces, that metrics name; the rest is summed up." },
     row!(
         "http.location_origins",
         "Origins that a finished job may send its client to, such as https://app.example.",
         |config, text| config.http.location_origins = origins(text)?,
         config.http.location_origins.join(",")
     ),
-    duration_row!(
-        "workers.reconnect",
-        "How long the leases of a worker outlive its broken stream; then what it had not started is \
-         given back, and what it had is lost.",
-        http.worker_reconnect
-    ),
+    duration_row! { "workers.reconnect", http.worker_reconnect,
+    "How long the leases of a worker outlive its broken stream; then what it had not \
+     started is given back, and what it had is lost." },
     row!(
         "queues.forget_empty_after",
         "How long a queue stays that has no jobs that wait, run or are dead and no settings of its \
@@ -395,130 +288,43 @@ pub(super) const KNOBS: &[Row] = &[
             .queue_idle_ms
             .map_or_else(|| NONE.to_owned(), |ms| crate::api::DurationText(ms).to_string())
     ),
-    count_row!(
-        "limits.bulk_jobs_max",
-        "Jobs in one atomic call.",
-        node.limits.bulk_jobs_max,
-        usize,
-        1,
-        10_000
-    ),
-    bounded_bytes_row!(
-        "limits.args_bytes_max",
-        "Bytes of a job's args, at most 16 MiB.",
-        node.limits.args_bytes_max,
-        VALUE_BYTES_MAX
-    ),
-    bounded_bytes_row!(
-        "limits.result_bytes_max",
-        "Bytes of a job's result, at most 16 MiB.",
-        node.limits.result_bytes_max,
-        VALUE_BYTES_MAX
-    ),
-    count_row!(
-        "limits.lease_jobs_max",
-        "Jobs in one lease request.",
-        node.limits.lease_jobs_max,
-        usize,
-        1,
-        10_000
-    ),
-    ms_row!(
-        "limits.lease_default",
-        "The lease where neither worker, job nor queue says.",
-        node.limits.lease_ms_default
-    ),
-    count_row!(
-        "limits.snoozes_max",
-        "How often a job may be snoozed; the next one after that makes it dead, for \
-         `too_many_snoozes`.",
-        node.limits.snoozes_max,
-        u32,
-        0,
-        1_000_000_000
-    ),
-    ms_row!("limits.wait_max", "The longest wait of a request.", node.limits.wait_ms_max),
-    ms_row!(
-        "limits.retain_default",
-        "How long an outcome is kept where nobody says.",
-        node.limits.retain_ms_default
-    ),
-    ms_row!("limits.dead_retain", "How long a dead job is kept.", node.limits.dead_retain_ms),
-    bytes_row!(
-        "limits.outcome_bytes_max",
-        "Bytes of outcomes kept per namespace.",
-        node.limits.outcome_bytes_max,
-        u64
-    ),
-    ms_row!(
-        "limits.tombstone",
-        "How long a forgotten job's id is remembered where the client chose it.",
-        node.limits.tombstone_ms
-    ),
-    count_row!(
-        "limits.tombstones_max",
-        "Such ids kept per namespace.",
-        node.limits.tombstones_max,
-        u64,
-        0,
-        MANY
-    ),
-    count_row!(
-        "limits.queues_max",
-        "Queues of a shard.",
-        node.limits.queues_max.shard,
-        usize,
-        1,
-        MANY
-    ),
-    count_row!(
-        "limits.namespace_queues_max",
-        "Queues of one namespace.",
-        node.limits.queues_max.namespace,
-        usize,
-        1,
-        MANY
-    ),
-    count_row!(
-        "limits.kinds_max",
-        "Kinds of a shard, those of each namespace counted for themselves.",
-        node.limits.kinds_max.shard,
-        usize,
-        1,
-        MANY
-    ),
-    count_row!(
-        "limits.namespace_kinds_max",
-        "Kinds of one namespace.",
-        node.limits.kinds_max.namespace,
-        usize,
-        1,
-        MANY
-    ),
-    count_row!(
-        "limits.namespaces_max",
-        "Namespaces of a shard.",
-        node.limits.namespaces_max,
-        usize,
-        1,
-        MANY
-    ),
-    count_row!(
-        "limits.waiters_max",
-        "Requests that wait in a shard, and streams that take jobs.",
-        node.limits.waiters_max.shard,
-        usize,
-        1,
-        MANY
-    ),
-    count_row!(
-        "limits.namespace_waiters_max",
-        "The same in one namespace.",
-        node.limits.waiters_max.namespace,
-        usize,
-        1,
-        MANY
-    ),
+    count_row! { "limits.bulk_jobs_max", node.limits.bulk_jobs_max: usize, 1, 10_000,
+    "Jobs in one atomic call." },
+    bounded_bytes_row! { "limits.args_bytes_max", node.limits.args_bytes_max, VALUE_BYTES_MAX,
+    "Bytes of a job's args, at most 16 MiB." },
+    bounded_bytes_row! { "limits.result_bytes_max", node.limits.result_bytes_max, VALUE_BYTES_MAX,
+    "Bytes of a job's result, at most 16 MiB." },
+    count_row! { "limits.lease_jobs_max", node.limits.lease_jobs_max: usize, 1, 10_000,
+    "Jobs in one lease request." },
+    ms_row! { "limits.lease_default", node.limits.lease_ms_default,
+    "The lease where neither worker, job nor queue says." },
+    count_row! { "limits.snoozes_max", node.limits.snoozes_max: u32, 0, 1_000_000_000,
+    "How often a job may be snoozed; the next one after that makes it dead, for \
+     `too_many_snoozes`." },
+    ms_row! { "limits.wait_max", node.limits.wait_ms_max, "The longest wait of a request." },
+    ms_row! { "limits.retain_default", node.limits.retain_ms_default,
+    "How long an outcome is kept where nobody says." },
+    ms_row! { "limits.dead_retain", node.limits.dead_retain_ms, "How long a dead job is kept." },
+    bytes_row! { "limits.outcome_bytes_max", node.limits.outcome_bytes_max: u64,
+    "Bytes of outcomes kept per namespace." },
+    ms_row! { "limits.tombstone", node.limits.tombstone_ms,
+    "How long a forgotten job's id is remembered where the client chose it." },
+    count_row! { "limits.tombstones_max", node.limits.tombstones_max: u64, 0, MANY,
+    "Such ids kept per namespace." },
+    count_row! { "limits.queues_max", node.limits.queues_max.shard: usize, 1, MANY,
+    "Queues of a shard." },
+    count_row! { "limits.namespace_queues_max", node.limits.queues_max.namespace: usize, 1, MANY,
+    "Queues of one namespace." },
+    count_row! { "limits.kinds_max", node.limits.kinds_max.shard: usize, 1, MANY,
+    "Kinds of a shard, those of each namespace counted for themselves." },
+    count_row! { "limits.namespace_kinds_max", node.limits.kinds_max.namespace: usize, 1, MANY,
+    "Kinds of one namespace." },
+    count_row! { "limits.namespaces_max", node.limits.namespaces_max: usize, 1, MANY,
+    "Namespaces of a shard." },
+    count_row! { "limits.waiters_max", node.limits.waiters_max.shard: usize, 1, MANY,
+    "Requests that wait in a shard, and streams that take jobs." },
+    count_row! { "limits.namespace_waiters_max", node.limits.waiters_max.namespace: usize, 1, MANY,
+    "The same in one namespace." },
     row!(
         "limits.namespaces_on_first_use",
         "Whether a namespace comes into being when somebody first enqueues into it: true or false.",
@@ -529,45 +335,21 @@ pub(super) const KNOBS: &[Row] = &[
         },
         config.node.limits.namespaces_on_first_use.to_string()
     ),
-    mark_row!(
-        "disk.warn_bytes",
-        "Free bytes below which a warning is logged; 15 % of the disk, at most 8 GiB, if not set.",
-        warn_bytes
-    ),
-    mark_row!(
-        "disk.refuse_bytes",
-        "Free bytes below which publishing is refused; 8 %, at most 2 GiB, where not set.",
-        refuse_bytes
-    ),
-    mark_row!(
-        "disk.settle_only_bytes",
-        "Free bytes below which nothing new starts; 4 %, at most 512 MiB, where not set.",
-        settle_only_bytes
-    ),
-    bytes_row!(
-        "disk.reserve_bytes",
-        "Space kept for settlements and flushes on a full disk.",
-        node.reserve_bytes,
-        u64
-    ),
-    bytes_row!(
-        "memory.in_flight_bytes_max",
-        "Bytes of bodies in flight in the node; beyond it publishing is refused.",
-        node.in_flight_bytes_max,
-        u64
-    ),
-    bytes_row!(
-        "memory.memtable_bytes",
-        "Bytes of each shard's newest state in memory.",
-        node.lsm.memtable_bytes,
-        usize
-    ),
-    bytes_row!(
-        "memory.cache_bytes",
-        "Bytes of each shard's cache of its state.",
-        node.lsm.cache_bytes,
-        u64
-    ),
+    mark_row! { "disk.warn_bytes", warn_bytes,
+    "Free bytes below which a warning is logged; 15 % of the disk, at most 8 GiB, if not \
+     set." },
+    mark_row! { "disk.refuse_bytes", refuse_bytes,
+    "Free bytes below which publishing is refused; 8 %, at most 2 GiB, where not set." },
+    mark_row! { "disk.settle_only_bytes", settle_only_bytes,
+    "Free bytes below which nothing new starts; 4 %, at most 512 MiB, where not set." },
+    bytes_row! { "disk.reserve_bytes", node.reserve_bytes: u64,
+    "Space kept for settlements and flushes on a full disk." },
+    bytes_row! { "memory.in_flight_bytes_max", node.in_flight_bytes_max: u64,
+    "Bytes of bodies in flight in the node; beyond it publishing is refused." },
+    bytes_row! { "memory.memtable_bytes", node.lsm.memtable_bytes: usize,
+    "Bytes of each shard's newest state in memory." },
+    bytes_row! { "memory.cache_bytes", node.lsm.cache_bytes: u64,
+    "Bytes of each shard's cache of its state." },
     row!(
         "kafka.advertised",
         "Host and port that Kafka clients are told; those listened at, where not set.",
@@ -590,39 +372,16 @@ pub(super) const KNOBS: &[Row] = &[
         },
         config.kafka.auto_create.to_string()
     ),
-    count_row!(
-        "kafka.partitions_default",
-        "Partitions of a stream where its creator does not say.",
-        kafka.partitions_default,
-        u32,
-        1,
-        1000
-    ),
-    count_row!(
-        "kafka.connections_max",
-        "Connections of Kafka clients; further ones wait.",
-        kafka.connections_max,
-        usize,
-        1,
-        100_000
-    ),
-    bytes_row!(
-        "kafka.request_bytes_max",
-        "Bytes of one request of a Kafka client.",
-        kafka.request_bytes_max,
-        u64
-    ),
-    bytes_row!(
-        "kafka.in_flight_bytes_max",
-        "Bytes of Kafka requests without an answer, and of answers that are not taken.",
-        kafka.in_flight_bytes_max,
-        u64
-    ),
-    duration_row!(
-        "kafka.idle_timeout",
-        "How long a connection of a Kafka client may be idle.",
-        kafka.idle_timeout
-    ),
+    count_row! { "kafka.partitions_default", kafka.partitions_default: u32, 1, 1000,
+    "Partitions of a stream where its creator does not say." },
+    count_row! { "kafka.connections_max", kafka.connections_max: usize, 1, 100_000,
+    "Connections of Kafka clients; further ones wait." },
+    bytes_row! { "kafka.request_bytes_max", kafka.request_bytes_max: u64,
+    "Bytes of one request of a Kafka client." },
+    bytes_row! { "kafka.in_flight_bytes_max", kafka.in_flight_bytes_max: u64,
+    "Bytes of Kafka requests without an answer, and of answers that are not taken." },
+    duration_row! { "kafka.idle_timeout", kafka.idle_timeout,
+    "How long a connection of a Kafka client may be idle." },
     row!(
         "kafka.offsets_retention",
         "How long offsets of a group without members are remembered, from the last member or from the \
@@ -637,41 +396,25 @@ pub(super) const KNOBS: &[Row] = &[
             .offsets_ms
             .map_or_else(|| NEVER.to_owned(), |ms| crate::api::DurationText(ms).to_string())
     ),
-    duration_row!(
-        "kafka.retention_look",
-        "How often it is looked which events of streams are kept no longer.",
-        kafka.retention_look
-    ),
-    duration_row!(
-        "kafka.compaction_look",
-        "How often it is looked where older events of a key can go, in streams that keep the newest \
-         of each.",
-        kafka.compaction_look
-    ),
-    bounded_bytes_row!(
-        "kafka.compaction_memory",
-        "Memory for the keys of one round of compaction, of which each takes about 70 bytes. What \
-         finds no room is left to the next round.",
-        kafka.compaction_memory_bytes,
-        1 << 30
-    ),
+    duration_row! { "kafka.retention_look", kafka.retention_look,
+    "How often it is looked which events of streams are kept no longer." },
+    duration_row! { "kafka.compaction_look", kafka.compaction_look,
+    "How often it is looked where older events of a key can go, in streams that keep the \
+     newest of each." },
+    bounded_bytes_row! { "kafka.compaction_memory", kafka.compaction_memory_bytes, 1 << 30,
+    "Memory for the keys of one round of compaction, of which each takes about 70 bytes. \
+     What finds no room is left to the next round." },
     row!(
         "kafka.advertised_tls",
         "Host and port that Kafka clients with TLS are told; those listened at, where not set.",
         |config, text| config.kafka.advertised_tls = Some(host_and_port(text)?),
         show_address(config.kafka.advertised_tls.as_ref())
     ),
-    path_row!(
-        "tls.certificate",
-        "The file with the server's certificate and those up to its authority, in PEM.",
-        certificate
-    ),
-    path_row!("tls.key", "The file with the key to that certificate, in PEM.", key),
-    path_row!(
-        "tls.client_ca",
-        "The file with the authorities of clients' certificates; without it none is asked for.",
-        client_ca
-    ),
+    path_row! { "tls.certificate", tls.certificate,
+    "The file with the server's certificate and those up to its authority, in PEM." },
+    path_row! { "tls.key", tls.key, "The file with the key to that certificate, in PEM." },
+    path_row! { "tls.client_ca", tls.client_ca,
+    "The file with the authorities of clients' certificates; without it none is asked for." },
     row!(
         "tls.client_certificates",
         "Whether clients have to show a certificate of `tls.client_ca`: required, as where not set, or optional.",
@@ -705,24 +448,14 @@ pub(super) const KNOBS: &[Row] = &[
         |config, text| config.ship.every = duration(text, 100)?,
         show_duration(config.ship.every)
     ),
-    duration_row!(
-        "ship.base_every",
-        "How often the files of the store are sent there, as far as they are new: the longer, the \
-         more of the journal a restore applies.",
-        ship.base_every
-    ),
-    duration_row!(
-        "ship.keep",
-        "For how long a restore can go back to any time; what is older goes.",
-        ship.keep
-    ),
-    bytes_row!(
-        "ship.journal_bytes_max",
-        "Bytes of journal that a shard keeps for copies while their place does not take them; \
-         beyond that it is given back, and copies begin anew.",
-        ship.journal_bytes_max,
-        u64
-    ),
+    duration_row! { "ship.base_every", ship.base_every,
+    "How often the files of the store are sent there, as far as they are new: the longer, \
+     the more of the journal a restore applies." },
+    duration_row! { "ship.keep", ship.keep,
+    "For how long a restore can go back to any time; what is older goes." },
+    bytes_row! { "ship.journal_bytes_max", ship.journal_bytes_max: u64,
+    "Bytes of journal that a shard keeps for copies while their place does not take them; \
+     beyond that it is given back, and copies begin anew." },
     row!(
         "ship.allow",
         "Places that `longshore backup --to` may name, and what is below them.",
