@@ -33,12 +33,8 @@ pub(crate) fn text(
         node.disk as u64,
     );
     page.gauge("longshore_bodies_in_flight_bytes", "Bytes on their way.", node.in_flight_bytes);
-    for metric in SHARD_METRICS {
-        page.head(metric.name, metric.kind, metric.about);
-        for (index, shard) in node.shards.iter().enumerate() {
-            page.sample(metric.name, &[("shard", &index.to_string())], (metric.value)(shard));
-        }
-    }
+    let shards = || node.shards.iter().enumerate();
+    SHARD_METRICS.iter().for_each(|metric| page.by_shard(metric, shards()));
     by_word(
         &mut page,
         "longshore_commands_total",
@@ -79,7 +75,10 @@ pub(crate) fn text(
         1.0,
         |it| &it.group_entries,
     );
-    engine(&mut page, stats);
+    let shards = || stats.iter().map(Result::as_ref).enumerate();
+    let shards = || shards().filter_map(|(index, it)| Some((index, it.ok()?)));
+    ENGINE_METRICS.iter().for_each(|metric| page.by_shard(metric, shards()));
+    level_metrics::write(&mut page, stats);
     let max = app.config.metrics_queues_max;
     queues(&mut page, &mut figures.queues, stats, max);
     namespaces(&mut page, &mut figures.namespaces, stats, max);
@@ -118,6 +117,17 @@ impl Page {
             self.0.push('"');
         }
         let _ = writeln!(self.0, "{} {value}", if labels.is_empty() { "" } else { "}" });
+    }
+
+    fn by_shard<'v, V: 'v>(
+        &mut self,
+        metric: &ShardMetric<V>,
+        shards: impl Iterator<Item = (usize, &'v V)>,
+    ) {
+        self.head(metric.name, metric.kind, metric.about);
+        for (index, shard) in shards {
+            self.sample(metric.name, &[("shard", &index.to_string())], (metric.value)(shard));
+        }
     }
 
     fn gauge(&mut self, name: &str, about: &str, value: u64) {
@@ -200,21 +210,21 @@ fn workers(page: &mut Page, app: &App) {
     page.counter("longshore_workers_lost_total", "Workers that did not come back.", lost);
 }
 
-struct ShardMetric {
+struct ShardMetric<V> {
     name: &'static str,
     kind: &'static str,
     about: &'static str,
-    value: fn(&ShardNumbers) -> u64,
+    value: fn(&V) -> u64,
 }
 
 macro_rules! shard_metrics {
-    ($($name:literal $kind:literal $about:literal = $value:expr;)*) => {
-        const SHARD_METRICS: &[ShardMetric] =
+    ($metrics:ident of $of:ty: $($name:literal $kind:literal $about:literal = $value:expr;)*) => {
+        const $metrics: &[ShardMetric<$of>] =
             &[$(ShardMetric { name: $name, kind: $kind, about: $about, value: $value },)*];
     };
 }
 
-shard_metrics! {
+shard_metrics! { SHARD_METRICS of ShardNumbers:
     "longshore_shard_up" "gauge" "1 while the shard serves." =
         |it| u64::from(it.state == ShardState::Serving);
     "longshore_durable_position" "gauge" "The highest durable position." = |it| it.durable;
@@ -236,6 +246,44 @@ shard_metrics! {
         |it| it.counters.replay_ms;
     "longshore_pending_calls" "gauge" "Calls without an answer yet." =
         |it| it.counters.pending_calls;
+}
+
+// Of jobs and workers, of schedules, and of what messages could not become.
+shard_metrics! { ENGINE_METRICS of ShardStats:
+    "longshore_leases" "gauge" "Jobs that a worker has." = |it| it.leases;
+    "longshore_waiting_requests" "gauge" "Requests that wait, and streams that take jobs." =
+        |it| it.waiting_requests;
+    "longshore_sessions" "gauge" "Worker sessions remembered." = |it| it.sessions;
+    "longshore_consumers" "gauge" "Workers that asked lately." = |it| it.consumers;
+    "longshore_queues" "gauge" "Queues." = |it| it.queues_total;
+    "longshore_gates" "gauge" "Gates." = |it| it.gates.0;
+    "longshore_holds" "gauge" "Tags that are held." = |it| it.holds;
+    "longshore_gates_closed" "gauge" "Gates that are closed." = |it| it.gates.1;
+    "longshore_messages_jobs_dropped_total" "counter"
+        "Jobs that dead letters, delayed messages and ends of jobs could not become, since the start." =
+        |it| it.jobs_dropped;
+    "longshore_messages_events_dropped_total" "counter"
+        "Events that dead letters and delayed messages could not become, since the start." =
+        |it| it.events_dropped;
+    "longshore_outcomes_lost_total" "counter"
+        "Ends of jobs that were to be published and reached nobody, since the start." =
+        |it| it.outcomes_lost;
+    "longshore_job_events_untold_total" "counter"
+        "Steps of jobs that are no events of `_jobs`, as an entry did not take both, since the start." =
+        |it| it.lives_untold;
+    "longshore_messages_delayed_lost_total" "counter"
+        "Delayed messages that no queue took when their time came, since the start." =
+        |it| it.delayed_lost;
+    "longshore_schedule_ticks_total" "counter" "Slots that enqueued a job." =
+        |it| it.schedules.enqueued;
+    "longshore_schedule_missed_total" "counter" "Slots passed over as missed." =
+        |it| it.schedules.missed;
+    "longshore_schedule_skipped_total" "counter" "Slots passed while earlier jobs went on." =
+        |it| it.schedules.skipped;
+    "longshore_schedule_refused_total" "counter" "Slots whose job was refused." =
+        |it| it.schedules.refused;
+    "longshore_schedule_last_lag_milliseconds" "gauge" "How late the last slot fired." =
+        |it| it.schedules.last_lag_ms;
 }
 
 fn by_word(
@@ -281,89 +329,6 @@ fn histogram(
     page.sample(&bucket, &[("le", "+Inf")], count);
     page.sample(&format!("{name}_sum"), &[], sum as f64 / scale);
     page.sample(&format!("{name}_count"), &[], count);
-}
-
-type EngineMetric = (&'static str, &'static str, fn(&ShardStats) -> u64);
-
-fn engine(page: &mut Page, stats: &[Result<ShardStats, Unavailable>]) {
-    let metrics: [EngineMetric; 8] = [
-        ("longshore_leases", "Jobs that a worker has.", |it| it.leases),
-        ("longshore_waiting_requests", "Requests that wait, and streams that take jobs.", |it| {
-            it.waiting_requests
-        }),
-        ("longshore_sessions", "Worker sessions remembered.", |it| it.sessions),
-        ("longshore_consumers", "Workers that asked lately.", |it| it.consumers),
-        ("longshore_queues", "Queues.", |it| it.queues_total),
-        ("longshore_gates", "Gates.", |it| it.gates.0),
-        ("longshore_holds", "Tags that are held.", |it| it.holds),
-        ("longshore_gates_closed", "Gates that are closed.", |it| it.gates.1),
-    ];
-    for (name, about, value) in metrics {
-        page.head(name, "gauge", about);
-        for (index, shard) in stats.iter().enumerate() {
-            if let Ok(shard) = shard {
-                page.sample(name, &[("shard", &index.to_string())], value(shard));
-            }
-        }
-    }
-    engine_counters(page, stats);
-    level_metrics::write(page, stats);
-}
-
-/// Of schedules, and of what messages could not become.
-fn engine_counters(page: &mut Page, stats: &[Result<ShardStats, Unavailable>]) {
-    let counters: [EngineMetric; 9] = [
-        (
-            "longshore_messages_jobs_dropped_total",
-            "Jobs that dead letters, delayed messages and ends of jobs could not become, since the start.",
-            |it| it.jobs_dropped,
-        ),
-        (
-            "longshore_messages_events_dropped_total",
-            "Events that dead letters and delayed messages could not become, since the start.",
-            |it| it.events_dropped,
-        ),
-        (
-            "longshore_outcomes_lost_total",
-            "Ends of jobs that were to be published and reached nobody, since the start.",
-            |it| it.outcomes_lost,
-        ),
-        (
-            "longshore_job_events_untold_total",
-            "Steps of jobs that are no events of `_jobs`, as an entry did not take both, since the start.",
-            |it| it.lives_untold,
-        ),
-        (
-            "longshore_messages_delayed_lost_total",
-            "Delayed messages that no queue took when their time came, since the start.",
-            |it| it.delayed_lost,
-        ),
-        ("longshore_schedule_ticks_total", "Slots that enqueued a job.", |it| {
-            it.schedules.enqueued
-        }),
-        ("longshore_schedule_missed_total", "Slots passed over as missed.", |it| {
-            it.schedules.missed
-        }),
-        ("longshore_schedule_skipped_total", "Slots passed while earlier jobs went on.", |it| {
-            it.schedules.skipped
-        }),
-        ("longshore_schedule_refused_total", "Slots whose job was refused.", |it| {
-            it.schedules.refused
-        }),
-    ];
-    let gauges: [EngineMetric; 1] =
-        [("longshore_schedule_last_lag_milliseconds", "How late the last slot fired.", |it| {
-            it.schedules.last_lag_ms
-        })];
-    let all = counters.iter().map(|it| ("counter", it));
-    for (kind, (name, about, value)) in all.chain(gauges.iter().map(|it| ("gauge", it))) {
-        page.head(name, kind, about);
-        for (index, shard) in stats.iter().enumerate() {
-            if let Ok(shard) = shard {
-                page.sample(name, &[("shard", &index.to_string())], value(shard));
-            }
-        }
-    }
 }
 
 /// A gauge, or a counter with what all that is gone from a shard counted of it.

@@ -65,6 +65,18 @@ impl Refusal {
         self
     }
 
+    /// The same of a name.
+    #[must_use]
+    fn named(self, field: &str, name: &str, allowed: &str) -> Self {
+        self.about(field, quoted(name), allowed.to_owned())
+    }
+
+    /// There are as many as there may be, which may change.
+    #[must_use]
+    fn too_many(self, field: &str) -> Self {
+        self.field(field).retry_after_s(60)
+    }
+
     /// Says that no such job is there.
     #[must_use]
     pub(crate) fn of_job(self, id: JobId) -> Self {
@@ -293,59 +305,43 @@ impl From<Rejection> for Refusal {
         };
         let say = |code| Self::new(code, detail);
         match rejection {
-            Rejection::NamespaceUnknown { name } => say(Code::NamespaceUnknown).about(
+            Rejection::NamespaceUnknown { name } => {
+                say(Code::NamespaceUnknown).named("namespace", &name, "a namespace that exists")
+            }
+            Rejection::NamespaceNotEmpty { name, .. } => {
+                say(Code::NamespaceNotEmpty).named("namespace", &name, "a namespace without queues")
+            }
+            Rejection::NamespaceHasStreams { name, .. } => say(Code::NamespaceHasStreams).named(
                 "namespace",
-                quoted(&name),
-                "a namespace that exists".to_owned(),
+                &name,
+                "a namespace without streams",
             ),
-            Rejection::NamespaceNotEmpty { name, .. } => say(Code::NamespaceNotEmpty).about(
-                "namespace",
-                quoted(&name),
-                "a namespace without queues".to_owned(),
-            ),
-            Rejection::NamespaceHasStreams { name, .. } => say(Code::NamespaceHasStreams).about(
-                "namespace",
-                quoted(&name),
-                "a namespace without streams".to_owned(),
-            ),
-            Rejection::StreamUnknown { stream } => say(Code::StreamUnknown).about(
-                "stream",
-                quoted(&stream),
-                "a stream that exists".to_owned(),
-            ),
-            Rejection::StreamExists { stream } => say(Code::StreamExists).about(
-                "stream",
-                quoted(&stream),
-                "a name that is free".to_owned(),
-            ),
+            Rejection::StreamUnknown { stream } => {
+                say(Code::StreamUnknown).named("stream", &stream, "a stream that exists")
+            }
+            Rejection::StreamExists { stream } => {
+                say(Code::StreamExists).named("stream", &stream, "a name that is free")
+            }
             Rejection::TooManyPartitions { .. } => {
-                say(Code::TooManyPartitions).field("partitions").retry_after_s(60)
+                say(Code::TooManyPartitions).too_many("partitions")
             }
             Rejection::TooManyNamespaces { .. } => {
-                say(Code::TooManyNamespaces).field("namespace").retry_after_s(60)
+                say(Code::TooManyNamespaces).too_many("namespace")
             }
-            Rejection::QueueUnknown { queue } => say(Code::QueueUnknown).about(
-                "queue",
-                quoted(&queue),
-                "a queue that exists".to_owned(),
-            ),
+            Rejection::QueueUnknown { queue } => {
+                say(Code::QueueUnknown).named("queue", &queue, "a queue that exists")
+            }
             Rejection::QueueFull { queue, max_length, .. } => say(Code::QueueFull)
                 .about("queue", quoted(&queue), format!("at most {max_length} unfinished jobs"))
                 .retry_after_s(1),
-            Rejection::QueueNotEmpty { queue, .. } => say(Code::QueueNotEmpty).about(
+            Rejection::QueueNotEmpty { queue, .. } => say(Code::QueueNotEmpty).named(
                 "queue",
-                quoted(&queue),
-                "a queue without jobs, or ?force=true".to_owned(),
+                &queue,
+                "a queue without jobs, or ?force=true",
             ),
-            Rejection::TooManyQueues { .. } => {
-                say(Code::TooManyQueues).field("queue").retry_after_s(60)
-            }
-            Rejection::TooManyKinds { .. } => {
-                say(Code::TooManyKinds).field("kind").retry_after_s(60)
-            }
-            Rejection::TooManyVersions { .. } => {
-                say(Code::TooManyVersions).field("version").retry_after_s(60)
-            }
+            Rejection::TooManyQueues { .. } => say(Code::TooManyQueues).too_many("queue"),
+            Rejection::TooManyKinds { .. } => say(Code::TooManyKinds).too_many("kind"),
+            Rejection::TooManyVersions { .. } => say(Code::TooManyVersions).too_many("version"),
             Rejection::JobsRefused { faults } => Self::of_rejections("jobs", faults),
             Rejection::EntryTooLarge { bytes, limit } => say(Code::EntryTooLarge).about(
                 THE_BODY,
@@ -357,54 +353,38 @@ impl From<Rejection> for Refusal {
                 let allowed = "a new id, or the content that this id had before".to_owned();
                 say(Code::JobIdTaken).about("id", value, allowed)
             }
-            Rejection::LimitUnknown { name } => say(Code::LimitUnknown).about(
-                "limit",
-                quoted(&name),
-                "a limit that exists".to_owned(),
-            ),
+            Rejection::LimitUnknown { name } => {
+                say(Code::LimitUnknown).named("limit", &name, "a limit that exists")
+            }
             Rejection::LimitChanging { .. } => {
                 say(Code::LimitChanging).field("limit").retry_after_s(1)
             }
-            Rejection::TooManyLimits { .. } => {
-                say(Code::TooManyLimits).field("limit").retry_after_s(60)
+            Rejection::TooManyLimits { .. } => say(Code::TooManyLimits).too_many("limit"),
+            Rejection::AccountUnknown { name } => {
+                say(Code::AccountUnknown).named("account", &name, "an account that exists")
             }
-            Rejection::AccountUnknown { name } => say(Code::AccountUnknown).about(
-                "account",
-                quoted(&name),
-                "an account that exists".to_owned(),
-            ),
             Rejection::TokenUnknown { id, .. } => {
                 let allowed = "a token that the account has".to_owned();
                 say(Code::TokenUnknown).about("token", quoted(&id), allowed)
             }
-            Rejection::TooManyAccounts { .. } => {
-                say(Code::TooManyAccounts).field("account").retry_after_s(60)
-            }
+            Rejection::TooManyAccounts { .. } => say(Code::TooManyAccounts).too_many("account"),
             Rejection::KeyUsedOtherwise => say(Code::IdempotencyKeyUsed).field("Idempotency-Key"),
             Rejection::TooManyKeys { .. } => {
-                say(Code::TooManyIdempotencyKeys).field("Idempotency-Key").retry_after_s(60)
+                say(Code::TooManyIdempotencyKeys).too_many("Idempotency-Key")
             }
-            Rejection::SlaUnknown { name } => say(Code::SlaUnknown).about(
-                "sla",
-                quoted(&name),
-                "a service level that exists".to_owned(),
-            ),
-            Rejection::TooManySlas { .. } => say(Code::TooManySlas).field("sla").retry_after_s(60),
+            Rejection::SlaUnknown { name } => {
+                say(Code::SlaUnknown).named("sla", &name, "a service level that exists")
+            }
+            Rejection::TooManySlas { .. } => say(Code::TooManySlas).too_many("sla"),
             Rejection::GateUnknown { name } => {
-                say(Code::GateUnknown).about("gate", quoted(&name), "a gate that exists".to_owned())
+                say(Code::GateUnknown).named("gate", &name, "a gate that exists")
             }
-            Rejection::TooManyGates { .. } => {
-                say(Code::TooManyGates).field("gate").retry_after_s(60)
-            }
+            Rejection::TooManyGates { .. } => say(Code::TooManyGates).too_many("gate"),
             Rejection::HoldUnknown { tag } => {
-                say(Code::HoldUnknown).about("tag", quoted(&tag), "a tag that is held".to_owned())
+                say(Code::HoldUnknown).named("tag", &tag, "a tag that is held")
             }
-            Rejection::TooManyHolds { .. } => {
-                say(Code::TooManyHolds).field("tag").retry_after_s(60)
-            }
-            Rejection::TooManyGateSets { .. } => {
-                say(Code::TooManyGateSets).field("gates").retry_after_s(60)
-            }
+            Rejection::TooManyHolds { .. } => say(Code::TooManyHolds).too_many("tag"),
+            Rejection::TooManyGateSets { .. } => say(Code::TooManyGateSets).too_many("gates"),
             Rejection::UniqueTaken { holder } => {
                 let allowed = "a job whose unique key no other has".to_owned();
                 say(Code::UniqueTaken).about("unique", JobIdText(holder.0).to_string(), allowed)
@@ -429,28 +409,22 @@ impl From<Rejection> for Refusal {
                 .field("session")
                 .allowed("a session of its own for each loop"),
             Rejection::TooManyWaiting { .. } => say(Code::TooManyWaiting).retry_after_s(1),
-            Rejection::TooManySessions { .. } => {
-                say(Code::TooManySessions).field("session").retry_after_s(60)
-            }
+            Rejection::TooManySessions { .. } => say(Code::TooManySessions).too_many("session"),
             Rejection::OperationUnknown { id } => say(Code::OperationUnknown).about(
                 "id",
                 quoted(&id.to_string()),
                 "the id of an operation that is remembered".to_owned(),
             ),
             Rejection::TooManyOperations { .. } => say(Code::TooManyOperations).retry_after_s(10),
-            Rejection::NamespaceHasSchedules { name, .. } => say(Code::NamespaceNotEmpty).about(
+            Rejection::NamespaceHasSchedules { name, .. } => say(Code::NamespaceNotEmpty).named(
                 "namespace",
-                quoted(&name),
-                "a namespace without schedules".to_owned(),
+                &name,
+                "a namespace without schedules",
             ),
-            Rejection::ScheduleUnknown { name } => say(Code::ScheduleUnknown).about(
-                "schedule",
-                quoted(&name),
-                "a schedule that exists".to_owned(),
-            ),
-            Rejection::TooManySchedules { .. } => {
-                say(Code::TooManySchedules).field("schedule").retry_after_s(60)
+            Rejection::ScheduleUnknown { name } => {
+                say(Code::ScheduleUnknown).named("schedule", &name, "a schedule that exists")
             }
+            Rejection::TooManySchedules { .. } => say(Code::TooManySchedules).too_many("schedule"),
             Rejection::ScheduleStateRefused { name, needed, .. } => {
                 say(Code::ScheduleStateRefused).about("schedule", quoted(&name), needed.to_owned())
             }
@@ -473,15 +447,15 @@ impl From<Rejection> for Refusal {
                 quoted(&name),
                 "a name that does not begin with \"amq.\"".to_owned(),
             ),
-            Rejection::ExchangeUnknown { exchange } => say(Code::ExchangeUnknown).about(
+            Rejection::ExchangeUnknown { exchange } => say(Code::ExchangeUnknown).named(
                 "exchange",
-                quoted(&exchange),
-                "the name of an exchange that is there".to_owned(),
+                &exchange,
+                "the name of an exchange that is there",
             ),
-            Rejection::GroupInUse { group } => say(Code::GroupInUse).about(
+            Rejection::GroupInUse { group } => say(Code::GroupInUse).named(
                 "group",
-                quoted(&group),
-                "a group of no trigger, or one whose trigger was deleted".to_owned(),
+                &group,
+                "a group of no trigger, or one whose trigger was deleted",
             ),
             Rejection::ExchangeInUse { .. } => say(Code::ExchangeInUse).field("exchange"),
             Rejection::ExchangeInternal { .. } => say(Code::ExchangeInternal).field("exchange"),
