@@ -2,7 +2,6 @@
 //! them. `cargo xtask proto` writes `generated/` anew; continuous integration checks that it has.
 
 pub mod codec;
-mod service;
 
 /// Messages, clients and servers of the package `longshore.v1`.
 #[allow(
@@ -13,10 +12,7 @@ mod service;
     reason = "generated; the .proto files hold the documentation"
 )]
 pub mod v1 {
-    use crate::service::service;
-
     include!("generated/longshore.v1.rs");
-    include!("generated/services.rs");
 }
 
 /// The descriptors of all messages and services, as gRPC's server reflection needs them.

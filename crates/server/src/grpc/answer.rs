@@ -46,6 +46,7 @@ const SERVICES: &str = "longshore.v1.Accounts, longshore.v1.Admin, longshore.v1.
     longshore.v1.Workers and gRPC server reflection";
 
 /// Answers one request.
+#[expect(clippy::too_many_lines, reason = "it is a table of the services")]
 pub(super) async fn answer(face: Arc<Face>, request: Request<Incoming>) -> Response<Body> {
     if !is_grpc(&request) {
         return no_grpc(&request);
@@ -70,23 +71,59 @@ pub(super) async fn answer(face: Arc<Face>, request: Request<Incoming>) -> Respo
     let arriving = |request: Request<Incoming>| {
         request.map(|inner| Arriving::new(inner, held, in_time, time_max))
     };
-    macro_rules! serve {
-        ($server:ident, $face:expr) => {{
-            let mut server = $server::new($face).max_decoding_message_size(bytes_max);
-            let answered = server.call(arriving(request)).await;
-            told(answered.unwrap_or_else(|never| match never {}))
-        }};
-    }
     match service {
-        "longshore.v1.Jobs" => serve!(JobsServer, JobsFace(face)),
-        "longshore.v1.Schedules" => serve!(SchedulesServer, SchedulesFace(face)),
-        "longshore.v1.Accounts" => serve!(AccountsServer, AccountsFace(face)),
-        "longshore.v1.Admin" => serve!(AdminServer, AdminFace(face)),
-        "longshore.v1.Blockers" => serve!(BlockersServer, ControlFace(face)),
-        "longshore.v1.Levels" => serve!(LevelsServer, LevelsFace(face)),
-        "longshore.v1.Messages" => serve!(MessagesServer, MessagesFace(face)),
-        "longshore.v1.Streams" => serve!(StreamsServer, StreamsFace(face)),
-        "longshore.v1.Workers" => serve!(WorkersServer, WorkersFace(face)),
+        "longshore.v1.Jobs" => {
+            let request = arriving(request);
+            let mut jobs = JobsServer::new(JobsFace(face)).max_decoding_message_size(bytes_max);
+            told(jobs.call(request).await.unwrap_or_else(|never| match never {}))
+        }
+        "longshore.v1.Schedules" => {
+            let request = arriving(request);
+            let face = SchedulesFace(face);
+            let mut schedules = SchedulesServer::new(face).max_decoding_message_size(bytes_max);
+            told(schedules.call(request).await.unwrap_or_else(|never| match never {}))
+        }
+        "longshore.v1.Accounts" => {
+            let request = arriving(request);
+            let accounts = AccountsServer::new(AccountsFace(face));
+            let mut accounts = accounts.max_decoding_message_size(bytes_max);
+            told(accounts.call(request).await.unwrap_or_else(|never| match never {}))
+        }
+        "longshore.v1.Admin" => {
+            let request = arriving(request);
+            let mut admin = AdminServer::new(AdminFace(face)).max_decoding_message_size(bytes_max);
+            told(admin.call(request).await.unwrap_or_else(|never| match never {}))
+        }
+        "longshore.v1.Blockers" => {
+            let request = arriving(request);
+            let control = BlockersServer::new(ControlFace(face));
+            let mut control = control.max_decoding_message_size(bytes_max);
+            told(control.call(request).await.unwrap_or_else(|never| match never {}))
+        }
+        "longshore.v1.Levels" => {
+            let request = arriving(request);
+            let levels = LevelsServer::new(LevelsFace(face));
+            let mut levels = levels.max_decoding_message_size(bytes_max);
+            told(levels.call(request).await.unwrap_or_else(|never| match never {}))
+        }
+        "longshore.v1.Messages" => {
+            let request = arriving(request);
+            let messages = MessagesServer::new(MessagesFace(face));
+            let mut messages = messages.max_decoding_message_size(bytes_max);
+            told(messages.call(request).await.unwrap_or_else(|never| match never {}))
+        }
+        "longshore.v1.Streams" => {
+            let request = arriving(request);
+            let streams = StreamsServer::new(StreamsFace(face));
+            let mut streams = streams.max_decoding_message_size(bytes_max);
+            told(streams.call(request).await.unwrap_or_else(|never| match never {}))
+        }
+        "longshore.v1.Workers" => {
+            let request = arriving(request);
+            let workers = WorkersServer::new(WorkersFace(face));
+            let mut workers = workers.max_decoding_message_size(bytes_max);
+            told(workers.call(request).await.unwrap_or_else(|never| match never {}))
+        }
         "grpc.reflection.v1.ServerReflection" | "grpc.reflection.v1alpha.ServerReflection" => {
             Box::pin(reflect(service.ends_with("v1.ServerReflection"), request)).await
         }
