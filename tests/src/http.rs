@@ -22,7 +22,7 @@ pub struct Answer {
     pub status: u16,
     /// The lines before the body.
     pub head: String,
-    /// The body; null where it is empty or no JSON.
+    /// The body: what the JSON says, or the text where it is no JSON; null where it is empty.
     pub body: Value,
 }
 
@@ -150,6 +150,9 @@ fn exchange(stream: &mut TcpStream, request: &str) -> io::Result<(Answer, bool)>
         !answer.advance(count)?
     } {}
     let head = String::from_utf8_lossy(answer.head()).into_owned();
-    let body = serde_json::from_slice(answer.body()).unwrap_or_default();
+    let body = serde_json::from_slice(answer.body()).unwrap_or_else(|_| {
+        let text = String::from_utf8_lossy(answer.body());
+        if text.is_empty() { Value::Null } else { text.into() }
+    });
     Ok((Answer { status: answer.status(), head, body }, !answer.closes()))
 }

@@ -214,7 +214,7 @@ impl Client {
     }
 
     /// Prints a list of the namespace: each page as the server's JSON, or all of them as one table.
-    /// `row` puts a page there; where nothing came, `none` is said, or only the headings.
+    /// `rows` puts a page there; where nothing came, `none` is said, or only the headings.
     pub(crate) async fn print_list(
         &self,
         format: Format,

@@ -60,6 +60,7 @@ pub(super) fn walk(folder: &Path, output: &Path) -> io::Result<(Vec<SourceFile>,
         }
     }
     found.sort_by(|one, other| one.path.cmp(&other.path));
+    skipped.sort();
     Ok((found, skipped))
 }
 
@@ -92,9 +93,10 @@ fn place(archive: &Path, path: &str) -> PathBuf {
     archive.join(format!("{path}.gz"))
 }
 
-/// Where files are that are not whole yet.
+/// Where files are that are not whole yet: on the disk of the archive, in a folder of a name that
+/// [`walk`] skips, so that no source file is archived there.
 fn drafts(archive: &Path) -> PathBuf {
-    archive.with_file_name("drafts")
+    archive.join("longshore-demo")
 }
 
 /// Compresses `source` into the archive under `path`. Doing it again changes nothing; being
@@ -109,10 +111,18 @@ pub(super) fn store(archive: &Path, path: &str, source: &Path) -> io::Result<()>
     fs::create_dir_all(target.parent().unwrap_or(archive))?;
     // A name of its own, so that a zombie and its successor never write the same file.
     let draft = drafts.join(Uuid::now_v7().to_string());
-    let mut output = File::create(&draft)?;
+    let written = compress(source, &draft).and_then(|()| fs::rename(&draft, target));
+    if written.is_err() {
+        // On a full disk each attempt would leave its part of the file behind.
+        let _ = fs::remove_file(draft);
+    }
+    written
+}
+
+fn compress(source: &Path, draft: &Path) -> io::Result<()> {
+    let mut output = File::create(draft)?;
     io::copy(&mut GzEncoder::new(File::open(source)?, Compression::default()), &mut output)?;
-    output.sync_data()?;
-    fs::rename(draft, target)
+    output.sync_data()
 }
 
 /// SHA-256 of what the archive holds, decompressed.
@@ -192,13 +202,15 @@ mod tests {
         }
         fs::write(place(&out, "wrong"), "x").unwrap();
         fs::remove_file(folder.join("gone")).unwrap();
-        fs::write(out.join("notes.tmp"), "not ours").unwrap();
+        // A folder of the user's beside the archive.
+        fs::create_dir(root.path().join("drafts")).unwrap();
+        fs::write(root.path().join("drafts/notes"), "not ours").unwrap();
         fs::write(drafts(&out).join("half"), "half").unwrap();
         let (_, missing) = check(&out, &folder, &files);
         let missing: Vec<_> = missing.iter().map(|file| file.path.as_str()).collect();
         assert_eq!(missing, ["missing", "wrong"]);
         assert!(!drafts(&out).exists(), "what a killed worker left is swept");
-        assert!(out.join("notes.tmp").exists());
+        assert!(root.path().join("drafts/notes").exists());
     }
 
     #[test]
