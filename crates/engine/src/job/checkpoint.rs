@@ -232,8 +232,8 @@ impl State {
     /// What a heartbeat said of the progress before is not the newest any more.
     fn forget_heard(&mut self, ns: NamespaceId, id: JobId, progress: bool, text: bool) {
         let live = self.leases.get(ns, id).expect("the record names a live lease");
-        let progress = progress && live.lease.progress.is_some();
-        let text = text && live.lease.progress_text.is_some();
+        let progress = progress && live.lease().progress.is_some();
+        let text = text && live.lease().progress_text.is_some();
         if progress || text {
             self.change_lease(ns, id, |lease| {
                 lease.progress = lease.progress.filter(|_| !progress);

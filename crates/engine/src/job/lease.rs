@@ -146,7 +146,7 @@ impl State {
                 break;
             }
             // It goes alone: nothing that is sent with it is ended with it, or taken for it.
-            let alone = request.prefetch && self.leases.vanished.is_suspect(namespace, id);
+            let alone = request.prefetch && self.leases.is_suspect(namespace, id);
             if alone && !grants.is_empty() {
                 step.exhausted = true;
                 break;

@@ -224,7 +224,7 @@ impl State {
                 return Some((COUNTING, last.map(|id: JobId| id.to_string())));
             }
             (counted, last) = (counted + 1, Some(id));
-            let job = &live.job;
+            let job = live.job();
             if let Some(key) = settings.key_of(name, (&job.queue, &job.kind), &job.options) {
                 self.limiting.count(LimitKey::new(ns, name, key));
             }

@@ -26,11 +26,11 @@ pub(crate) struct Limiting {
     namespaces: BTreeMap<NamespaceId, u32>,
     queues: BTreeMap<(NamespaceId, String), u32>,
     kinds: BTreeMap<KindId, u32>,
-    pub(crate) refills: Frontier,
+    refills: Frontier,
     /// Limits that were changed.
     pub(super) changes: Changes,
     /// Queues that are offered once a limit over their namespace or a kind lets go.
-    pub(crate) offering: Offering,
+    pub(super) offering: Offering,
     /// Lines that moved at the ends of turns, since it was asked last.
     pub(super) lines_moved: usize,
 }
@@ -135,6 +135,16 @@ impl Limiting {
 
     pub(super) fn of(&self, ns: NamespaceId, name: &str) -> Option<&LimitSettings> {
         self.settings.get(&ns)?.get(name)
+    }
+
+    /// Whether queues that a limit let go are yet to be offered.
+    pub(crate) fn is_offering(&self) -> bool {
+        self.offering.goes_on()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn offering(&self) -> &Offering {
+        &self.offering
     }
 
     /// Whether no limit counts a lease.

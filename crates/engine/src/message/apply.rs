@@ -80,7 +80,14 @@ impl State {
         self.messages.exchanges.insert(exchange);
     }
 
-    pub(crate) fn apply_exchange_deleted(&mut self, ns: NamespaceId, id: ExchangeId) {
+    /// The namespace is gone, and its exchanges with it.
+    pub(crate) fn drop_exchanges(&mut self, ns: NamespaceId) {
+        for exchange in self.messages.exchanges.numbers_of(ns) {
+            self.apply_exchange_deleted(ns, exchange);
+        }
+    }
+
+    fn apply_exchange_deleted(&mut self, ns: NamespaceId, id: ExchangeId) {
         self.messages.exchanges.remove(ns, id);
         self.remove(&keys::exchange(id));
         self.begin_emptying(ns, Destination::Exchange { id });

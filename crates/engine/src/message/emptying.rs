@@ -61,7 +61,7 @@ impl Leftovers {
     }
 
     /// Nothing is left of a queue before a slot.
-    pub(crate) fn looked_through(&mut self, queue: QueueId, (urgency, place): Slot) {
+    pub(super) fn looked_through(&mut self, queue: QueueId, (urgency, place): Slot) {
         let Some(left) = self.queues.get_mut(&queue) else { return };
         left.lanes = left.lanes.split_off(&urgency);
         if let Some(first) = left.lanes.get_mut(&urgency) {

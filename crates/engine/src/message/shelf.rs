@@ -128,13 +128,13 @@ pub(crate) fn weight(stored: &Stored) -> usize {
 #[derive(Debug)]
 pub(crate) struct Lane {
     /// Those up to here were read: they were taken, stand in `young`, or somebody had them.
-    pub(crate) read: Place,
+    pub(super) read: Place,
     /// What follows.
     young: VecDeque<(Place, Arc<Stored>)>,
     /// Bytes that these take.
     bytes: usize,
     /// More follow in the tree.
-    pub(crate) more: bool,
+    more: bool,
 }
 
 impl Lane {
@@ -167,15 +167,15 @@ pub(crate) struct Shelf {
     lanes: BTreeMap<u8, Lane>,
     /// Taken and given back.
     returned: BTreeSet<Slot>,
-    pub(crate) unsettled: BTreeMap<Slot, Held>,
+    pub(super) unsettled: BTreeMap<Slot, Held>,
     /// Bytes of the bodies of these.
-    pub(crate) held_bytes: u64,
+    pub(super) held_bytes: u64,
     /// New messages are kept in memory: somebody takes them.
-    pub(crate) consumed: bool,
+    pub(super) consumed: bool,
     /// Of some messages it is known how often they came back.
-    pub(crate) has_returns: bool,
+    pub(super) has_returns: bool,
     /// Ordering keys of messages that somebody has, and messages that wait for these.
-    pub(crate) keys: Keys,
+    pub(super) keys: Keys,
 }
 
 impl Shelf {

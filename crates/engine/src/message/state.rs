@@ -25,13 +25,13 @@ const READ_BYTES_MAX: usize = 256 << 10;
 /// The part of a shard's memory that is about messages.
 #[derive(Debug)]
 pub(crate) struct Messages {
-    pub(crate) exchanges: Exchanges,
+    pub(super) exchanges: Exchanges,
     /// Of queues that hold messages or are consumed.
     pub(super) shelves: BTreeMap<QueueId, Shelf>,
     /// What was deleted and is not empty yet.
     pub(super) emptying: BTreeSet<(NamespaceId, Destination)>,
     /// Volatile: what is left of queues that are being emptied.
-    pub(crate) leftovers: Leftovers,
+    pub(super) leftovers: Leftovers,
     /// Volatile: queues that may have something to hand out.
     pub(super) fresh: BTreeSet<QueueId>,
     /// Volatile: queues of which this turn has looked at enough. The next one goes on with them.
@@ -59,7 +59,7 @@ pub(crate) struct Messages {
     pub(super) delays: Frontier,
     /// Queues whose jobs are told of when they end.
     pub(super) telling: BTreeSet<QueueId>,
-    pub(crate) policies: Policies,
+    pub(super) policies: Policies,
 }
 
 impl Default for Messages {
@@ -151,6 +151,22 @@ impl Messages {
     /// Whether any queue's jobs are told of when they end.
     pub(crate) fn is_telling(&self) -> bool {
         !self.telling.is_empty()
+    }
+
+    /// The exchanges that do not outlive a restart.
+    pub(crate) fn exchanges_to_end(&self) -> Vec<(NamespaceId, ExchangeId)> {
+        let ends = self.exchanges.declared().filter(|it| !it.durable);
+        ends.map(|it| (it.namespace, it.id)).collect()
+    }
+
+    /// How many policies the namespace with the most has.
+    pub(crate) fn policies_most(&self) -> usize {
+        self.policies.most()
+    }
+
+    /// Nothing is left of a queue that is being emptied before a slot.
+    pub(crate) fn note_looked_through(&mut self, queue: QueueId, slot: Slot) {
+        self.leftovers.looked_through(queue, slot);
     }
 
     pub(crate) fn forget_fresh(&mut self) {

@@ -22,28 +22,58 @@ use crate::wire::Wire;
 /// those below it change it.
 #[derive(Debug)]
 pub(crate) struct LiveLease {
-    pub(crate) lease: Lease,
+    lease: Lease,
     /// The job as it was granted: nothing rewrites a job while it runs.
-    pub(crate) job: Arc<Job>,
+    job: Arc<Job>,
     /// After which instant it runs out unless extended, but for what its session's heartbeats
     /// have added since: see [`State::file_end_as_heard`]. In that very millisecond it stands: its
     /// beginning was cut to a whole one, too.
     expires: MonoMs,
     /// After which instant no heartbeat extends it any more. None where the job has no timeout, or
     /// was sent to a worker's stream and has not started.
-    pub(crate) timeout: Option<MonoMs>,
+    timeout: Option<MonoMs>,
     /// It was renewed after a shortage, and its worker was not heard since.
     spared: bool,
     /// The job is to be paused once this run has ended.
-    pub(crate) paused: bool,
+    paused: bool,
     /// How far its worker's stream is with it.
-    pub(crate) at_worker: AtWorker,
+    at_worker: AtWorker,
     /// Its worker said that the job runs, whatever became of their session since. Of what had a
     /// stream when the shard started: it may have said so.
-    pub(crate) begun: bool,
+    begun: bool,
 }
 
 impl LiveLease {
+    /// What is kept of it.
+    pub(crate) fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    /// The job as it was granted.
+    pub(crate) fn job(&self) -> &Arc<Job> {
+        &self.job
+    }
+
+    /// After which instant no heartbeat extends it any more.
+    pub(crate) fn timeout(&self) -> Option<MonoMs> {
+        self.timeout
+    }
+
+    /// Whether the job is to be paused once this run has ended.
+    pub(crate) fn is_to_pause(&self) -> bool {
+        self.paused
+    }
+
+    /// How far its worker's stream is with it.
+    pub(crate) fn at_worker(&self) -> AtWorker {
+        self.at_worker
+    }
+
+    /// Whether its worker said that the job runs, or may have said so before the shard started.
+    pub(crate) fn begun(&self) -> bool {
+        self.begun
+    }
+
     /// The end that a lease has which was to end at that instant.
     fn end(&self, at: MonoMs) -> MonoMs {
         self.timeout.map_or(at, |timeout| at.min(timeout))
@@ -57,8 +87,8 @@ pub(crate) struct Leases {
     live: BTreeMap<(NamespaceId, JobId), Box<LiveLease>>,
     /// The same ones by the instants after which they run out.
     ends: BTreeSet<(MonoMs, NamespaceId, JobId)>,
-    pub(crate) by_session: LeasesBySession,
-    pub(crate) vanished: Vanished,
+    by_session: LeasesBySession,
+    vanished: Vanished,
 }
 
 impl Leases {

@@ -321,10 +321,10 @@ impl State {
             return running;
         }
         for (_, live) in self.leases.of(ns) {
-            if let Some(count) = running.kinds.get_mut(live.job.kind.as_str()) {
+            if let Some(count) = running.kinds.get_mut(live.job().kind.as_str()) {
                 *count += 1;
             }
-            let tick = live.job.tick.as_ref();
+            let tick = live.job().tick.as_ref();
             if let Some(count) = tick.and_then(|it| running.schedules.get_mut(it.name.as_str())) {
                 *count += 1;
             }

@@ -220,7 +220,7 @@ impl Turn {
             }
             // Told with what is not told of them.
             What::Sla | What::Schedule => None,
-            What::Kind => self.state.kinds.set.of(ns, name).map(|set| format!("{set:?}")),
+            What::Kind => self.state.kind_settings.of(ns, name).map(|set| format!("{set:?}")),
             What::Operation => {
                 Some(format!("{} operations so far", self.state.meta.next_operation.0 - 1))
             }

@@ -310,10 +310,10 @@ impl Turn {
         let mut jobs = Vec::new();
         for (id, token) in asks.flat_map(|grants| &grants.grants) {
             let live = self.state.leases.get(key.0, *id);
-            if let Some(live) = live.filter(|live| live.lease.token == *token)
+            if let Some(live) = live.filter(|live| live.lease().token == *token)
                 && let Some(job) = self.state.job(key.0, *id)
             {
-                let (attempt, lease_ms) = (live.lease.attempt, live.lease.lease_ms);
+                let (attempt, lease_ms) = (live.lease().attempt, live.lease().lease_ms);
                 let checkpoint = self.state.checkpoint(key.0, *id);
                 jobs.push(self.state.delivery(&job, checkpoint, *token, attempt, lease_ms));
             }
@@ -329,7 +329,7 @@ impl Turn {
         let grants: Vec<_> = unseen.flat_map(|g| g.grants.iter().copied()).collect();
         for (id, token) in grants {
             let live = self.state.leases.get(key.0, id);
-            if live.is_some_and(|live| live.lease.token == token) {
+            if live.is_some_and(|live| live.lease().token == token) {
                 self.give_back(key.0, (id, token), moment);
             }
         }

@@ -149,9 +149,7 @@ impl Turn {
                 let record = self.state.decide_policy_deleted(ns, &name);
                 Ok(self.change_policies(ns, record))
             }
-            MessageCommand::ListPolicies => {
-                Ok(MessageAnswer::Policies(self.state.messages.policies.all(ns)))
-            }
+            MessageCommand::ListPolicies => Ok(MessageAnswer::Policies(self.state.policies_of(ns))),
             MessageCommand::Transact(transaction) => self.transact(ns, &transaction, moment),
             MessageCommand::Consume(command) => self.consume(ns, *command),
             MessageCommand::Cancel { consumer } => {
@@ -208,14 +206,9 @@ impl Turn {
     }
 
     fn list_exchanges(&self, ns: NamespaceId, after: Option<&str>, limit: usize) -> MessageAnswer {
-        let names = self.state.messages.exchanges.after(ns, after);
         let limit = limit.min(EXCHANGES_PER_PAGE_MAX);
-        let more = names.len() > limit;
-        let known = names.iter().take(limit).filter_map(|name| {
-            let exchange = self.state.messages.exchanges.named(ns, name)?;
-            Some(self.state.exchange_view(ns, &exchange))
-        });
-        MessageAnswer::Exchanges(known.collect(), more)
+        let (page, more) = self.state.exchanges_page(ns, after, limit);
+        MessageAnswer::Exchanges(page, more)
     }
 
     /// A queue as it is told.
@@ -302,7 +295,7 @@ impl Turn {
     fn empty(&mut self, slice: EmptyingSlice) {
         self.record_all(slice.records);
         if let Some((queue, slot)) = slice.looked_through {
-            self.state.messages.leftovers.looked_through(queue, slot);
+            self.state.messages.note_looked_through(queue, slot);
         }
     }
 
@@ -345,9 +338,7 @@ impl Turn {
         for (ns, id) in queues {
             self.remove_message_queue(ns, id);
         }
-        let exchanges = self.state.messages.exchanges.declared().filter(|it| !it.durable);
-        let exchanges: Vec<_> = exchanges.map(|it| (it.namespace, it.id)).collect();
-        for (namespace, id) in exchanges {
+        for (namespace, id) in self.state.messages.exchanges_to_end() {
             self.record(Record::ExchangeDeleted { namespace, id });
         }
     }

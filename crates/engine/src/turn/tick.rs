@@ -219,7 +219,7 @@ impl Turn {
             || self.state.gating.goes_on()
             || !self.leaving.is_empty()
             || self.state.limiting.has_gone()
-            || self.state.limiting.offering.goes_on()
+            || self.state.limiting.is_offering()
             || (self.stopping && self.anybody_is_there());
         let next_life = || {
             self.state.limits_go_on()

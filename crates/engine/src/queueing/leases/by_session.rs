@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::sync::Arc;
 
-use super::LiveLease;
+use super::{Leases, LiveLease};
 use crate::answer::Instruction;
 use crate::command::Holder;
 use crate::ids::{JobId, MonoMs, NamespaceId, QueueId, Token};
@@ -58,7 +58,7 @@ struct SessionLeases {
 
 /// The leases of all sessions of streaming workers, and how many of each queue have not started.
 #[derive(Debug, Default)]
-pub(crate) struct LeasesBySession {
+pub(super) struct LeasesBySession {
     /// The leases of each session. What is here is not [`AtWorker::Apart`], and the other way
     /// round.
     sessions: BTreeMap<HolderKey, SessionLeases>,
@@ -66,10 +66,10 @@ pub(crate) struct LeasesBySession {
     waiting: BTreeMap<QueueId, u64>,
 }
 
-impl LeasesBySession {
+impl Leases {
     /// The first leases of a session that were granted after `after` and up to `last`, at most
     /// `most` of them.
-    pub(crate) fn between(
+    pub(crate) fn of_session(
         &self,
         key: &HolderKey,
         (after, last): (Option<Token>, Token),
@@ -79,37 +79,40 @@ impl LeasesBySession {
             return Vec::new();
         }
         let range = (after.map_or(Unbounded, Excluded), Included(last));
-        let leases = self.sessions.get(key).into_iter().flat_map(|it| it.leases.range(range));
+        let leases =
+            self.by_session.sessions.get(key).into_iter().flat_map(|it| it.leases.range(range));
         leases.take(most).map(|(token, id)| (*token, *id)).collect()
     }
 
     /// The lease that a session was granted last.
-    pub(crate) fn last(&self, key: &HolderKey) -> Option<Token> {
-        self.sessions.get(key)?.leases.keys().next_back().copied()
+    pub(crate) fn last_of_session(&self, key: &HolderKey) -> Option<Token> {
+        self.by_session.sessions.get(key)?.leases.keys().next_back().copied()
     }
 
     /// How many leases a session has.
-    pub(crate) fn count(&self, key: &HolderKey) -> usize {
-        self.sessions.get(key).map_or(0, |session| session.leases.len())
+    pub(crate) fn count_of_session(&self, key: &HolderKey) -> usize {
+        self.by_session.sessions.get(key).map_or(0, |session| session.leases.len())
     }
 
     /// What the runs of a session shall do other than go on.
-    pub(crate) fn told(&self, key: &HolderKey) -> Vec<(JobId, Token, Instruction)> {
-        let told = self.sessions.get(key).into_iter().flat_map(|session| &session.told);
+    pub(crate) fn told_of_session(&self, key: &HolderKey) -> Vec<(JobId, Token, Instruction)> {
+        let told = self.by_session.sessions.get(key).into_iter().flat_map(|session| &session.told);
         told.map(|(token, (id, instruction))| (*id, *token, *instruction)).collect()
     }
 
     /// The session says that it is there: all of its leases hold for one more of their lengths.
     /// Answers when it was heard before.
-    pub(crate) fn hear(&mut self, key: &HolderKey, now: MonoMs) -> Option<MonoMs> {
-        self.sessions.get_mut(key)?.heard.replace(now)
+    pub(crate) fn hear_session(&mut self, key: &HolderKey, now: MonoMs) -> Option<MonoMs> {
+        self.by_session.sessions.get_mut(key)?.heard.replace(now)
     }
 
     /// How many jobs of the queue wait at their workers.
     pub(crate) fn waiting(&self, queue: QueueId) -> u64 {
-        self.waiting.get(&queue).copied().unwrap_or(0)
+        self.by_session.waiting.get(&queue).copied().unwrap_or(0)
     }
+}
 
+impl LeasesBySession {
     /// The lease, which is of that queue, has ended or is its session's no longer.
     pub(super) fn forget(&mut self, ns: NamespaceId, queue: QueueId, live: &LiveLease) {
         if live.at_worker == AtWorker::Apart {
@@ -246,7 +249,7 @@ impl State {
             return;
         }
         let timeout_ms = live.job.options.timeout_ms.filter(|_| live.timeout.is_none());
-        self.leases.vanished.forget(ns, id);
+        self.leases.forget_vanished(ns, id);
         if timeout_ms.is_some() {
             self.set_timeout(ns, id, timeout_ms);
         }

@@ -112,7 +112,7 @@ impl Turn {
             return;
         };
         // Each name is compared with each pattern.
-        let compared = 1 + self.state.messages.policies.most() / POLICIES_PER_ITEM;
+        let compared = 1 + self.state.messages.policies_most() / POLICIES_PER_ITEM;
         let most = self.state.limits.slice_items_max.div_ceil(compared);
         let queues = self.state.queues.all_after(after).take(most);
         let queues: Vec<_> = queues.map(|queue| (queue.namespace, queue.id)).collect();
