@@ -10,6 +10,7 @@ use crate::command::{ConsumerId, Credit, LeaseJobs, QueuePattern, ReplyTo};
 use crate::ids::NamespaceId;
 use crate::job::EndKind;
 use crate::moment::Moment;
+use crate::queueing::CreditLeft;
 use crate::rejection::Rejection;
 use crate::state::{SessionKey, Tally};
 
@@ -35,9 +36,7 @@ pub(super) struct Consumer {
     weights: Vec<u32>,
     /// What became of the settlements that came with a request.
     pub(super) settled: Vec<Result<EndKind, Rejection>>,
-    jobs: usize,
-    /// Below zero where the last job was larger than what was left.
-    bytes: i64,
+    credit: CreditLeft,
     /// There while it stands in line.
     ticket: Option<Ticket>,
 }
@@ -49,27 +48,26 @@ impl Consumer {
         request: Box<LeaseJobs>,
         settled: Vec<Result<EndKind, Rejection>>,
     ) -> Self {
-        let (jobs, bytes, weights) = (request.max, i64::MAX, Vec::new());
-        Self { ns, request: Arc::from(request), weights, settled, jobs, bytes, ticket: None }
+        let (credit, weights) = (CreditLeft::new(request.max as u64, u64::MAX), Vec::new());
+        Self { ns, request: Arc::from(request), weights, settled, credit, ticket: None }
     }
 
     /// A stream, before it gives any credit.
     pub(super) fn stream(ns: NamespaceId, request: LeaseJobs, weights: Vec<u32>) -> Self {
         let weights = if weights.iter().all(|it| *it == 0) { Vec::new() } else { weights };
         let (request, settled) = (Arc::new(request), Vec::new());
-        Self { ns, request, weights, settled, jobs: 0, bytes: 0, ticket: None }
+        Self { ns, request, weights, settled, credit: CreditLeft::new(0, 0), ticket: None }
     }
 
     /// How many jobs it takes now, and how many bytes of args about.
     pub(super) fn room(&self) -> (usize, usize) {
-        match usize::try_from(self.bytes) {
-            Ok(bytes) if bytes > 0 => (self.jobs, bytes),
-            _ => (0, 0),
-        }
+        let (jobs, bytes) = self.credit.left();
+        let in_memory = |it: u64| usize::try_from(it).unwrap_or(usize::MAX);
+        (in_memory(jobs), in_memory(bytes))
     }
 
-    fn has_credit(&self) -> bool {
-        self.room().0 > 0
+    pub(super) fn has_credit(&self) -> bool {
+        !self.credit.is_used_up()
     }
 
     /// Whose it is.
@@ -209,9 +207,7 @@ impl Consumers {
     /// Gives a stream more credit. Whether it comes to stand in line by that.
     pub(super) fn add_credit(&mut self, id: ConsumerId, credit: Credit) -> bool {
         let Some(consumer) = self.all.get_mut(&Taker::Stream(id)) else { return false };
-        consumer.jobs = consumer.jobs.saturating_add(credit.jobs);
-        let bytes = i64::try_from(credit.bytes).unwrap_or(i64::MAX);
-        consumer.bytes = consumer.bytes.saturating_add(bytes);
+        consumer.credit.add(CreditLeft::new(credit.jobs as u64, credit.bytes));
         self.queue_up(Taker::Stream(id))
     }
 
@@ -221,9 +217,7 @@ impl Consumers {
         let taker = Taker::Stream(id);
         self.leave_line(taker);
         let Some(consumer) = self.all.get_mut(&taker) else { return };
-        let left = consumer.jobs.checked_sub(jobs);
-        consumer.jobs = left.expect("nobody is handed more than its credit");
-        consumer.bytes = consumer.bytes.saturating_sub_unsigned(bytes as u64);
+        consumer.credit.pay(jobs as u64, bytes as u64);
         self.queue_up(taker);
     }
 

@@ -14,36 +14,10 @@ use crate::ids::{NamespaceId, QueueId};
 use crate::job::EndKind;
 use crate::kind::KindRange;
 use crate::moment::Moment;
+use crate::queueing::Budget;
 use crate::record::Record;
 use crate::rejection::Rejection;
 use crate::state::SessionKey;
-
-/// Jobs that one command or one round of dispatch looks at, and the bytes of args that it hands
-/// out, before the turn ends; the rest follows with the next tick.
-const TURN_JOBS_MAX: usize = 2000;
-const TURN_BYTES_MAX: usize = 16 << 20;
-
-/// What one of them looks at to find these jobs: names of kinds, heads and parts of trees.
-const TURN_LOOKS_MAX: usize = 16 << 10;
-
-/// What is left of a turn.
-#[derive(Debug)]
-pub(super) struct Budget {
-    jobs: usize,
-    bytes: usize,
-    looks: usize,
-}
-
-impl Budget {
-    /// What a turn begins with.
-    fn full() -> Self {
-        Self { jobs: TURN_JOBS_MAX, bytes: TURN_BYTES_MAX, looks: TURN_LOOKS_MAX }
-    }
-
-    fn is_used_up(&self) -> bool {
-        self.jobs == 0 || self.bytes == 0 || self.looks == 0
-    }
-}
 
 /// Those who wait for a queue, of whom some were not asked yet whether they take what it has.
 #[derive(Clone, Copy, Debug)]
@@ -354,17 +328,16 @@ impl Turn {
                 self.defer(ns, request);
                 break;
             }
-            let want = (jobs_max - jobs.len()).min(budget.jobs);
-            let most = budget.bytes.min(bytes_max - bytes);
+            let want = (jobs_max - jobs.len()).min(budget.entries());
+            let most = budget.bytes().min(bytes_max - bytes);
             let step = self.state.decide_lease_step(ns, &asked, want, most, moment);
             let goes_on = asked.goes_on(&self.state, ns, &step);
-            budget.jobs = budget.jobs.saturating_sub(step.examined);
-            budget.bytes = budget.bytes.saturating_sub(step.bytes);
+            budget.take(step.examined, step.bytes);
             self.look(budget, step.looked);
             self.state.lanes.put_met_apart();
             bytes = bytes.saturating_add(step.bytes);
             self.record_all(step.records);
-            budget.jobs = budget.jobs.saturating_sub(self.state.take_lines_moved());
+            budget.take(self.state.take_lines_moved(), 0);
             self.tenanted_started += step.tenanted;
             if request.prefetch {
                 for job in &step.deliveries {
@@ -382,7 +355,7 @@ impl Turn {
     /// So much was looked at.
     #[cfg_attr(not(test), expect(clippy::unused_self, reason = "tests count what a turn costs"))]
     fn look(&mut self, budget: &mut Budget, looked: usize) {
-        budget.looks = budget.looks.saturating_sub(looked);
+        budget.look(looked);
         #[cfg(test)]
         {
             self.looked += looked;
@@ -521,7 +494,7 @@ impl Turn {
             Taker::Stream(consumer) => {
                 self.consumers.pay(consumer, jobs.len(), bytes);
                 self.new_effects.push(Effect::Deliver { consumer, jobs });
-                if self.consumers.get(taker).is_some_and(|it| it.room().0 > 0) {
+                if self.consumers.get(taker).is_some_and(Consumer::has_credit) {
                     // There may be more for it than one delivery has: it is offered that like
                     // anybody else.
                     let due = self.due_queues(ns, &request);

@@ -9,7 +9,7 @@ mod shares;
 mod takers;
 mod transact;
 
-use dispatch::{LEASE_MESSAGES_MAX, Room};
+use dispatch::LEASE_MESSAGES_MAX;
 pub(super) use takers::MessageTakers;
 use takers::Purge;
 
@@ -25,6 +25,7 @@ use crate::message::{
 };
 use crate::moment::Moment;
 use crate::queue::Queue;
+use crate::queueing::Budget;
 use crate::record::Record;
 use crate::rejection::Rejection;
 
@@ -463,10 +464,10 @@ impl Turn {
         if self.takers.is_exclusive(queue) {
             return Err(Rejection::ConsumerExclusive { queue: command.queue });
         }
-        let mut room = Room::FULL;
+        let mut budget = Budget::full();
         let messages = if self.may_grant() && self.takers.next_at(queue).is_none() {
             self.state.set_consumed(queue, command.max > 1);
-            let taken = self.lease_messages(ns, queue, &command, &mut room, moment);
+            let taken = self.lease_messages(ns, queue, &command, &mut budget, moment);
             self.note_takers(queue);
             taken
         } else {

@@ -13,38 +13,15 @@ use crate::message::{
     Stored,
 };
 use crate::moment::Moment;
+use crate::queueing::Budget;
 use crate::record::Record;
 use crate::turn::Turn;
-
-/// Messages that one turn hands out, and bytes of their bodies, before the rest follows with the
-/// next tick.
-const TURN_MESSAGES_MAX: usize = 2000;
-const TURN_BYTES_MAX: usize = 16 << 20;
 
 /// Messages that one request gets at most.
 pub(super) const LEASE_MESSAGES_MAX: usize = 1000;
 
 /// Where a lease is that nobody says the length of, in milliseconds.
 pub(super) const LEASE_MS_DEFAULT: u64 = 30_000;
-
-/// What is left of a turn.
-pub(super) struct Room {
-    messages: usize,
-    bytes: usize,
-}
-
-impl Room {
-    pub(super) const FULL: Self = Self { messages: TURN_MESSAGES_MAX, bytes: TURN_BYTES_MAX };
-
-    fn is_used_up(&self) -> bool {
-        self.messages == 0 || self.bytes == 0
-    }
-
-    fn take(&mut self, bytes: usize) {
-        self.messages = self.messages.saturating_sub(1);
-        self.bytes = self.bytes.saturating_sub(bytes);
-    }
-}
 
 impl Turn {
     /// Hands out what there is for those who stand in line.
@@ -54,32 +31,32 @@ impl Turn {
     }
 
     fn dispatch_fresh(&mut self, moment: Moment) {
-        let mut room = Room::FULL;
+        let mut budget = Budget::full();
         while let Some(queue) = self.state.messages.take_fresh() {
             if self.stopping || self.takers.next_at(queue).is_none() {
                 continue;
             }
-            if room.is_used_up() {
+            if budget.is_used_up() {
                 // The next tick goes on.
                 self.state.messages.note_fresh([queue]);
                 return;
             }
-            self.dispatch_queue(queue, &mut room, moment);
+            self.dispatch_queue(queue, &mut budget, moment);
         }
     }
 
-    fn dispatch_queue(&mut self, queue: QueueId, room: &mut Room, moment: Moment) {
+    fn dispatch_queue(&mut self, queue: QueueId, budget: &mut Budget, moment: Moment) {
         let Some(ns) = self.state.queues.get(queue).map(|queue| queue.namespace) else { return };
         let mut deliveries: BTreeMap<ConsumerId, Vec<MessageDelivery>> = BTreeMap::new();
         let mut acked = Ends::default();
         while let Some(taker) = self.takers.next_at(queue) {
-            if room.is_used_up() {
+            if budget.is_used_up() {
                 self.state.messages.note_fresh([queue]);
                 break;
             }
             match taker {
                 MessageTaker::Once(reply_to) => {
-                    if !self.grants || !self.serve_request(ns, reply_to, room, moment) {
+                    if !self.grants || !self.serve_request(ns, reply_to, budget, moment) {
                         break;
                     }
                 }
@@ -87,7 +64,7 @@ impl Turn {
                     let Some((tag, stored, again)) = self.next_message(ns, queue, moment) else {
                         break;
                     };
-                    room.take(stored.message.body.len());
+                    budget.take(1, stored.message.body.len());
                     let Some(consumer) = self.takers.consumer(id) else { break };
                     let (connection, auto_ack) = (consumer.connection, consumer.auto_ack);
                     let delivery = self.delivery(ns, tag, &stored, again);
@@ -145,12 +122,12 @@ impl Turn {
         &mut self,
         ns: NamespaceId,
         reply_to: ReplyTo,
-        room: &mut Room,
+        budget: &mut Budget,
         moment: Moment,
     ) -> bool {
         let Some(request) = self.takers.request(reply_to) else { return false };
         let (queue, command) = (request.queue, request.command.clone());
-        let messages = self.lease_messages(ns, queue, &command, room, moment);
+        let messages = self.lease_messages(ns, queue, &command, budget, moment);
         // One that does not wait does so only while its queue is looked through.
         let waits = command.wait_ms > 0 || self.state.messages.is_unfinished(queue);
         if messages.is_empty() && waits {
@@ -169,13 +146,13 @@ impl Turn {
         ns: NamespaceId,
         queue: QueueId,
         command: &LeaseMessages,
-        room: &mut Room,
+        budget: &mut Budget,
         moment: Moment,
     ) -> Vec<MessageDelivery> {
         let mut taken = Vec::new();
-        while taken.len() < command.max && !room.is_used_up() {
+        while taken.len() < command.max && !budget.is_used_up() {
             let Some((tag, stored, again)) = self.next_message(ns, queue, moment) else { break };
-            room.take(stored.message.body.len());
+            budget.take(1, stored.message.body.len());
             taken.push((self.delivery(ns, tag, &stored, again), tag, stored.body_ref()));
         }
         if taken.is_empty() {

@@ -12,8 +12,9 @@ use crate::keyed::{CommandKey, Render};
 use crate::message::{
     LeaseMessages, MessageCredit, MessageTag, PublishMessage, Published, ShareCredit, Slot,
 };
+use crate::queueing::CreditLeft;
 use crate::rejection::Rejection;
-use crate::state::{Tally, count};
+use crate::state::Tally;
 
 /// The order in which takers came to stand in line.
 type Ticket = u64;
@@ -47,22 +48,8 @@ pub(in crate::turn) struct MessageConsumer {
     pub(in crate::turn) auto_ack: bool,
     pub(in crate::turn) exclusive: bool,
     pub(in crate::turn) priority: i32,
-    /// Messages that it takes.
-    credit: u64,
-    /// Bytes that it takes; below zero where the last message was larger than what was left.
-    bytes: i64,
+    credit: CreditLeft,
     ticket: Option<Ticket>,
-}
-
-impl MessageConsumer {
-    fn has_credit(&self) -> bool {
-        self.credit > 0 && self.bytes > 0
-    }
-}
-
-/// The bytes of a credit.
-fn in_bytes(credit: MessageCredit) -> i64 {
-    i64::try_from(credit.bytes).unwrap_or(i64::MAX)
 }
 
 /// A request that waits.
@@ -256,8 +243,7 @@ impl MessageTakers {
             auto_ack,
             exclusive,
             priority,
-            credit: credit.messages,
-            bytes: in_bytes(credit),
+            credit: CreditLeft::new(credit.messages, credit.bytes),
             ticket: None,
         };
         self.consumers.insert(id, consumer);
@@ -319,8 +305,7 @@ impl MessageTakers {
             return self.queues_of(&members);
         }
         let Some(consumer) = self.consumers.get_mut(&id) else { return Vec::new() };
-        consumer.credit = consumer.credit.saturating_add(more.messages);
-        consumer.bytes = consumer.bytes.saturating_add(in_bytes(more));
+        consumer.credit.add(CreditLeft::new(more.messages, more.bytes));
         let queue = consumer.queue;
         self.queue_up(id);
         vec![queue]
@@ -358,10 +343,7 @@ impl MessageTakers {
     pub(in crate::turn) fn pay(&mut self, id: ConsumerId, bytes: u64) {
         self.leave_line(id);
         if let Some(consumer) = self.consumers.get_mut(&id) {
-            count::take(&mut consumer.credit, 1, "credit of a consumer of messages");
-            if consumer.bytes != i64::MAX {
-                consumer.bytes = consumer.bytes.saturating_sub_unsigned(bytes);
-            }
+            consumer.credit.pay(1, bytes);
         }
         for spent in self.shares.pay(id) {
             self.leave_line(spent);
@@ -374,7 +356,7 @@ impl MessageTakers {
         let Some(takers) = self.queues.get_mut(&consumer.queue) else { return };
         let waits_for_another = takers.single && takers.active != Some(id);
         let waits_for_another = waits_for_another || self.shares.is_spent(id);
-        if consumer.ticket.is_some() || !consumer.has_credit() || waits_for_another {
+        if consumer.ticket.is_some() || consumer.credit.is_used_up() || waits_for_another {
             return;
         }
         let ticket = self.next;
