@@ -33,7 +33,7 @@ const COUNTED_AT_ONCE: usize = if cfg!(test) { 8 } else { 1000 };
 
 /// Where a round goes on: in which part, and after which key of it; while leases are counted, after
 /// which job.
-type Place = (u8, Option<String>);
+type RoundPlace = (u8, Option<String>);
 
 wire_struct! {
     /// A rule that held before.
@@ -57,7 +57,7 @@ wire_struct! {
         /// Rules under which some keys may still be, in their order.
         pub(crate) before: Vec<OldRule>,
         /// Where the round over its keys goes on.
-        pub(crate) next: Option<Place> = 1,
+        pub(crate) next: Option<RoundPlace> = 1,
     }
 }
 
@@ -216,7 +216,7 @@ impl State {
         name: &str,
         after: Option<JobId>,
         most: usize,
-    ) -> Option<Place> {
+    ) -> Option<RoundPlace> {
         let settings = self.limiting.of(ns, name).cloned()?;
         let (mut counted, mut last) = (0, None);
         for (id, live) in self.leases.after(ns, after) {
@@ -233,7 +233,7 @@ impl State {
     }
 
     /// Counts the leases up to where a round has come, all that are left where it has passed on.
-    fn count_on(&mut self, ns: NamespaceId, name: &str, next: Option<&Place>) {
+    fn count_on(&mut self, ns: NamespaceId, name: &str, next: Option<&RoundPlace>) {
         let counting = self.limiting.changes.of(ns, name).and_then(LimitChange::counted);
         let Some(after) = counting else { return };
         let until = next.filter(|(part, _)| *part == COUNTING);
@@ -274,9 +274,9 @@ impl State {
         &self,
         ns: NamespaceId,
         name: &str,
-        (mut part, mut after): Place,
+        (mut part, mut after): RoundPlace,
         most: usize,
-    ) -> (Vec<String>, Option<Place>) {
+    ) -> (Vec<String>, Option<RoundPlace>) {
         let mut found: Vec<String> = Vec::new();
         while part <= LEASES {
             let room = most - found.len();
@@ -322,7 +322,7 @@ impl State {
         ns: NamespaceId,
         name: &str,
         keys: Vec<String>,
-        next: Option<Place>,
+        next: Option<RoundPlace>,
     ) {
         self.count_on(ns, name, next.as_ref());
         for key in keys {

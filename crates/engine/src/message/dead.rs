@@ -189,8 +189,8 @@ impl State {
 
     /// Bytes of the bodies of messages of a queue that wait.
     pub(super) fn ready_bytes(&self, queue: QueueId) -> u64 {
-        let held = self.messages.shelves.get(&queue).map_or(0, |shelf| shelf.held_bytes);
-        self.queues.get(queue).map_or(0, |it| it.counts.message_bytes.saturating_sub(held))
+        let unsettled = self.messages.shelves.get(&queue).map_or(0, |shelf| shelf.unsettled_bytes);
+        self.queues.get(queue).map_or(0, |it| it.counts.message_bytes.saturating_sub(unsettled))
     }
 }
 

@@ -145,13 +145,13 @@ impl State {
         let key = |place| keys::message(ns, MessageTag { queue, urgency, place });
         self.scan(&key(from), &key(end), &mut |at, _| {
             let slot = (urgency, place_at(at));
-            let is_held = shelf.unsettled.contains_key(&slot);
-            if is_held && looked < most {
+            let is_unsettled = shelf.unsettled.contains_key(&slot);
+            if is_unsettled && looked < most {
                 looked += 1;
                 return ControlFlow::Continue(());
             }
             next = Some(slot.1);
-            found = (!is_held).then_some(slot);
+            found = (!is_unsettled).then_some(slot);
             ControlFlow::Break(())
         });
         (found, next, looked)

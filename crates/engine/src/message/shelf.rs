@@ -73,7 +73,7 @@ wire_struct! {
 
 /// Who has a message.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum HeldBy {
+pub(crate) enum TakenBy {
     /// A connection, over one of its consumers or asking for one message.
     Connection(ConnectionId, Option<ConsumerId>),
     /// Whoever shows the token, until then.
@@ -82,15 +82,15 @@ pub(crate) enum HeldBy {
 
 /// A message that is with a consumer.
 #[derive(Clone, Debug)]
-pub(crate) struct Held {
-    pub(crate) holder: HeldBy,
+pub(crate) struct Unsettled {
+    pub(crate) by: TakenBy,
     pub(crate) body: BodyRef,
 }
 
-impl Held {
+impl Unsettled {
     /// Whether it was taken for a time.
     pub(crate) fn is_leased(&self) -> bool {
-        matches!(self.holder, HeldBy::Lease { .. })
+        matches!(self.by, TakenBy::Lease { .. })
     }
 }
 
@@ -167,9 +167,9 @@ pub(crate) struct Shelf {
     lanes: BTreeMap<u8, Lane>,
     /// Taken and given back.
     returned: BTreeSet<Slot>,
-    pub(super) unsettled: BTreeMap<Slot, Held>,
+    pub(super) unsettled: BTreeMap<Slot, Unsettled>,
     /// Bytes of the bodies of these.
-    pub(super) held_bytes: u64,
+    pub(super) unsettled_bytes: u64,
     /// New messages are kept in memory: somebody takes them.
     pub(super) consumed: bool,
     /// Of some messages it is known how often they came back.
@@ -204,7 +204,8 @@ impl Shelf {
 
     /// What stands next, from a slot on.
     pub(super) fn standing_from(&self, from: Slot) -> Option<Standing> {
-        let held = self.unsettled.range(from..).next().map(|(slot, _)| Standing::Held(*slot));
+        let unsettled =
+            self.unsettled.range(from..).next().map(|(slot, _)| Standing::Unsettled(*slot));
         let back = self.returned.range(from..).next().copied();
         let known = back.into_iter().chain(self.keys.standing_from(from)).map(Standing::Known);
         let lanes = self.lanes.range(from.0..);
@@ -216,8 +217,8 @@ impl Shelf {
             })
         });
         let passed = self.keys.first_passed(from).map(Standing::Unread);
-        let held = held.into_iter().chain(passed);
-        Standing::first(held.chain(known).chain(in_lanes.take(1)))
+        let unsettled = unsettled.into_iter().chain(passed);
+        Standing::first(unsettled.chain(known).chain(in_lanes.take(1)))
     }
 
     /// Before which place of each lane nothing stands.
@@ -355,34 +356,34 @@ impl Shelf {
     }
 
     /// A message is with somebody.
-    pub(crate) fn hold(&mut self, slot: Slot, held: Held) {
-        self.held_bytes += held.body.bytes;
-        self.unsettled.insert(slot, held);
+    pub(crate) fn hand_out(&mut self, slot: Slot, unsettled: Unsettled) {
+        self.unsettled_bytes += unsettled.body.bytes;
+        self.unsettled.insert(slot, unsettled);
     }
 
-    fn let_go(&mut self, slot: Slot) -> Option<Held> {
-        let held = self.unsettled.remove(&slot)?;
-        count::take(&mut self.held_bytes, held.body.bytes, "bytes that consumers have");
-        Some(held)
+    fn let_go(&mut self, slot: Slot) -> Option<Unsettled> {
+        let unsettled = self.unsettled.remove(&slot)?;
+        count::take(&mut self.unsettled_bytes, unsettled.body.bytes, "bytes that consumers have");
+        Some(unsettled)
     }
 
     /// A message is with somebody no longer and stands where it stood. Where its lane was not read
     /// up to there, as after a start, it is found there.
-    pub(crate) fn give_back(&mut self, slot: Slot) -> Option<Held> {
-        let held = self.let_go(slot);
+    pub(crate) fn give_back(&mut self, slot: Slot) -> Option<Unsettled> {
+        let unsettled = self.let_go(slot);
         self.keys.leave(slot);
         let unread = self.lanes.get(&slot.0).is_some_and(|lane| lane.read < slot.1);
         if !unread {
             self.returned.insert(slot);
         }
-        held
+        unsettled
     }
 
     /// A message is gone. Who had it, and how many bytes less are in memory.
-    pub(crate) fn remove(&mut self, slot: Slot) -> (Option<Held>, usize) {
+    pub(crate) fn remove(&mut self, slot: Slot) -> (Option<Unsettled>, usize) {
         self.keys.leave(slot);
-        if let Some(held) = self.let_go(slot) {
-            return (Some(held), 0);
+        if let Some(unsettled) = self.let_go(slot) {
+            return (Some(unsettled), 0);
         }
         if self.returned.remove(&slot) {
             return (None, 0);

@@ -19,7 +19,7 @@ pub(super) const SPANS_MAX: usize = 4;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Standing {
     /// A message that somebody has.
-    Held(Slot),
+    Unsettled(Slot),
     /// A message that stands in the tree.
     Known(Slot),
     /// What follows from there on in its lane was not read, or was passed behind its key.
@@ -28,7 +28,7 @@ pub(super) enum Standing {
 
 impl Standing {
     pub(super) fn slot(self) -> Slot {
-        let (Self::Held(slot) | Self::Known(slot) | Self::Unread(slot)) = self;
+        let (Self::Unsettled(slot) | Self::Known(slot) | Self::Unread(slot)) = self;
         slot
     }
 
@@ -61,7 +61,7 @@ impl State {
         let (mut at, mut spans) = (from, 0);
         loop {
             match shelf.standing_from(at)? {
-                Standing::Held(slot) => {
+                Standing::Unsettled(slot) => {
                     if visit(slot, None).is_break() {
                         return Some(slot);
                     }
@@ -103,8 +103,8 @@ impl State {
         let mut broke = None;
         self.scan(&key(first), &key(end), &mut |key, value| {
             let slot = (urgency, place_at(key));
-            let held = shelf.is_some_and(|shelf| shelf.unsettled.contains_key(&slot));
-            let flow = visit(slot, (!held).then(|| stored_of(key, value)));
+            let unsettled = shelf.is_some_and(|shelf| shelf.unsettled.contains_key(&slot));
+            let flow = visit(slot, (!unsettled).then(|| stored_of(key, value)));
             broke = flow.is_break().then_some(slot);
             flow
         });

@@ -9,8 +9,8 @@ use crate::command::{ConsumerId, ReplyTo};
 use crate::effect::Effect;
 use crate::ids::{ConnectionId, NamespaceId, QueueId, Token};
 use crate::message::{
-    Ends, Held, HeldBy, LeaseMessages, MessageAnswer, MessageDelivery, MessageEnd, MessageTag,
-    Stored,
+    Ends, LeaseMessages, MessageAnswer, MessageDelivery, MessageEnd, MessageTag, Stored, TakenBy,
+    Unsettled,
 };
 use crate::moment::Moment;
 use crate::queueing::Budget;
@@ -71,7 +71,7 @@ impl Turn {
                     if auto_ack {
                         acked.end(tag, stored.body_ref(), MessageEnd::Acked);
                     } else {
-                        self.hold_for(connection, Some(id), tag, &stored);
+                        self.hand_to(connection, Some(id), tag, &stored);
                     }
                     self.takers.pay(id, stored.message.credit_bytes());
                     deliveries.entry(id).or_default().push(delivery);
@@ -85,17 +85,17 @@ impl Turn {
     }
 
     /// A connection has a message until it settles it.
-    pub(super) fn hold_for(
+    pub(super) fn hand_to(
         &mut self,
         connection: ConnectionId,
         consumer: Option<ConsumerId>,
         tag: MessageTag,
         stored: &Stored,
     ) {
-        let holder = HeldBy::Connection(connection, consumer);
-        let held = Held { holder, body: stored.body_ref() };
-        self.state.messages.hold(tag, held);
-        self.takers.hold(connection, tag);
+        let by = TakenBy::Connection(connection, consumer);
+        let unsettled = Unsettled { by, body: stored.body_ref() };
+        self.state.messages.hand_out(tag, unsettled);
+        self.takers.note_unsettled(connection, tag);
     }
 
     pub(super) fn delivery(

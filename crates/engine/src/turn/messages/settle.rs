@@ -11,8 +11,8 @@ use crate::answer::Answer;
 use crate::command::{ConsumerId, ReplyTo};
 use crate::ids::{ConnectionId, NamespaceId, Place, QueueId, Token};
 use crate::message::{
-    BodyRef, Ends, Entering, HeldBy, Holding, MessageAnswer, MessageCommand, MessageCredit,
-    MessageEnd, MessageSettlement, MessageTag, MessageVerdict, Stored,
+    BodyRef, Ends, Entering, MessageAnswer, MessageCommand, MessageCredit, MessageEnd, MessageName,
+    MessageSettlement, MessageTag, MessageVerdict, Stored, TakenBy,
 };
 use crate::moment::Moment;
 use crate::record::Record;
@@ -52,18 +52,19 @@ impl Turn {
             }
             MessageCommand::ReturnLeased(messages) => {
                 let mut ends = Ends::default();
-                let mut give_back = |(message, token): &(Holding, Token)| -> Result<(), Rejection> {
-                    let (tag, _) = self.leased_tag(ns, message, *token)?;
-                    ends.untaken(tag);
-                    Ok(())
-                };
+                let mut give_back =
+                    |(message, token): &(MessageName, Token)| -> Result<(), Rejection> {
+                        let (tag, _) = self.leased_tag(ns, message, *token)?;
+                        ends.untaken(tag);
+                        Ok(())
+                    };
                 let settled = messages.iter().map(&mut give_back).collect();
                 self.record_all(ends.into_records(ns));
                 Ok(MessageAnswer::Settled(settled))
             }
             MessageCommand::ExtendLeased { messages, lease_ms } => {
                 crate::job::check_lease(&self.state, lease_ms)?;
-                let extend = |(message, token): &(Holding, Token)| {
+                let extend = |(message, token): &(MessageName, Token)| {
                     self.extend_leased(ns, message, *token, lease_ms, moment)
                 };
                 Ok(MessageAnswer::Settled(messages.iter().map(extend).collect()))
@@ -254,11 +255,11 @@ impl Turn {
         ends: &mut Ends,
         moment: Moment,
     ) {
-        let Some(held) = self.state.messages.held(tag) else { return };
-        if !matches!(held.holder, HeldBy::Connection(by, _) if by == connection) {
+        let Some(unsettled) = self.state.messages.find_unsettled(tag) else { return };
+        if !matches!(unsettled.by, TakenBy::Connection(by, _) if by == connection) {
             return;
         }
-        let body = held.body;
+        let body = unsettled.body;
         match verdict {
             MessageVerdict::Ack => ends.end(tag, body, MessageEnd::Acked),
             MessageVerdict::Reject => {
@@ -280,9 +281,9 @@ impl Turn {
     /// Messages that their consumer never got go back without a record: nobody has seen them.
     pub(super) fn return_untaken(&mut self, consumer: ConsumerId, messages: &[MessageTag]) {
         for tag in messages {
-            let Some(held) = self.state.messages.held(*tag) else { continue };
+            let Some(unsettled) = self.state.messages.find_unsettled(*tag) else { continue };
             // What the connection has no more goes back with its end, or is somebody else's.
-            if let HeldBy::Connection(by, Some(of)) = held.holder
+            if let TakenBy::Connection(by, Some(of)) = unsettled.by
                 && of == consumer
                 && self.takers.release(by, *tag)
             {
@@ -325,7 +326,7 @@ impl Turn {
             return Ok(MessageAnswer::Got(None, 0));
         };
         let delivery = self.delivery(ns, tag, &stored, again);
-        self.hold_for(connection, None, tag, &stored);
+        self.hand_to(connection, None, tag, &stored);
         if auto_ack {
             self.takers.release(connection, tag);
             let mut ends = Ends::default();
@@ -403,14 +404,14 @@ impl Turn {
     pub(super) fn leased_tag(
         &self,
         ns: NamespaceId,
-        message: &Holding,
+        message: &MessageName,
         token: Token,
     ) -> Result<(MessageTag, BodyRef), Rejection> {
         let queue = self.usable_queue(ns, &message.queue, None)?.id;
         let tag = MessageTag { queue, urgency: message.urgency, place: message.place };
-        match self.state.messages.held(tag) {
-            Some(held) if matches!(held.holder, HeldBy::Lease { token: of, .. } if of == token) => {
-                Ok((tag, held.body))
+        match self.state.messages.find_unsettled(tag) {
+            Some(unsettled) if matches!(unsettled.by, TakenBy::Lease { token: of, .. } if of == token) => {
+                Ok((tag, unsettled.body))
             }
             _ => Err(self.message_unknown(tag)),
         }
@@ -451,7 +452,7 @@ impl Turn {
     fn extend_leased(
         &mut self,
         ns: NamespaceId,
-        message: &Holding,
+        message: &MessageName,
         token: Token,
         wanted_ms: Option<u64>,
         moment: Moment,
@@ -469,8 +470,12 @@ impl Turn {
                 return;
             }
             let mut ends = Ends::default();
-            let held = self.state.messages.held(tag).expect("what was taken for a time is held");
-            let body = held.body;
+            let unsettled = self
+                .state
+                .messages
+                .find_unsettled(tag)
+                .expect("what was taken for a time is unsettled");
+            let body = unsettled.body;
             let queue = self.state.queues.get(tag.queue).expect("it goes with its queue");
             let ns = queue.namespace;
             self.return_message(ns, (tag, body), &mut ends, moment);

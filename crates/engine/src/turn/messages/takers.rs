@@ -86,7 +86,7 @@ pub(in crate::turn) struct Connection {
     /// Its exclusive queues.
     pub(in crate::turn) queues: BTreeSet<QueueId>,
     /// Messages that it has not settled.
-    pub(in crate::turn) holds: BTreeSet<MessageTag>,
+    pub(in crate::turn) unsettled: BTreeSet<MessageTag>,
 }
 
 /// Something that a connection has.
@@ -201,7 +201,7 @@ impl MessageTakers {
         let has = self.connections.get(&connection)?;
         let consumer = has.consumers.first().copied().map(Belonging::Consumer);
         let queue = || has.queues.first().copied().map(Belonging::Queue);
-        let message = || has.holds.first().copied().map(Belonging::Message);
+        let message = || has.unsettled.first().copied().map(Belonging::Message);
         consumer.or_else(queue).or_else(message)
     }
 
@@ -211,7 +211,7 @@ impl MessageTakers {
         match what {
             Belonging::Consumer(consumer) => drop(has.consumers.remove(&consumer)),
             Belonging::Queue(queue) => drop(has.queues.remove(&queue)),
-            Belonging::Message(tag) => drop(has.holds.remove(&tag)),
+            Belonging::Message(tag) => drop(has.unsettled.remove(&tag)),
         }
     }
 
@@ -439,12 +439,12 @@ impl MessageTakers {
     }
 
     /// A connection has a message.
-    pub(in crate::turn) fn hold(&mut self, connection: ConnectionId, tag: MessageTag) {
-        self.connections.entry(connection).or_default().holds.insert(tag);
+    pub(in crate::turn) fn note_unsettled(&mut self, connection: ConnectionId, tag: MessageTag) {
+        self.connections.entry(connection).or_default().unsettled.insert(tag);
     }
 
     /// A connection has a message no longer; whether it had.
     pub(in crate::turn) fn release(&mut self, connection: ConnectionId, tag: MessageTag) -> bool {
-        self.connections.get_mut(&connection).is_some_and(|it| it.holds.remove(&tag))
+        self.connections.get_mut(&connection).is_some_and(|it| it.unsettled.remove(&tag))
     }
 }

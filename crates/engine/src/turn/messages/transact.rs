@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use super::settle::entered;
 use crate::ids::NamespaceId;
 use crate::message::{
-    BodyRef, HeldBy, MessageAnswer, MessageSettlement, MessageTag, MessageTransaction, Published,
-    Refused, Settling,
+    BodyRef, MessageAnswer, MessageSettlement, MessageTag, MessageTransaction, Published, Refused,
+    Settling, TakenBy,
 };
 use crate::moment::Moment;
 use crate::rejection::Rejection;
@@ -87,7 +87,7 @@ impl Turn {
             if self.state.queues.get(tag.queue).is_none() {
                 continue;
             }
-            let body = self.body_held(transaction, *tag).filter(|_| seen.insert(*tag));
+            let body = self.unsettled_body(transaction, *tag).filter(|_| seen.insert(*tag));
             let body = body.ok_or_else(|| self.message_unknown(*tag))?;
             settling.push(Settling { tag: *tag, body, verdict: *verdict, leased: false });
         }
@@ -95,10 +95,12 @@ impl Turn {
     }
 
     /// The body of a message that the connection has.
-    fn body_held(&self, transaction: &MessageTransaction, tag: MessageTag) -> Option<BodyRef> {
-        let held = self.state.messages.held(tag)?;
-        match held.holder {
-            HeldBy::Connection(by, _) if Some(by) == transaction.connection => Some(held.body),
+    fn unsettled_body(&self, transaction: &MessageTransaction, tag: MessageTag) -> Option<BodyRef> {
+        let unsettled = self.state.messages.find_unsettled(tag)?;
+        match unsettled.by {
+            TakenBy::Connection(by, _) if Some(by) == transaction.connection => {
+                Some(unsettled.body)
+            }
             _ => None,
         }
     }
