@@ -1,4 +1,4 @@
-//! What was granted and comes to nobody goes back: else its session's heartbeats would keep it.
+//! A grant that reaches nobody goes back. Otherwise the heartbeats of its session would keep it.
 
 use super::act::Action;
 use super::{Driver, Fault, Faults, Tree};

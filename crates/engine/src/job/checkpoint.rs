@@ -193,8 +193,8 @@ impl State {
         }
         checkpoint.seq = saved.seq.unwrap_or(checkpoint.seq);
         if saved.cursor.is_some() {
-            // Where it stood before is no headway: a run that dies on the same item each time
-            // would never use up its attempts.
+            // A cursor that has not moved is no progress: else a run that dies on the same item
+            // each time would never use up its attempts.
             checkpoint.moved |= checkpoint.cursor != saved.cursor;
             checkpoint.cursor = saved.cursor;
         }

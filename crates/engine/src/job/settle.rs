@@ -22,8 +22,8 @@ use crate::state::{State, count, keys};
 pub(crate) struct Settled {
     /// The end of the run, where that is all.
     pub(crate) end: Option<Record>,
-    /// Otherwise that end and the jobs that enter with it, or nothing where the settlement repeats
-    /// the one that ended the run.
+    /// Where `end` is not set: the end and the jobs that enter with it, or nothing where the
+    /// settlement repeats the one that ended the run.
     pub(crate) together: Vec<Record>,
     /// What the worker is told.
     pub(crate) kind: EndKind,
@@ -251,7 +251,7 @@ impl State {
     fn after_loss(&self, ns: NamespaceId, job: &Job, lease: &Lease, moment: Moment) -> Next {
         let may_go_on = !lease.cancel_requested && !job.options.at_most_once;
         let moved = may_go_on && self.moved_cursor(ns, job.id, lease.token);
-        // More losses in a row say more of the job than that its attempts are used up.
+        // That it was lost so often in a row tells more than that its attempts are used up.
         if may_go_on && !moved && job.losses + 1 >= LOSSES_MAX {
             return self.dead(DeadReason::Lost, moment);
         }

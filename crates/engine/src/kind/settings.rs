@@ -1,5 +1,5 @@
-//! What is set of a kind, in all of its versions: options for its jobs. What else is over a kind
-//! (gates, limits, service levels) is a resource of its own, and told with it.
+//! Settings of a kind, for all of its versions: default options of its jobs. Gates, limits and
+//! service levels over a kind are resources of their own; the description of the kind lists them.
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,6 @@
-//! Limits that are put, changed and removed. What holds does so at once, for every key that is
-//! asked about; what was kept of the others, and what stands behind them, is brought up to date in
-//! a round over them, a slice at a time.
+//! Limits that are put, changed and removed. A new rule holds at once for every key that is asked
+//! about. Budgets of other keys, and jobs that wait behind them, follow in a round over all keys, a
+//! slice at a time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Unbounded};
@@ -42,15 +42,15 @@ wire_struct! {
         pub(crate) number: u64,
         /// When it ended.
         pub(crate) ended_at: TimeMs,
-        /// The rule; none where nothing of what was counted under it, or before, counts any more.
+        /// The rule; none where nothing that was counted under it, or before it, counts any more.
         pub(crate) rule: Option<LimitRule> = 1,
     }
 }
 
 wire_struct! {
-    /// How far the keys of a limit are as it is now.
+    /// How far the keys of a limit follow its present rule.
     pub(crate) struct LimitChange {
-        /// The number of the rule that holds: budgets name that under which they are.
+        /// The number of the present rule. A budget names the rule that it was kept under.
         pub(crate) number: u64,
         /// What the limit counts by itself, or did when it was removed.
         pub(crate) scope: LimitScope,
@@ -95,7 +95,7 @@ pub(crate) struct Changes {
     of: BTreeMap<NamespaceId, BTreeMap<String, LimitChange>>,
     /// The limits whose keys are yet to be looked through.
     under_way: BTreeSet<(NamespaceId, String)>,
-    /// Those of which leases are yet to be counted, and the last job of which they are.
+    /// Limits of which leases are yet to be counted, and the last job whose lease was.
     counting: BTreeMap<(NamespaceId, String), JobId>,
     /// The one that had a slice last: they take turns.
     last: Option<(NamespaceId, String)>,
@@ -208,8 +208,8 @@ impl State {
         self.limiting.changes.keep(ns, name, change);
     }
 
-    /// Counts leases that there are when a limit comes, up to `most` of those after a job. Where
-    /// that goes on.
+    /// Counts leases that there are when a limit is new, up to `most`, after a job. Answers after
+    /// which job to go on.
     fn count_leases_of(
         &mut self,
         ns: NamespaceId,
@@ -232,7 +232,8 @@ impl State {
         None
     }
 
-    /// Counts the leases up to where a round has come, all that are left where it has passed on.
+    /// Counts the leases up to where a round has come; all that are left once the round is past
+    /// them.
     fn count_on(&mut self, ns: NamespaceId, name: &str, next: Option<&RoundPlace>) {
         let counting = self.limiting.changes.of(ns, name).and_then(LimitChange::counted);
         let Some(after) = counting else { return };
@@ -338,7 +339,7 @@ impl State {
         self.keep_change(ns, name, (!goes).then_some(change));
     }
 
-    /// What is kept of a key becomes what it is by the rule that holds.
+    /// Converts what is kept of a key to the present rule.
     pub(crate) fn settle_key(&mut self, of: &LimitKey) {
         let (kept, budget) = (self.kept_budget(of), self.budget(of));
         if kept != budget {

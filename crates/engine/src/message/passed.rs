@@ -1,5 +1,5 @@
-//! Messages that were passed since many of their key stood aside already: they are looked for in
-//! the tree once it is their turn, so many in a turn of the shard.
+//! Messages that were passed because too many of their key stood aside already. Once it is the turn
+//! of one, it is looked for in the tree: so many places in a turn of the shard.
 
 use std::ops::ControlFlow;
 

@@ -1,7 +1,7 @@
 //! What memory knows of the messages of one queue: how far each lane was read, who has what, and
-//! what came back. Waiting messages stand in the tree; only while somebody consumes are some of
-//! them kept here, so that what is consumed at once is not read again. Nothing here is a record's
-//! fact but the messages that were taken for a time.
+//! what came back. Waiting messages stand in the tree. Some of them are kept here while somebody
+//! consumes, so that a message that is consumed at once is not read again. All of it is volatile,
+//! but for messages that were taken for a time: those are recorded.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -138,8 +138,8 @@ pub(crate) struct Lane {
 }
 
 impl Lane {
-    /// What stands next in it, from a place on: where, and whether memory has it. Else it is to be
-    /// read from there on.
+    /// The next message from a place on: where it stands, and whether memory has it. If not, the
+    /// lane is to be read from there on.
     fn standing_from(&self, from: Place) -> Option<(Place, bool)> {
         let at = self.young.partition_point(|(place, _)| *place < from);
         if let Some((place, _)) = self.young.get(at) {
@@ -319,7 +319,8 @@ impl Shelf {
         more: bool,
     ) -> usize {
         let Some(lane) = self.lanes.get_mut(&urgency) else { return 0 };
-        // What somebody has is passed: once it comes back it is not found here any more.
+        // The reading passed what somebody has. Once that comes back, it is found among
+        // `returned`.
         lane.read = lane.read.max(read);
         lane.more = more;
         lane.bytes = entries.iter().map(|(_, stored)| weight(stored)).sum();
@@ -368,7 +369,7 @@ impl Shelf {
     }
 
     /// A message is with somebody no longer and stands where it stood. Where its lane was not read
-    /// up to there, as after a start, it is found there.
+    /// that far, as after a start, the reading will find it.
     pub(crate) fn give_back(&mut self, slot: Slot) -> Option<Unsettled> {
         let unsettled = self.let_go(slot);
         self.keys.leave(slot);

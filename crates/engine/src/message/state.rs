@@ -184,7 +184,8 @@ impl Messages {
         self.lease_ends.first().copied()
     }
 
-    /// What was taken for a time is for as long from `now` on, or as long as it was.
+    /// A message that was taken for a time stays with its taker for `lease_ms` from `now` on;
+    /// `None` for as long as at first.
     pub(crate) fn extend_lease(&mut self, tag: MessageTag, lease_ms: Option<u64>, now: MonoMs) {
         let shelf = self.shelves.get_mut(&tag.queue);
         let unsettled = shelf.and_then(|shelf| shelf.unsettled.get_mut(&tag.slot()));
@@ -197,8 +198,8 @@ impl Messages {
         }
     }
 
-    /// Its time has run out. Where somebody has it, that counts once it is back, across a restart,
-    /// too: whether that is so.
+    /// The time of a message has run out. Whether somebody has it: then it expires only once it is
+    /// back, also after a restart.
     pub(crate) fn run_out(&mut self, (at, ns, tag): (TimeMs, NamespaceId, MessageTag)) -> bool {
         self.overdue_back.remove(&(at, ns, tag));
         let unsettled = self.find_unsettled(tag).is_some();
@@ -235,7 +236,8 @@ impl Messages {
         self.shelves.get(&queue).map_or(0, |shelf| shelf.unsettled.len() as u64)
     }
 
-    /// Forgets all of a queue, but where its messages begin, and how many there are.
+    /// Forgets a queue. What is left to be emptied is kept: where its messages begin, and how many
+    /// there are.
     pub(crate) fn drop_shelf(&mut self, queue: QueueId, messages: u64) {
         let Some(shelf) = self.shelves.remove(&queue) else { return };
         self.leftovers.begin(queue, messages, shelf.first_of_lanes());

@@ -110,7 +110,7 @@ impl JobsChange {
         self
     }
 
-    /// Whether a job is to be changed: the filter means it, and it is not as it is to be.
+    /// Whether a job is to be changed: the filter means it, and it is not changed already.
     pub(crate) fn means(
         &self,
         reader: &dyn Reader,

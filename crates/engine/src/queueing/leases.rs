@@ -1,6 +1,6 @@
-//! Leases: what was handed out, who has it, and until when. That a lease was granted, how it is
-//! kept and that it ended are facts of the journal; when it ends in time only this life of the
-//! shard knows. What a job makes of the end of a lease is not decided here.
+//! Leases: what was handed out, to whom, and until when. The journal has that a lease was granted,
+//! what is kept of it, and that it ended. When it runs out is known only to this life of the shard.
+//! What the end of a lease means for a job is not decided here.
 
 mod by_session;
 mod vanished;
@@ -25,9 +25,9 @@ pub(crate) struct LiveLease {
     lease: Lease,
     /// The job as it was granted: nothing rewrites a job while it runs.
     job: Arc<Job>,
-    /// After which instant it runs out unless extended, but for what its session's heartbeats
-    /// have added since: see [`State::file_end_as_heard`]. In that very millisecond it stands: its
-    /// beginning was cut to a whole one, too.
+    /// After which instant it runs out unless extended. Heartbeats of its session may have
+    /// extended it since: see [`State::file_end_as_heard`]. In that very millisecond it still
+    /// stands, since its beginning was cut to a whole millisecond, too.
     expires: MonoMs,
     /// After which instant no heartbeat extends it any more. None where the job has no timeout, or
     /// was sent to a worker's stream and has not started.
@@ -38,8 +38,8 @@ pub(crate) struct LiveLease {
     paused: bool,
     /// How far its worker's stream is with it.
     at_worker: AtWorker,
-    /// Its worker said that the job runs, whatever became of their session since. Of what had a
-    /// stream when the shard started: it may have said so.
+    /// Its worker said that the job runs, whatever became of their session since. A lease that had
+    /// a stream when the shard started counts as one of which it was said.
     begun: bool,
 }
 
@@ -74,7 +74,7 @@ impl LiveLease {
         self.begun
     }
 
-    /// The end that a lease has which was to end at that instant.
+    /// The instant, or the timeout of the run where that comes first.
     fn end(&self, at: MonoMs) -> MonoMs {
         self.timeout.map_or(at, |timeout| at.min(timeout))
     }
@@ -130,8 +130,8 @@ impl Leases {
         self.ends.first().copied()
     }
 
-    /// All leases by the instants after which they run out. What is known of one in several places
-    /// agrees.
+    /// All leases by the instants after which they run out. Asserts that the places that know of a
+    /// lease agree.
     #[cfg(test)]
     pub(crate) fn ends(&self) -> BTreeSet<(MonoMs, NamespaceId, JobId)> {
         let ends = self.live.iter().map(|((ns, id), live)| (live.expires, *ns, *id));

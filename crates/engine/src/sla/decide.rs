@@ -1,4 +1,4 @@
-//! What may be asked of levels, how they are told, and when they are breached.
+//! Commands about service levels, how levels are described, and when they are breached.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;

@@ -59,7 +59,7 @@ impl Consumer {
         Self { ns, request, weights, settled, credit: CreditLeft::new(0, 0), ticket: None }
     }
 
-    /// How many jobs it takes now, and how many bytes of args about.
+    /// How many jobs it takes now, and about how many bytes of args.
     pub(super) fn room(&self) -> (usize, usize) {
         let (jobs, bytes) = self.credit.left();
         let in_memory = |it: u64| usize::try_from(it).unwrap_or(usize::MAX);
@@ -112,11 +112,11 @@ pub(super) struct Consumers {
     all: BTreeMap<Taker, Consumer>,
     /// Those that have credit, the one that has waited longest first.
     line: BTreeMap<Ticket, Taker>,
-    /// Those of them that ask for a queue by its name, and those that ask for some by a prefix.
+    /// Of those in line, who asks for a queue by its name, and who asks for queues by a prefix.
     exact: BTreeMap<(NamespaceId, String), BTreeSet<Ticket>>,
     prefix: BTreeMap<(NamespaceId, String), BTreeSet<Ticket>>,
-    /// How many of these prefixes are so long: a queue's name is looked for by its beginnings of
-    /// these lengths.
+    /// The lengths of these prefixes, each with how many have it. A queue's name is looked up by
+    /// its beginnings of these lengths.
     lengths: BTreeMap<(NamespaceId, usize), usize>,
     /// The request and the stream of each session.
     requests: BTreeMap<SessionKey, ReplyTo>,
@@ -124,7 +124,7 @@ pub(super) struct Consumers {
     /// How many streams each namespace has.
     streams_of: Tally,
     stream_count: usize,
-    /// Sets of those in line that were looked into.
+    /// How many sets of tickets were looked into.
     #[cfg(test)]
     pub(super) looks: std::cell::Cell<usize>,
 }
@@ -204,7 +204,7 @@ impl Consumers {
         ns.is_none_or(|ns| session.0 == ns).then_some(*id)
     }
 
-    /// Gives a stream more credit. Whether it comes to stand in line by that.
+    /// Gives a stream more credit. Answers whether it came to stand in line by that.
     pub(super) fn add_credit(&mut self, id: ConsumerId, credit: Credit) -> bool {
         let Some(consumer) = self.all.get_mut(&Taker::Stream(id)) else { return false };
         consumer.credit.add(CreditLeft::new(credit.jobs as u64, credit.bytes));
@@ -299,7 +299,7 @@ impl Consumers {
     }
 }
 
-/// Takes a ticket out of a set, and the set away once it is empty: whether it is gone by that.
+/// Takes a ticket out of a set, and removes the set once it is empty. Whether it did.
 fn drop_from<K: Ord>(sets: &mut BTreeMap<K, BTreeSet<Ticket>>, key: &K, ticket: Ticket) -> bool {
     let Some(set) = sets.get_mut(key) else { return false };
     set.remove(&ticket);

@@ -10,8 +10,8 @@ use crate::kind::KindRange;
 use crate::limits::Cap;
 use crate::state::SessionKey;
 
-/// Bytes of names that are remembered at most. Who asks beyond it is not counted, rather than
-/// that workers could fill the memory with wishes.
+/// Bytes of names that are remembered at most. Beyond that who asks is not counted, so that
+/// workers cannot fill the memory with wishes.
 const BYTES_MAX: Cap = Cap { shard: 16 << 20, namespace: 8 << 20 };
 
 /// What a session, and each name, costs besides its letters, about.
@@ -208,7 +208,7 @@ impl Default for Demand {
 }
 
 impl Demand {
-    /// A worker asks; what it asks for counts until then.
+    /// A worker asks. What it asks for counts until `until`.
     pub(super) fn saw(&mut self, ns: NamespaceId, request: &LeaseJobs, until: MonoMs) {
         let key = (request.worker.clone(), request.session.clone());
         if let Some(asked) = self.namespaces.get_mut(&ns)
@@ -227,7 +227,7 @@ impl Demand {
         }
     }
 
-    /// Whether there is room for a wish, which may be at the cost of who has more.
+    /// Whether there is room for a wish. A namespace with more may have to forget one for it.
     fn make_room(&mut self, ns: NamespaceId, wish: &Wish, kinds: &AskedKinds) -> bool {
         let none = NamespaceDemand::default();
         let asked = self.namespaces.get(&ns).unwrap_or(&none);

@@ -1,4 +1,4 @@
-//! One command after the other: what each decides and how it is answered.
+//! One command after the other: what each decides, and its answer.
 
 use super::Turn;
 use super::waiters::Target;

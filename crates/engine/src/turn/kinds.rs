@@ -1,4 +1,4 @@
-//! What people ask of kinds and their versions: what waits, what runs, and who runs it.
+//! Commands about kinds and their versions: what waits, what runs, and who runs it.
 
 use super::Turn;
 use super::handle::{KINDS_TOLD_MAX, LOOKS_MAX};

@@ -19,12 +19,13 @@ use crate::record::Record;
 use crate::rejection::Rejection;
 use crate::state::SessionKey;
 
-/// Those who wait for a queue, of whom some were not asked yet whether they take what it has.
+/// A walk over those who wait for a queue. Some of them were not asked yet whether they take what
+/// it has.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Walk {
-    /// Up to here they were.
+    /// Those up to here were asked.
     after: Option<Ticket>,
-    /// Something came meanwhile that all of them are to be asked about.
+    /// Something came meanwhile: all of them are to be asked again.
     again: bool,
 }
 
@@ -41,7 +42,8 @@ struct Granted {
 /// Queues that one request may name.
 const PATTERNS_MAX: usize = 256;
 
-/// Queues of a request that the next tick looks at where a turn did not come to its end.
+/// Queues of a request that the next tick looks at, where the budget of a turn did not last for
+/// them.
 const DEFERRED_MAX: usize = 256;
 
 /// Kinds that one request may name.
@@ -140,7 +142,8 @@ impl Turn {
         self.check_lease_request(ns, &request)?;
         self.record_all(Vec::from_iter(created));
         self.supersede(ns, &request.worker, &request.session, CloseReason::Superseded);
-        // Where too many wait it is served once: it is to come again rather than to be refused.
+        // Where too many wait, it is served once and is to come again. That is better than a
+        // refusal.
         let stands = !self.stopping && self.check_waiting(ns).is_ok();
         let until = if stands { u64::MAX } else { self.state.limits.consumer_ms };
         self.demand.saw(ns, &request, moment.mono.plus(until));
@@ -403,7 +406,7 @@ impl Turn {
         }
     }
 
-    /// Goes on where turns before did not come to the end of those who wait for a queue.
+    /// Goes on with queues of which an earlier turn did not ask all who wait for them.
     pub(super) fn go_on_with_walks(&mut self, moment: Moment) {
         if !self.may_grant() || !self.consumers.any_in_line() {
             return self.walks.clear();

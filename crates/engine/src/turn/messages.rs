@@ -1,5 +1,4 @@
-//! Commands about messages, exchanges and their queues, one after the other: what each decides and
-//! how it is answered.
+//! Commands about messages, exchanges and their queues: what each decides, and its answer.
 
 mod dispatch;
 mod later;
@@ -44,7 +43,7 @@ pub(super) struct Losses {
     pub(super) lives_untold: u64,
 }
 
-/// How long a request that does not wait does so at most while its queue is looked through, in
+/// How long a request that does not wait may take while its queue is looked through, in
 /// milliseconds.
 const LOOK_MS: u64 = 1000;
 
@@ -403,7 +402,7 @@ impl Turn {
         Ok(MessageAnswer::Consuming)
     }
 
-    /// Whether anybody takes from a queue decides whether memory keeps messages of it.
+    /// Memory keeps messages of a queue while anybody takes from it.
     pub(super) fn note_takers(&mut self, queue: QueueId) {
         // Of a queue that was deleted nothing is kept.
         if self.state.queues.get(queue).is_none() {
@@ -420,7 +419,7 @@ impl Turn {
         true
     }
 
-    /// A consumer has gone: the queue ends where it was the last one and the queue is to end so.
+    /// A consumer has gone. If it was the last one of an auto-delete queue, the queue ends.
     fn after_consumer(&mut self, ns: NamespaceId, queue: QueueId) {
         self.note_takers(queue);
         let settings =
@@ -446,7 +445,7 @@ impl Turn {
         let queue = queue.id;
         self.queue_used(queue);
         if single {
-            // The one that gets all is a consumer: who takes for a time is none.
+            // A single active consumer gets all: who takes messages for a time is no consumer.
             return Err(Rejection::ConsumerExclusive { queue: command.queue });
         }
         let refused = |field, value: String, allowed: String| {
@@ -473,7 +472,7 @@ impl Turn {
         } else {
             Vec::new()
         };
-        // What is there may stand behind more than a turn looks at.
+        // Messages may stand behind more than one turn looks at.
         let look_ms = if self.state.messages.is_unfinished(queue) { LOOK_MS } else { 0 };
         let wait_ms = command.wait_ms.max(look_ms);
         if messages.is_empty() && wait_ms > 0 && !self.stopping {

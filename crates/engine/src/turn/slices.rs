@@ -1,5 +1,5 @@
-//! Commands about all that a session has: they go on a slice per tick and are answered at their
-//! end. Volatile: where the shard ends first, leases end by their time.
+//! Commands about all leases of a session. They go on a slice per tick and are answered after the
+//! last slice. Volatile: where the shard ends first, the leases run out by their time.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -37,11 +37,12 @@ struct Resume {
     named: std::vec::IntoIter<HeldLease>,
     /// What it named and has.
     kept: BTreeSet<JobId>,
-    /// When the session was heard before: for what it does not name, that is the last time.
+    /// When the session was heard before. For leases that it does not name, that was the last
+    /// time.
     heard: Option<MonoMs>,
-    /// Of all leases, those up to here were looked at.
+    /// Leases up to here were looked at.
     after: Option<Token>,
-    /// Those that were granted later are not meant.
+    /// Leases that were granted later are not looked at.
     last: Token,
 }
 
@@ -68,8 +69,8 @@ impl Slices {
 }
 
 impl Turn {
-    /// The session is there, maybe again: what it has is what its worker names. All of it holds
-    /// anew at once.
+    /// The session is there, perhaps again. It has the leases that its worker names; all of them
+    /// hold anew at once.
     pub(super) fn resume_session(
         &mut self,
         ns: NamespaceId,
@@ -122,8 +123,8 @@ impl Turn {
         self.go_on(Sliced { reply_to, key, view, rest }, moment);
     }
 
-    /// The session is there again: what has not ended of it, or was not compared by then, is to be
-    /// compared instead.
+    /// The session is there again, and all of its leases are compared anew. Other commands about
+    /// them that are under way end here; heartbeats go on.
     fn stop(&mut self, key: &HolderKey) {
         for sliced in std::mem::take(&mut self.slices.0) {
             if sliced.key == *key && !matches!(sliced.rest, Rest::Compare(_)) {
@@ -186,7 +187,7 @@ impl Turn {
             return self.slices.0.push_back(sliced);
         }
         if !matches!(sliced.rest, Rest::End(_)) {
-            // Those that were heard of only now, too.
+            // Also for leases that were named only now.
             if matches!(sliced.rest, Rest::Resume(_)) {
                 self.state.leases.hear_session(&sliced.key, self.state.mono());
             }
@@ -210,7 +211,8 @@ impl Turn {
         }
         self.state.note_named(ns, lease.id, lease.started);
         resume.kept.insert(lease.id);
-        // As it is after what was said: a run that is heard of only now has its timeout since.
+        // As it is after it was named: a run that is heard of only now has its timeout from now
+        // on.
         view.held.extend(self.held_job(ns, lease.id));
     }
 

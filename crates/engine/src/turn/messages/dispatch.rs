@@ -20,7 +20,7 @@ use crate::turn::Turn;
 /// Messages that one request gets at most.
 pub(super) const LEASE_MESSAGES_MAX: usize = 1000;
 
-/// Where a lease is that nobody says the length of, in milliseconds.
+/// The length of a lease where nobody says one, in milliseconds.
 pub(super) const LEASE_MS_DEFAULT: u64 = 30_000;
 
 impl Turn {
@@ -128,7 +128,7 @@ impl Turn {
         let Some(request) = self.takers.request(reply_to) else { return false };
         let (queue, command) = (request.queue, request.command.clone());
         let messages = self.lease_messages(ns, queue, &command, budget, moment);
-        // One that does not wait does so only while its queue is looked through.
+        // A request that does not wait stays only until its queue is looked through.
         let waits = command.wait_ms > 0 || self.state.messages.is_unfinished(queue);
         if messages.is_empty() && waits {
             return false;

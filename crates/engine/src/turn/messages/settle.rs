@@ -133,8 +133,8 @@ impl Turn {
         }
     }
 
-    /// A letter fits where its message did, but for what it remembers of its ends: where it does
-    /// not, the message ends without one.
+    /// A letter fits into an entry as its message did, but what it remembers of its deaths may
+    /// make it too long. Then the message ends without a letter.
     fn record_death(&mut self, death: Entering) {
         let Entering { records, jobs_dropped, events_dropped } = death;
         let ended = records.first().cloned();
@@ -148,7 +148,7 @@ impl Turn {
         self.note_lengths(&entered);
     }
 
-    /// Queues that something entered may be too long by that.
+    /// Notes which of the queues that something entered are too long now.
     pub(super) fn note_lengths(&mut self, entered: &[QueueId]) {
         for queue in entered.iter().filter(|queue| self.state.is_too_long(**queue)) {
             if let Some(ns) = self.state.queues.get(*queue).map(|queue| queue.namespace) {
@@ -270,7 +270,7 @@ impl Turn {
                 if settings.is_some_and(|settings| settings.delivery_limit.is_some()) {
                     self.return_message(ns, (tag, body), ends, moment);
                 } else {
-                    // Nothing counts how often: it goes back without a record.
+                    // Nothing counts how often it came back, so no record is needed.
                     self.state.messages.give_back(tag);
                     self.state.messages.note_fresh([tag.queue]);
                 }
@@ -282,7 +282,8 @@ impl Turn {
     pub(super) fn return_untaken(&mut self, consumer: ConsumerId, messages: &[MessageTag]) {
         for tag in messages {
             let Some(unsettled) = self.state.messages.find_unsettled(*tag) else { continue };
-            // What the connection has no more goes back with its end, or is somebody else's.
+            // Only what this consumer's connection still has: anything else went back already, or
+            // is somebody else's.
             if let TakenBy::Connection(by, Some(of)) = unsettled.by
                 && of == consumer
                 && self.takers.release(by, *tag)
@@ -381,7 +382,7 @@ impl Turn {
     ) -> usize {
         self.takers.drop_of(connection, what);
         match what {
-            // Until it has gone, it is handed messages: these go back below.
+            // It was handed messages until now. They go back below.
             Belonging::Consumer(consumer) => {
                 if let Some(gone) = self.takers.remove(consumer)
                     && self.takers.owner(gone.queue) != Some(connection)

@@ -60,14 +60,14 @@ pub(in crate::turn) struct MessageRequest {
     ticket: Ticket,
 }
 
-/// Who is about a queue.
+/// Who takes from a queue.
 #[derive(Debug, Default)]
 struct QueueTakers {
     line: BTreeMap<(Reverse<i32>, Ticket), MessageTaker>,
     /// All consumers, the one with the highest priority that came first first.
     consumers: BTreeSet<(Reverse<i32>, ConsumerId)>,
     exclusive: bool,
-    /// The one that gets all, where the queue has it so.
+    /// The consumer that gets all, where the queue serves a single active one.
     active: Option<ConsumerId>,
     single: bool,
     requests: usize,
@@ -129,7 +129,7 @@ pub(in crate::turn) struct Purge {
     pub(in crate::turn) reply_to: ReplyTo,
 }
 
-/// Those of a shard.
+/// Who takes messages of a shard, and what the turn has under way for them.
 #[derive(Debug, Default)]
 pub(in crate::turn) struct MessageTakers {
     next: Ticket,
@@ -147,7 +147,7 @@ pub(in crate::turn) struct MessageTakers {
     /// When queues end that nobody uses; a use puts that off.
     pub(in crate::turn) queue_ends: BTreeMap<QueueId, MonoMs>,
     pub(in crate::turn) queue_ends_in_order: BTreeSet<(MonoMs, QueueId)>,
-    /// How long they stay then, as was known when that was counted last.
+    /// How long each stays without use, as it was when its end was counted last.
     pub(in crate::turn) stays_ms: BTreeMap<QueueId, u64>,
     /// Queues that are longer than they may be.
     pub(in crate::turn) too_long: BTreeSet<(NamespaceId, QueueId)>,
@@ -205,7 +205,7 @@ impl MessageTakers {
         consumer.or_else(queue).or_else(message)
     }
 
-    /// It ends: whatever else knows of it, the connection has it no longer.
+    /// It ends. The connection has it no longer, whatever else knows of it.
     pub(in crate::turn) fn drop_of(&mut self, connection: ConnectionId, what: Belonging) {
         let Some(has) = self.connections.get_mut(&connection) else { return };
         match what {
@@ -250,7 +250,7 @@ impl MessageTakers {
         self.queue_up(id);
     }
 
-    /// A consumer goes. Its queue has another one at work from then on, where it serves one.
+    /// A consumer goes. Where its queue serves a single active one, the next takes over.
     pub(in crate::turn) fn remove(&mut self, id: ConsumerId) -> Option<MessageConsumer> {
         self.leave_line(id);
         self.shares.leave(id);

@@ -26,8 +26,9 @@ impl Turn {
         let decided = match self.state.decide_transaction(ns, new, &settling, moment) {
             Ok(decided) => decided,
             Err(Refused { at, rejection }) => {
-                // Nothing of it happens, but for the letter of what a full queue refused.
-                // What is full only by the rest of it has refused nothing.
+                // Nothing of it happens, except that a message which a full queue refused may
+                // leave its letter. A queue that is full only by the rest of the transaction has
+                // refused nothing.
                 if matches!(rejection, Rejection::QueueFull { .. })
                     && let Some(message) = at.and_then(|at| publishes.get(at))
                     && let Err(Rejection::QueueFull { queue, .. }) =
@@ -66,8 +67,9 @@ impl Turn {
         Ok(MessageAnswer::Transacted(decided.published, decided.enqueued))
     }
 
-    /// What the connection settles and has. What went with its queue is settled already; what it
-    /// has no more for another reason makes the transaction another than it was meant to be.
+    /// The settled messages that the connection has. Those of a deleted queue count as settled. If
+    /// it has lost one for another reason, the transaction is not what it was meant to be, and is
+    /// refused.
     fn settling(
         &self,
         ns: NamespaceId,
