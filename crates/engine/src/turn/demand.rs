@@ -239,7 +239,7 @@ impl Demand {
         while self.bytes + bytes > self.max.shard {
             match self.sizes.last().copied() {
                 Some((most, of)) if of != ns && most > own => {
-                    self.change(of, NamespaceDemand::forget_one)
+                    self.change(of, NamespaceDemand::forget_one);
                 }
                 _ => return false,
             }
