@@ -114,7 +114,7 @@ impl Source {
         pinned.next += 1;
         let number = pinned.next;
         pinned.from.insert(number, from);
-        drop(held);
+        drop(pinned);
         JournalPin { shard: Arc::clone(&self.shard), number }
     }
 
