@@ -220,7 +220,7 @@ impl Service {
             let pinned = &shard.pin.insert(pin).0;
             let begun = self.begin(&shipping.place, &shard.source);
             let (pieces, from) = self.unless_grown(&shard.source, needed, begun).await?;
-            held.move_to(pieces.next());
+            pinned.move_to(pieces.next());
             let sent = Some((from, pieces.next()));
             self.status.sent(shard.index, sent, pieces.next() > shard.source.durable());
             shard.pieces = Some((pieces, from));

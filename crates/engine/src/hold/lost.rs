@@ -1,6 +1,6 @@
 //! Runs that ended without their workers while a tag of theirs was held: how many, and details of
-//! the first of them. Only so many are kept that the end of a hold, or of a namespace, can remove them
-//! at once.
+//! the first of them. Only so many are kept that the end of a hold, or of a namespace, can remove
+//! them at once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;

@@ -12,7 +12,7 @@ use crate::command::{ConsumerId, ReplyTo};
 use crate::ids::{ConnectionId, NamespaceId, Place, QueueId, Token};
 use crate::message::{
     BodyRef, Ends, Entering, MessageAnswer, MessageCommand, MessageCredit, MessageEnd, MessageName,
-    MessageSettlement, MessageTag, MessageVerdict, Stored, TakenBy,
+    MessageSettlement, MessageTag, MessageVerdict, Stored, TakenBy, Unsettled,
 };
 use crate::moment::Moment;
 use crate::record::Record;
@@ -411,8 +411,8 @@ impl Turn {
         let queue = self.usable_queue(ns, &message.queue, None)?.id;
         let tag = MessageTag { queue, urgency: message.urgency, place: message.place };
         match self.state.messages.find_unsettled(tag) {
-            Some(unsettled) if matches!(unsettled.by, TakenBy::Lease { token: of, .. } if of == token) => {
-                Ok((tag, unsettled.body))
+            Some(Unsettled { by: TakenBy::Lease { token: of, .. }, body }) if *of == token => {
+                Ok((tag, *body))
             }
             _ => Err(self.message_unknown(tag)),
         }
