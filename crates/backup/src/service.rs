@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use longshore_engine::Position;
-use longshore_node::{Hold, Source, wall_now};
+use longshore_node::{JournalPin, Source, wall_now};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until};
 use uuid::Uuid;
@@ -79,7 +79,7 @@ pub struct Service {
 struct ShardShipping {
     index: usize,
     source: Source,
-    hold: Option<(Hold, Position)>,
+    pin: Option<(JournalPin, Position)>,
     /// Its pieces, and from where on they have no gap.
     pieces: Option<(Pieces, Position)>,
     refused: bool,
@@ -134,7 +134,7 @@ impl Service {
             .map(|(index, source)| ShardShipping {
                 index,
                 source: source.clone(),
-                hold: None,
+                pin: None,
                 pieces: None,
                 refused: false,
             })
@@ -180,7 +180,7 @@ impl Service {
         match error {
             BackupError::OtherWriter { .. } => {
                 tracing::error!(shard = number, %error, "nothing more of this shard is sent");
-                (shard.refused, shard.pieces, shard.hold) = (true, None, None);
+                (shard.refused, shard.pieces, shard.pin) = (true, None, None);
                 self.status.change(|told| told.refused = true);
                 self.status.sent(shard.index, None, false);
             }
@@ -197,7 +197,7 @@ impl Service {
     }
 
     fn let_go(&self, shard: &mut ShardShipping) {
-        (shard.pieces, shard.hold) = (None, None);
+        (shard.pieces, shard.pin) = (None, None);
         self.status.change(|told| told.let_go_total += 1);
         self.status.sent(shard.index, None, false);
         self.needs_base.store(true, Ordering::Relaxed);
@@ -210,17 +210,17 @@ impl Service {
         shard: &mut ShardShipping,
     ) -> Result<(), BackupError> {
         if shard.pieces.is_none() {
-            let hold = if let Some(hold) = shard.hold.take() {
-                hold
+            let pin = if let Some(pin) = shard.pin.take() {
+                pin
             } else {
-                let hold = shard.source.hold(Position::START);
-                (hold, shard.source.kept()?.next())
+                let pin = shard.source.pin(Position::START);
+                (pin, shard.source.kept()?.next())
             };
-            let needed = hold.1;
-            let held = &shard.hold.insert(hold).0;
+            let needed = pin.1;
+            let pinned = &shard.pin.insert(pin).0;
             let begun = self.begin(&shipping.place, &shard.source);
             let (pieces, from) = self.unless_grown(&shard.source, needed, begun).await?;
-            held.move_to(pieces.next());
+            pinned.move_to(pieces.next());
             let sent = Some((from, pieces.next()));
             self.status.sent(shard.index, sent, pieces.next() > shard.source.durable());
             shard.pieces = Some((pieces, from));
@@ -233,8 +233,8 @@ impl Service {
             let durable = shard.source.durable();
             let next = pieces.next();
             let sent = self.unless_grown(&shard.source, next, pieces.send_one()).await?;
-            if let Some((hold, _)) = &shard.hold {
-                hold.move_to(pieces.next());
+            if let Some((pin, _)) = &shard.pin {
+                pin.move_to(pieces.next());
             }
             let complete = pieces.next() > durable;
             self.status.sent(shard.index, Some((*from, pieces.next())), complete);
@@ -399,7 +399,7 @@ impl Service {
 
     /// Makes a base where the journal is sent all the time.
     async fn make(&self, place: &Place) -> Result<Made, BackupError> {
-        let made = self.while_held(self.make_beside(place)).await;
+        let made = self.while_pinned(self.make_beside(place)).await;
         if made.is_err() {
             self.needs_base.store(true, Ordering::Relaxed);
         }
@@ -483,21 +483,21 @@ impl Service {
 
     /// Makes a base in another place, with as much of the journal as it needs.
     async fn make_once(&self, place: &Place) -> Result<Made, BackupError> {
-        self.while_held(self.make_whole(place)).await
+        self.while_pinned(self.make_whole(place)).await
     }
 
-    /// Does it while every shard's journal is held from where a start would need it, unless that
+    /// Does it while every shard's journal is pinned from where a start would need it, unless that
     /// grows too much.
-    async fn while_held(
+    async fn while_pinned(
         &self,
         work: impl Future<Output = Result<Made, BackupError>>,
     ) -> Result<Made, BackupError> {
-        let holds = self.sources.iter().map(|source| {
-            let hold = source.hold(Position::START);
-            Ok((hold, source.kept()?.next()))
+        let pins = self.sources.iter().map(|source| {
+            let pin = source.pin(Position::START);
+            Ok((pin, source.kept()?.next()))
         });
-        let holds = holds.collect::<Result<Vec<_>, BackupError>>()?;
-        let growing = holds.iter().zip(&self.sources);
+        let pins = pins.collect::<Result<Vec<_>, BackupError>>()?;
+        let growing = pins.iter().zip(&self.sources);
         let growing = growing.map(|((_, from), source)| Box::pin(self.grown(source, *from)));
         tokio::select! {
             biased;

@@ -305,9 +305,7 @@ impl State {
         self.drop_slas(ns);
         self.drop_kind_settings(ns);
         self.drop_policies(ns);
-        for exchange in self.messages.exchanges.numbers_of(ns) {
-            self.apply_exchange_deleted(ns, exchange);
-        }
+        self.drop_exchanges(ns);
         // It has no queues, so no lane is of these.
         for kind in self.kinds.remove_of(ns) {
             self.remove(&keys::kind(kind));

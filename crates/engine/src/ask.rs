@@ -18,8 +18,8 @@ use crate::job::EndKind;
 use crate::kind::{KindAnswer, KindCommand, KindDetail, KindInQueue, KindSettings, KindView};
 use crate::limit::{LimitSettings, LimitView};
 use crate::message::{
-    BindingSpec, BindingView, DeclareExchange, DeclareQueue, Declared, ExchangeView, Holding,
-    LeaseMessages, MessageAnswer, MessageCommand, MessageDelivery, MessageQueueView,
+    BindingSpec, BindingView, DeclareExchange, DeclareQueue, Declared, ExchangeView, LeaseMessages,
+    MessageAnswer, MessageCommand, MessageDelivery, MessageName, MessageQueueView,
     MessageSettlement, MessageTransaction, Policy, PublishMessage, Published,
 };
 use crate::operation::{Operation, OperationKind};
@@ -281,8 +281,8 @@ asks! {
     LeaseMessages;
     [Vec<Result<(), Rejection>>] Answer::Messages(MessageAnswer::Settled(it)) => it;
     SettleMessages(Vec<MessageSettlement>) = MessageCommand::SettleLeased;
-    ReturnMessages(Vec<(Holding, Token)>) = MessageCommand::ReturnLeased;
-    ExtendMessages { messages: Vec<(Holding, Token)>, lease_ms: Option<u64> } =
+    ReturnMessages(Vec<(MessageName, Token)>) = MessageCommand::ReturnLeased;
+    ExtendMessages { messages: Vec<(MessageName, Token)>, lease_ms: Option<u64> } =
         MessageCommand::ExtendLeased;
     [Vec<bool>] Answer::Messages(MessageAnswer::Blocked(it)) => it;
     BlockedMessages { queue: String, messages: Vec<(u8, Place)> } = MessageCommand::Blocked;

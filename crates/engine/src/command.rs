@@ -412,7 +412,7 @@ pub struct HeldLease {
     pub started: bool,
 }
 
-/// One turn of a worker's loop.
+/// One request of a worker: it settles what is done, then leases.
 #[derive(Clone, Debug)]
 pub struct LeaseJobs {
     /// In strict order: a later one is served only where the earlier ones have nothing ready.

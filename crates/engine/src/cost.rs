@@ -1,5 +1,5 @@
-//! What a command costs, known before anybody takes it up: by what it names, and where it is about
-//! what exists, by the bound that it keeps to.
+//! What a command costs, known before it is taken up. The cost follows from what the command names;
+//! where it works on what exists, from the bound that it keeps to.
 
 use crate::account::AccountCommand;
 use crate::command::{Command, Settlement, Verdict};

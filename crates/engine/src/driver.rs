@@ -1,9 +1,9 @@
 //! The driver of a shard: everything that is decided around its turn, without a thread, a clock, a
-//! disk or a network. Inputs come in, actions go out; who carries these out is the server, or the
-//! simulator. Both run this very code.
+//! disk or a network. Inputs come in, actions go out. The server carries the actions out, or the
+//! simulator does: both run this very code.
 //!
-//! [`Driver::step`] takes one thing in. [`Waiting`] holds calls until their turn, [`Start`] makes
-//! a driver of a state and a journal, [`DiskMarks`] say what a disk's room allows.
+//! [`Driver::step`] takes one thing in. [`Waiting`] holds calls until their turn, [`Start`] makes a
+//! driver of a state and a journal, [`DiskMarks`] say what a disk's room allows.
 
 mod act;
 mod class;

@@ -91,9 +91,9 @@ pub use map::{OrderedMap, Reader};
 pub use message::{
     Binding, BindingSpec, BindingView, ConsumeMessages, DELIVERY_LIMIT_DEFAULT, Death,
     DeclareExchange, DeclareQueue, Declared, Destination, EventHeaders, Exchange, ExchangeKind,
-    ExchangeView, HeaderValue, Holding, JobBinding, LeaseMessages, Matching, Message,
-    MessageAnswer, MessageCommand, MessageCredit, MessageDelivery, MessageEnd, MessageFilter,
-    MessageMove, MessagePage, MessageQueueView, MessageSettings, MessageSettlement, MessageTag,
+    ExchangeView, HeaderValue, JobBinding, LeaseMessages, Matching, Message, MessageAnswer,
+    MessageCommand, MessageCredit, MessageDelivery, MessageEnd, MessageFilter, MessageMove,
+    MessageName, MessagePage, MessageQueueView, MessageSettings, MessageSettlement, MessageTag,
     MessageTransaction, MessageVerdict, MoveTo, NewEntry, Overflow, PeekedMessage, Policy,
     PolicyTarget, PublishMessage, Published, ShareCredit,
 };

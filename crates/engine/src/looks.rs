@@ -1,5 +1,5 @@
-//! How much one answer, or one tick, may look at. What is visited counts, whether anything is found
-//! there or not.
+//! How much one answer, or one tick, may look at. Every visit counts, whether it finds anything or
+//! not.
 
 /// What it costs to look somewhere else in the tree, in entries that are read one after the other.
 const SEEK: usize = 8;

@@ -1,7 +1,7 @@
-//! What a compound command has decided so far: its records, and what they would change of what the
-//! rest of it reads, so that it is decided whole before anything is applied. It holds what records
-//! use up (names, numbers, ids, room in queues) and nothing of what they mean. A command that is
-//! one fact needs none.
+//! What the earlier parts of a compound command would change for the later ones, so that the
+//! command is decided whole before anything is applied. An overlay knows what records use up
+//! (names, numbers, ids, room in queues) and nothing of what they mean. A command that is one fact
+//! needs none.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! Questions to a snapshot of a state, asked on other threads than the shard's.
+//! Questions to a snapshot of a state. They are asked on other threads than the shard's.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;

@@ -34,6 +34,7 @@ use crate::Position;
 use crate::gate::Gating;
 use crate::hold::Holds;
 use crate::ids::{KindId, MonoMs, NamespaceId, QueueId, TimeMs};
+use crate::kind::KindsSet;
 use crate::limit::Limiting;
 use crate::limits::Limits;
 use crate::map::{OrderedMap, Reader};
@@ -57,6 +58,7 @@ pub(crate) struct State {
     pub(crate) namespaces: Namespaces,
     pub(crate) queues: Queues,
     pub(crate) kinds: Kinds,
+    pub(crate) kind_settings: KindsSet,
     pub(crate) lanes: Lanes,
     pub(crate) leases: Leases,
     pub(crate) sessions: Sessions,
@@ -256,7 +258,7 @@ impl State {
     }
 
     fn put_kept(&mut self, id: NamespaceId) {
-        if let Some(kept) = self.namespaces.get(id).map(|slot| slot.kept.clone()) {
+        if let Some(kept) = self.namespaces.get(id).map(|slot| slot.kept().clone()) {
             self.put(&keys::namespace_kept(id), &kept);
         }
     }

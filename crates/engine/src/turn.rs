@@ -250,7 +250,7 @@ impl Turn {
     fn tell_ended(&mut self) {
         let now = self.entry.at;
         for (ns, id) in self.state.jobs.take_ended() {
-            self.state.leases.vanished.forget(ns, id);
+            self.state.leases.forget_vanished(ns, id);
             let waiting = self.waiters.take_awaiting(ns, id);
             if !waiting.is_empty() {
                 // As it is now: it may be forgotten before the last of many is told.

@@ -57,7 +57,7 @@ impl JobState {
 impl State {
     pub(crate) fn job_view(&self, ns: NamespaceId, id: JobId, now: TimeMs) -> Option<JobView> {
         let job = (*self.job(ns, id)?).clone();
-        let lease = self.leases.get(ns, id).map(|live| live.lease.clone());
+        let lease = self.leases.get(ns, id).map(|live| live.lease().clone());
         let checkpoint = self.checkpoint(ns, id);
         let paused = self.is_paused(ns, id);
         let waits = lease.is_none() && job.phase.is_unfinished();
@@ -83,7 +83,7 @@ impl State {
     ) -> QueueView {
         let counts = &queue.counts;
         let (scheduled, retrying) = self.not_yet_due(queue, now);
-        let held = self.leases.by_session.waiting(queue.id);
+        let held = self.leases.waiting(queue.id);
         let of_tenants = self.oldest_of_tenants(queue.namespace, queue.id);
         let oldest = self.lanes.oldest(queue.id).into_iter().chain(of_tenants).min();
         let oldest = oldest.filter(|at| *at <= now);
@@ -110,7 +110,7 @@ impl State {
     }
 
     pub(crate) fn namespace_view(&self, slot: &NamespaceSlot) -> NamespaceView {
-        let NamespaceSlot { namespace, kept, .. } = slot;
+        let (namespace, kept) = (slot.namespace(), slot.kept());
         NamespaceView {
             name: namespace.name.clone(),
             created_at: namespace.created_at,

@@ -8,7 +8,7 @@ use longshore_engine::Position;
 use crate::journal::EntryIterator;
 use crate::sim_disk::{Crash, SimDisk};
 use crate::{
-    AppendError, FileConfig, FileJournal, Group, Journal, OpenError, Prepare, ReadError, Recovery,
+    AppendError, FileConfig, FileJournal, Group, Journal, OpenError, Opened, Prepare, ReadError,
     Room, TruncateError,
 };
 
@@ -33,7 +33,7 @@ impl FaultyJournal {
     }
 
     /// Opens the journal on `disk`. Segments are prepared inline, whatever `config` says.
-    pub fn open(disk: &SimDisk, config: FileConfig) -> Result<(Self, Recovery), OpenError> {
+    pub fn open(disk: &SimDisk, config: FileConfig) -> Result<(Self, Opened), OpenError> {
         let config = FileConfig { prepare: Prepare::Inline, ..config };
         let (journal, recovery) = FileJournal::open_on(Arc::new(disk.clone()), config)?;
         Ok((Self { disk: disk.clone(), journal }, recovery))

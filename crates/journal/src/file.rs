@@ -14,7 +14,7 @@ use crate::frame::{
     group_frames_bytes,
 };
 use crate::journal::EntryIterator;
-use crate::open::{Recovery, begin_after, recover};
+use crate::open::{Opened, begin_after, recover};
 use crate::prepare::{Plan, Prepare, PreparedSegment, Preparer, Room, is_no_space};
 use crate::read::{EntryReader, ReadableSegment};
 use crate::segment::{Identity, SEGMENT_HEADER_BYTES, segment_name};
@@ -92,10 +92,7 @@ struct Segment {
 
 impl FileJournal {
     /// Opens the journal in `folder`, or makes one where there is none.
-    pub fn open(
-        folder: impl AsRef<Path>,
-        config: FileConfig,
-    ) -> Result<(Self, Recovery), OpenError> {
+    pub fn open(folder: impl AsRef<Path>, config: FileConfig) -> Result<(Self, Opened), OpenError> {
         Self::open_on(Arc::new(Folder::new(folder.as_ref())), config)
     }
 
@@ -103,7 +100,7 @@ impl FileJournal {
     pub fn open_on(
         disk: Arc<dyn Disk>,
         mut config: FileConfig,
-    ) -> Result<(Self, Recovery), OpenError> {
+    ) -> Result<(Self, Opened), OpenError> {
         config.frame_payload_bytes_max =
             config.frame_payload_bytes_max.clamp(1, FRAME_PAYLOAD_BYTES_MAX);
         let io = |operation, name: &str| {
@@ -143,7 +140,7 @@ impl FileJournal {
         }
         let preparer = Preparer::start(Arc::clone(&disk), plan, room.clone())
             .map_err(io("start a thread for", ""))?;
-        let tail = recovered.recovery.tail;
+        let tail = recovered.opened.tail;
         let journal = Self {
             frame_payload_bytes_max: config.frame_payload_bytes_max,
             segments,
@@ -159,7 +156,7 @@ impl FileJournal {
             disk,
         };
         journal.show_room();
-        Ok((journal, recovered.recovery))
+        Ok((journal, recovered.opened))
     }
 
     /// Makes a journal in an empty folder whose first entry will have the position after `base`:

@@ -39,7 +39,7 @@ pub use group::{Group, MAX_ENTRY_BYTES};
 pub use inspect::{InspectError, Report, SegmentReport, Verdict, inspect, inspect_on};
 pub use journal::{EntryIterator, Journal};
 pub use longshore_engine::Position;
-pub use open::Recovery;
+pub use open::Opened;
 pub use prepare::{Prepare, Room};
 pub use segment::Identity;
 #[cfg(any(test, feature = "test-util"))]

@@ -23,7 +23,7 @@ use crate::{OpenError, ReadError};
 
 /// What opening a journal found.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Recovery {
+pub struct Opened {
     /// The first position that is still there; the one after the tail where nothing is.
     pub first: Position,
     /// The last position.
@@ -38,7 +38,7 @@ pub struct Recovery {
 
 /// What [`recover`] hands to the journal.
 pub(crate) struct Recovered {
-    pub(crate) recovery: Recovery,
+    pub(crate) opened: Opened,
     /// The segments with entries that count, and the new one at the end.
     pub(crate) segments: Vec<RecoveredSegment>,
     /// Offset in the new segment where the next frame goes.
@@ -79,7 +79,7 @@ pub(crate) fn recover(disk: &dyn Disk, config: &FileConfig) -> Result<Recovered,
     let sequence = replaced.unwrap_or(following);
     let begin = Begin { base: durable, durable: tail };
     let (segment, offset) = begin_segment(disk, config, sequence, begin, &unproved)?;
-    let recovery = Recovery {
+    let opened = Opened {
         first,
         tail,
         copied_entries: tail.0 - durable.0,
@@ -87,7 +87,7 @@ pub(crate) fn recover(disk: &dyn Disk, config: &FileConfig) -> Result<Recovered,
         segments: segments.len(),
     };
     segments.push(segment);
-    Ok(Recovered { recovery, segments, offset })
+    Ok(Recovered { opened, segments, offset })
 }
 
 /// Gives back what was prepared, before the new segment is made. A seal says that the segment after

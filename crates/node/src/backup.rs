@@ -1,5 +1,5 @@
 //! What a second copy is made of: the files of a shard's state and streams, and its journal as it
-//! grows. Whoever copies holds the journal; nothing here waits for a shard's thread.
+//! grows. Whoever copies pins the journal; nothing here waits for a shard's thread.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,43 +16,43 @@ use crate::shared::ShardShared;
 
 /// From where on the journal is needed by those who copy it.
 #[derive(Debug, Default)]
-pub(crate) struct Holds(Mutex<Held>);
+pub(crate) struct JournalPins(Mutex<Pinned>);
 
 #[derive(Debug, Default)]
-struct Held {
+struct Pinned {
     next: u64,
     from: BTreeMap<u64, Position>,
 }
 
-impl Holds {
+impl JournalPins {
     /// The lowest position that somebody needs.
     pub(crate) fn floor(&self) -> Option<Position> {
         self.lock().from.values().min().copied()
     }
 
     /// No code between lock and unlock panics half-way through a change.
-    fn lock(&self) -> MutexGuard<'_, Held> {
+    fn lock(&self) -> MutexGuard<'_, Pinned> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Keeps a shard's journal from being given back, until it is dropped.
 #[derive(Debug)]
-pub struct Hold {
+pub struct JournalPin {
     shard: Arc<ShardShared>,
     number: u64,
 }
 
-impl Hold {
+impl JournalPin {
     /// Needs it from `position` on only. What is given back by that goes with the next flush.
     pub fn move_to(&self, position: Position) {
-        self.shard.holds.lock().from.insert(self.number, position);
+        self.shard.pins.lock().from.insert(self.number, position);
     }
 }
 
-impl Drop for Hold {
+impl Drop for JournalPin {
     fn drop(&mut self) {
-        self.shard.holds.lock().from.remove(&self.number);
+        self.shard.pins.lock().from.remove(&self.number);
     }
 }
 
@@ -109,13 +109,13 @@ impl Source {
     }
 
     /// Keeps the journal from `from` on, as far as it is there.
-    pub fn hold(&self, from: Position) -> Hold {
-        let mut held = self.shard.holds.lock();
-        held.next += 1;
-        let number = held.next;
-        held.from.insert(number, from);
-        drop(held);
-        Hold { shard: Arc::clone(&self.shard), number }
+    pub fn pin(&self, from: Position) -> JournalPin {
+        let mut pinned = self.shard.pins.lock();
+        pinned.next += 1;
+        let number = pinned.next;
+        pinned.from.insert(number, from);
+        drop(pinned);
+        JournalPin { shard: Arc::clone(&self.shard), number }
     }
 
     /// Reads the journal from `from` on.
@@ -129,7 +129,7 @@ impl Source {
     }
 
     /// After which position a start would read the journal, if it came now. To be asked while the
-    /// journal is held, and the journal is there from the next position on.
+    /// journal is pinned, and the journal is there from the next position on.
     pub fn kept(&self) -> Result<Position, SourceError> {
         self.room()?;
         let snapshots = self.shard.snapshots.get().ok_or_else(|| self.not_serving())?;
@@ -168,12 +168,12 @@ mod tests {
 
     #[test]
     fn the_lowest_hold_counts_until_it_is_dropped() {
-        let holds = Holds::default();
-        assert_eq!(holds.floor(), None);
-        holds.lock().from.insert(1, Position(9));
-        holds.lock().from.insert(2, Position(4));
-        assert_eq!(holds.floor(), Some(Position(4)));
-        holds.lock().from.remove(&2);
-        assert_eq!(holds.floor(), Some(Position(9)));
+        let pins = JournalPins::default();
+        assert_eq!(pins.floor(), None);
+        pins.lock().from.insert(1, Position(9));
+        pins.lock().from.insert(2, Position(4));
+        assert_eq!(pins.floor(), Some(Position(4)));
+        pins.lock().from.remove(&2);
+        assert_eq!(pins.floor(), Some(Position(9)));
     }
 }

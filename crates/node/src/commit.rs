@@ -284,7 +284,7 @@ impl Core {
     }
 
     fn truncate(&self, journal: &mut dyn Journal, position: Position) {
-        let position = self.shard.holds.floor().map_or(position, |held| held.min(position));
+        let position = self.shard.pins.floor().map_or(position, |pinned| pinned.min(position));
         if let Err(error) = journal.truncate_before(position) {
             tracing::warn!(shard = self.shard.index, %error, "journal space was not given back");
         }

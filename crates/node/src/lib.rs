@@ -31,7 +31,7 @@ mod tests;
 mod unavailable;
 
 pub use admission::{InFlight, Publishing};
-pub use backup::{Hold, Source, SourceError};
+pub use backup::{JournalPin, Source, SourceError};
 pub use clock::wall_now;
 pub use commit::EXIT_JOURNAL_FAILED;
 pub use courier::{HandedJobs, HandedMessages, News, Subscriber, bytes_of};

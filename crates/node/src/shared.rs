@@ -10,7 +10,7 @@ use longshore_journal::Room;
 use longshore_store::Snapshots;
 
 use crate::admission::Admission;
-use crate::backup::Holds;
+use crate::backup::JournalPins;
 use crate::clock::wall_now;
 use crate::inbox::Inbox;
 use crate::metrics::ShardMetrics;
@@ -60,7 +60,7 @@ pub(crate) struct ShardShared {
     /// The journal's own room, where it has one.
     pub(crate) room: OnceLock<Room>,
     /// From where on second copies need the journal.
-    pub(crate) holds: Holds,
+    pub(crate) pins: JournalPins,
     state: Mutex<ShardState>,
     /// Told whenever `state` changes its kind.
     changed: tokio::sync::watch::Sender<()>,
@@ -80,7 +80,7 @@ impl ShardShared {
             snapshots: OnceLock::new(),
             streams: StreamFiles::default(),
             room: OnceLock::new(),
-            holds: Holds::default(),
+            pins: JournalPins::default(),
             state: Mutex::new(ShardState::Opening),
             changed: tokio::sync::watch::Sender::new(()),
             durable: AtomicU64::new(0),

@@ -14,7 +14,7 @@ use crate::store_dir::{StoreDir, StoreDirError};
 /// The folders and files of a store as they were when it was opened.
 #[derive(Debug)]
 pub(crate) struct StoreWatch {
-    held: Vec<Held>,
+    held: Vec<Watched>,
     expected: Vec<Expected>,
     /// They tell of the files of their journals and states.
     shards: Vec<Arc<ShardShared>>,
@@ -26,7 +26,7 @@ pub(crate) const STATE_PARTS: u64 = 10;
 
 /// A folder or file, held open so that nothing else gets its inode's number.
 #[derive(Debug)]
-struct Held {
+struct Watched {
     path: PathBuf,
     identity: (u64, u64),
     shard: Option<u32>,
@@ -59,12 +59,12 @@ impl StoreWatch {
         shards: Vec<Arc<ShardShared>>,
     ) -> Result<Self, StoreDirError> {
         let of_store = [store.path().to_owned(), store.lock_path(), store.manifest_path()];
-        let mut held: Vec<_> = of_store.into_iter().map(|path| Held::open(path, None)).collect();
+        let mut held: Vec<_> = of_store.into_iter().map(|path| Watched::open(path, None)).collect();
         let mut expected = Vec::new();
         for index in 0..store.manifest().shards {
             let shard = store.shard(index);
             let folders = [shard.journal(), shard.state()].into_iter().filter(|dir| dir.is_dir());
-            held.extend(folders.map(|folder| Held::open(folder, Some(index))));
+            held.extend(folders.map(|folder| Watched::open(folder, Some(index))));
             let files = [shard.used_path(), shard.state().join(longshore_store::CURRENT_FILE)];
             expected.extend(files.map(|path| Expected::new(path, index)));
         }
@@ -74,7 +74,7 @@ impl StoreWatch {
 
     /// What is gone or was replaced. What cannot be told counts as there.
     pub(crate) fn lost(&self) -> impl Iterator<Item = Lost> {
-        let held = self.held.iter().filter_map(Held::lost);
+        let held = self.held.iter().filter_map(Watched::lost);
         let is_open = |shard: u32| {
             self.shards.iter().any(|it| it.index == shard && it.snapshots.get().is_some())
         };
@@ -111,7 +111,7 @@ impl Expected {
     }
 }
 
-impl Held {
+impl Watched {
     fn open(path: PathBuf, shard: Option<u32>) -> Result<Self, StoreDirError> {
         let open = || -> io::Result<_> {
             let file = File::open(&path)?;

@@ -3,6 +3,7 @@
 
 mod layering;
 mod links;
+mod owners;
 mod report;
 mod shape;
 mod size;

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 
 use super::source::{self, Source};
-use super::{layering, links, shape, size, words};
+use super::{layering, links, owners, shape, size, words};
 use crate::metadata;
 
 /// A place that breaks a rule.
@@ -59,6 +59,7 @@ fn check(sources: &[Source]) -> Vec<Violation> {
     }
     size::check(sources, &mut found);
     links::check(sources, &mut found);
+    owners::check(sources, &mut found);
     found
 }
 

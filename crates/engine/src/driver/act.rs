@@ -26,7 +26,7 @@ pub enum Input<C> {
         /// none.
         events: Option<Position>,
     },
-    /// The group in flight has waited for space for so long that its callers shall know.
+    /// The group in flight has waited for space for so long that its callers are to be told.
     Starved,
     /// Whether a flush waits for space.
     FlushWaits(bool),

@@ -1,5 +1,4 @@
-//! What a command weighs: the class whose turns it takes and the bytes of its bodies. Weighing
-//! looks at lengths only.
+//! What a command weighs: its class, and the bytes of its bodies. Weighing looks at lengths only.
 
 use crate::command::{CheckpointJob, Command, FollowUp, NewJob, Settlement, Verdict};
 use crate::message::{MessageCommand, PublishMessage};

@@ -1,4 +1,4 @@
-//! When the state is set aside, flushed, and the journal before it given back.
+//! When the state is set aside and flushed, and when the journal before it is given back.
 
 use super::act::Action;
 use super::{Driver, Fault, Faults, Tree, tree_mut};
@@ -74,8 +74,8 @@ impl<M: Tree, C, F: Faults> Driver<M, C, F> {
         self.is_old_at().filter(|_| possible)
     }
 
-    /// The state on disk is that at `persisted`, and what was appended to streams is in their files
-    /// up to `events`: no restart needs the journal up to the earlier one.
+    /// The state on disk is that at `persisted`, and the files of streams have all events up to
+    /// `events`. A restart does not need the journal up to the earlier of both.
     pub(super) fn flushed(
         &mut self,
         persisted: Position,

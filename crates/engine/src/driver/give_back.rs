@@ -1,10 +1,10 @@
-//! What was granted and comes to nobody goes back: else its session's heartbeats would keep it.
+//! A grant that reaches nobody goes back. Otherwise the heartbeats of its session would keep it.
 
 use super::act::Action;
 use super::{Driver, Fault, Faults, Tree};
 use crate::answer::{Answer, Delivery};
 use crate::command::{Command, ConsumerId, ReplyTo, Settlement, Verdict};
-use crate::message::{Holding, MessageAnswer, MessageCommand, MessageDelivery, MessageTag};
+use crate::message::{MessageAnswer, MessageCommand, MessageDelivery, MessageName, MessageTag};
 
 /// What is on its way back, by namespace: what does it.
 #[derive(Debug, Default)]
@@ -53,7 +53,7 @@ impl Answer {
                 Some(Command::SettleJobs(jobs.iter().map(Delivery::released).collect()))
             }
             Self::Messages(MessageAnswer::Leased(messages)) => {
-                let leased = messages.iter().filter_map(|it| Some((it.holding(), it.lease?.0)));
+                let leased = messages.iter().filter_map(|it| Some((it.name(), it.lease?.0)));
                 let leased: Vec<_> = leased.collect();
                 // What was acked before it was delivered is gone.
                 (!leased.is_empty())
@@ -65,10 +65,10 @@ impl Answer {
 }
 
 impl MessageDelivery {
-    /// As one names it who is bound to no connection.
-    pub fn holding(&self) -> Holding {
+    /// How a client without a connection names it.
+    pub fn name(&self) -> MessageName {
         let MessageTag { urgency, place, .. } = self.tag;
-        Holding { queue: self.queue.to_string(), urgency, place }
+        MessageName { queue: self.queue.to_string(), urgency, place }
     }
 
     /// What gives them back, where their consumer has gone.

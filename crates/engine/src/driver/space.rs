@@ -1,4 +1,4 @@
-//! What may be taken up, and what becomes of callers where the disk is full, reserve and all.
+//! What may be taken up, and what callers are told while the disk and its reserve are full.
 
 use super::act::Action;
 use super::{Admit, Driver, Fault, Faults, Tree};
@@ -16,7 +16,7 @@ pub(super) struct Shortage {
 }
 
 impl<M: Tree, C, F: Faults> Driver<M, C, F> {
-    /// What is to be taken up now. Where there is no space that is everything: it is refused.
+    /// What is to be taken up now: everything where there is no space, to be refused.
     pub fn admit(&self) -> Admit {
         if self.shortage.refusing { Admit::All } else { self.room() }
     }
@@ -48,8 +48,8 @@ impl<M: Tree, C, F: Faults> Driver<M, C, F> {
     }
 
     /// Begins or ends to refuse calls for want of space: what was decided cannot be made durable,
-    /// or memory is full of what cannot be flushed. Who waits already is let go: whether that takes
-    /// effect is not known before there is space.
+    /// or memory is full of what cannot be flushed. Callers that wait already are let go. Whether
+    /// their calls take effect is not known before there is space.
     pub(super) fn heed_space(&mut self, clock: Clock, out: &mut Vec<Action<C>>) {
         let starved = self.shortage.starved && !self.faults.has(Fault::HangsWhileStarved);
         let lacks = starved || (self.shortage.flush_waits && self.is_crammed());

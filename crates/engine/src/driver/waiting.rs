@@ -1,5 +1,5 @@
-//! Calls that wait for their turn, in three classes, each bounded. Who may be taken up when is
-//! decided by what the calls cost.
+//! Calls that wait for their turn, in three classes, each bounded. Which calls are taken up next is
+//! decided by what they cost.
 
 use std::collections::VecDeque;
 

@@ -295,11 +295,11 @@ impl State {
     pub(crate) fn instruct(&self, ns: NamespaceId, live: &LiveLease) -> Instruction {
         match live.instruction() {
             // What runs at most once would not go on afterwards: it comes to its end.
-            Instruction::Continue if live.job.options.at_most_once => Instruction::Continue,
-            Instruction::Continue if self.gating.holds(ns, &live.job) => {
+            Instruction::Continue if live.job().options.at_most_once => Instruction::Continue,
+            Instruction::Continue if self.gating.holds(ns, live.job()) => {
                 Instruction::Interrupt { reason: "gate" }
             }
-            Instruction::Continue if self.holds.held_of(ns, &live.job.options.tags).is_some() => {
+            Instruction::Continue if self.holds.held_of(ns, &live.job().options.tags).is_some() => {
                 Instruction::Interrupt { reason: "hold" }
             }
             instruction => instruction,

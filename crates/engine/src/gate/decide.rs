@@ -146,7 +146,7 @@ impl State {
         let unknown = || Rejection::GateUnknown { name: name.to_owned() };
         let gate = self.gating.of(ns, name).ok_or_else(unknown)?;
         let running =
-            self.leases.of(ns).filter(|(_, live)| gate.is_about(name, &live.job)).count() as u64;
+            self.leases.of(ns).filter(|(_, live)| gate.is_about(name, live.job())).count() as u64;
         Ok(GateView { name: name.to_owned(), gate: gate.clone(), running })
     }
 
@@ -158,7 +158,7 @@ impl State {
             .map(|(name, gate)| GateView { name: name.clone(), gate: gate.clone(), running: 0 })
             .collect();
         for (_, live) in self.leases.of(ns) {
-            for view in views.iter_mut().filter(|view| view.gate.is_about(&view.name, &live.job)) {
+            for view in views.iter_mut().filter(|view| view.gate.is_about(&view.name, live.job())) {
                 view.running += 1;
             }
         }

@@ -17,7 +17,7 @@ use crate::wire::Wire;
 #[derive(Debug, Default)]
 pub(crate) struct Holds {
     standing: BTreeMap<NamespaceId, BTreeMap<String, Hold>>,
-    /// Live leases with each tag, held or not: whoever holds one looks at no other.
+    /// Live leases with each tag, held or not, so that a hold looks only at leases with its tag.
     running: BTreeMap<(NamespaceId, String), BTreeSet<JobId>>,
     /// Tags that are held no longer and for which jobs stand aside still.
     letting_go: BTreeSet<(NamespaceId, String)>,
@@ -75,7 +75,7 @@ impl Holds {
         !self.letting_go.is_empty()
     }
 
-    /// A lease of this job with these tags is there, or has ended.
+    /// A lease of this job with these tags begins, or ends.
     pub(crate) fn count_lease(
         &mut self,
         ns: NamespaceId,
@@ -154,7 +154,7 @@ impl State {
     pub(crate) fn apply_hold_put(&mut self, ns: NamespaceId, tag: &str, hold: Hold) {
         self.meta_mut().last_hold = hold.epoch;
         self.put(&keys::hold(ns, tag), &hold);
-        // Who stands aside still stands aside for this one.
+        // Jobs that still stand aside do so for this hold now.
         self.holds.letting_go.remove(&(ns, tag.to_owned()));
         self.holds.standing.entry(ns).or_default().insert(tag.to_owned(), hold);
         self.tell_all_runs(ns);

@@ -71,7 +71,7 @@ impl State {
         if runs {
             let told = self.holds.runs(ns, tag).take(RUNS_TOLD_MAX).map(|id| {
                 let live = self.leases.get(ns, id).expect("what runs has a lease");
-                (id, live.lease.token, live.lease.worker.to_string())
+                (id, live.lease().token, live.lease().worker.to_string())
             });
             view.runs = told.collect();
             view.lost = self.lost_runs(ns, tag);

@@ -1,6 +1,6 @@
-//! Runs that ended without their workers while a tag of theirs was held: how many, and what is
-//! kept of the first of them, so that the end of a hold, or of a namespace, removes so many keys
-//! and no more.
+//! Runs that ended without their workers while a tag of theirs was held: how many, and details of
+//! the first of them. Only so many are kept that the end of a hold, or of a namespace, can remove
+//! them at once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -59,7 +59,7 @@ impl LostRuns {
     fn forget(&mut self, ns: NamespaceId, tag: &str) {
         let lost = self.of_tags.remove(&(ns, tag.to_owned())).unwrap_or_default();
         if lost.kept == 0 {
-            // Its runs came when enough of others were kept, which may have gone meanwhile.
+            // Its runs came when enough runs of others were kept. Those may have gone meanwhile.
             return;
         }
         let kept = self.kept.get_mut(&ns).expect("it counts what tags of it count");

@@ -21,7 +21,7 @@ impl State {
         if let Some(live) = self.leases.get(namespace, id) {
             if force {
                 // The token is stale from here on: a worker that is there after all is refused.
-                let (token, reason) = (Some(live.lease.token), CancelReason::Forced);
+                let (token, reason) = (Some(live.lease().token), CancelReason::Forced);
                 return Ok(Some(Record::JobCancelled {
                     namespace,
                     id,
@@ -30,7 +30,7 @@ impl State {
                     error: None,
                 }));
             }
-            let asked = live.lease.cancel_requested;
+            let asked = live.lease().cancel_requested;
             return Ok((!asked).then_some(Record::CancelRequested { namespace, id }));
         }
         match &job.phase {

@@ -193,8 +193,8 @@ impl State {
         }
         checkpoint.seq = saved.seq.unwrap_or(checkpoint.seq);
         if saved.cursor.is_some() {
-            // Where it stood before is no headway: a run that dies on the same item each time
-            // would never use up its attempts.
+            // A cursor that has not moved is no progress: else a run that dies on the same item
+            // each time would never use up its attempts.
             checkpoint.moved |= checkpoint.cursor != saved.cursor;
             checkpoint.cursor = saved.cursor;
         }
@@ -232,8 +232,8 @@ impl State {
     /// What a heartbeat said of the progress before is not the newest any more.
     fn forget_heard(&mut self, ns: NamespaceId, id: JobId, progress: bool, text: bool) {
         let live = self.leases.get(ns, id).expect("the record names a live lease");
-        let progress = progress && live.lease.progress.is_some();
-        let text = text && live.lease.progress_text.is_some();
+        let progress = progress && live.lease().progress.is_some();
+        let text = text && live.lease().progress_text.is_some();
         if progress || text {
             self.change_lease(ns, id, |lease| {
                 lease.progress = lease.progress.filter(|_| !progress);

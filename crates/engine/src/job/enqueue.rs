@@ -222,7 +222,7 @@ impl<'a> Bulk<'a> {
         check_new_job(state, new)?;
         let limits = &state.limits;
         let now = self.overlay.moment.at;
-        let of_kind = state.kinds.set.of(self.overlay.ns, &new.kind);
+        let of_kind = state.kind_settings.of(self.overlay.ns, &new.kind);
         let joined = of_kind.map(|of_kind| of_kind.defaults.before(self.defaults));
         let defaults = joined.as_ref().unwrap_or(self.defaults);
         let available_at = match new.start {

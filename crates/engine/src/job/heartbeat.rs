@@ -13,9 +13,9 @@ use crate::state::State;
 impl LiveLease {
     /// What its worker shall do.
     pub(crate) fn instruction(&self) -> Instruction {
-        if self.lease.cancel_requested {
+        if self.lease().cancel_requested {
             Instruction::Cancel
-        } else if self.paused && !self.job.options.at_most_once {
+        } else if self.is_to_pause() && !self.job().options.at_most_once {
             // What runs at most once would not go on after the pause: it comes to its end.
             Instruction::Interrupt { reason: "pause" }
         } else {
@@ -53,7 +53,7 @@ impl State {
         id: JobId,
         token: Token,
     ) -> Result<&LiveLease, Rejection> {
-        let live = self.leases.get(ns, id).filter(|live| live.lease.token == token);
+        let live = self.leases.get(ns, id).filter(|live| live.lease().token == token);
         live.ok_or_else(|| {
             if self.job(ns, id).is_none() {
                 return self.job_unknown(ns, id);

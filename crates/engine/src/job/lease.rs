@@ -145,8 +145,9 @@ impl State {
                 step.exhausted = true;
                 break;
             }
-            // It goes alone: nothing that is sent with it is ended with it, or taken for it.
-            let alone = request.prefetch && self.leases.vanished.is_suspect(namespace, id);
+            // It goes alone: if it ends its worker, it takes no other job with it, and no other is
+            // suspected.
+            let alone = request.prefetch && self.leases.is_suspect(namespace, id);
             if alone && !grants.is_empty() {
                 step.exhausted = true;
                 break;
@@ -183,7 +184,7 @@ impl State {
     }
 
     /// How long a grant holds. A streaming worker has one heartbeat for all its leases, as often
-    /// as its session's lease asks for: none of them is shorter than that.
+    /// as the lease of its session asks for. So none of its leases is shorter than that.
     fn granted_ms(&self, request: &LeaseJobs, job: &Job) -> u64 {
         let (asked, own) = (request.lease_ms, job.options.lease_ms);
         let default_ms = self.limits.lease_ms_default;

@@ -9,6 +9,7 @@ use crate::bounds::cut;
 use crate::ids::{JobId, NamespaceId, TimeMs};
 use crate::job::CancelReason;
 use crate::message::quoted;
+use crate::queueing::LiveLease;
 use crate::record::{Next, Record, Upkeep};
 use crate::state::State;
 use crate::wire::{wire_enum, wire_struct};
@@ -279,7 +280,7 @@ impl<'a> Lives<'a> {
             self.untold += 1;
             return;
         };
-        let lease = self.state.leases.get(*namespace, *id).map(|live| &live.lease);
+        let lease = self.state.leases.get(*namespace, *id).map(LiveLease::lease);
         let worker = lease.map(|lease| lease.worker.to_string());
         let attempt = lease.map_or(life.attempt, |lease| lease.attempt);
         self.told.push((*namespace, change(JobLife { attempt, worker, ..life })));

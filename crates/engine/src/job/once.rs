@@ -19,15 +19,15 @@ impl State {
             Verdict::Interrupt { .. } => true,
             Verdict::Ack { .. } | Verdict::Fail { .. } | Verdict::Discard { .. } => false,
         };
-        returns && live.job.options.at_most_once
+        returns && live.job().options.at_most_once
     }
 
     /// Whether its worker was heard of the run: that it starts, or how far it is.
     pub(crate) fn has_begun(&self, ns: NamespaceId, live: &LiveLease) -> bool {
-        let lease = &live.lease;
+        let lease = live.lease();
         let reported = lease.progress.is_some() || lease.progress_text.is_some();
-        let saved = || self.checkpoint(ns, live.job.id).and_then(|it| it.token);
-        live.begun || reported || saved() == Some(lease.token)
+        let saved = || self.checkpoint(ns, live.job().id).and_then(|it| it.token);
+        live.begun() || reported || saved() == Some(lease.token)
     }
 
     /// The end of such a run: it failed.
@@ -44,8 +44,8 @@ impl State {
             message: message.to_owned(),
             backtrace: String::new(),
         };
-        let (token, cause, error) = (live.lease.token, Cause::Failed, Some(error));
-        let next = self.after_failure(&live.job, &live.lease, 0, moment);
+        let (token, cause, error) = (live.lease().token, Cause::Failed, Some(error));
+        let next = self.after_failure(live.job(), live.lease(), 0, moment);
         Record::AttemptFailed { namespace, id, token, cause, error, next }
     }
 }

@@ -37,20 +37,21 @@ impl State {
                 break;
             }
             // Nobody can ask any more for what a namespace kept that was removed.
-            let all = slot.namespace.deleted;
-            let mut excess = slot.kept.outcome_bytes.saturating_sub(self.limits.outcome_bytes_max);
+            let all = slot.namespace().deleted;
+            let mut excess =
+                slot.kept().outcome_bytes.saturating_sub(self.limits.outcome_bytes_max);
             let mut lots = Vec::new();
-            self.eat(&slot.outcomes, &mut left.0, |forget_at, first, value| {
+            self.eat(slot.outcomes(), &mut left.0, |forget_at, first, value| {
                 let due = all || forget_at <= moment.at || excess > 0;
                 let lot = lot_of(value);
                 excess = excess.saturating_sub(lot.iter().map(|(_, size)| size).sum());
                 due.then(|| lots.push((forget_at, first))).map(|()| lot.len())
             });
             let cap = self.limits.tombstones_max;
-            let mut excess = slot.kept.tombstones.saturating_sub(cap);
+            let mut excess = slot.kept().tombstones.saturating_sub(cap);
             let mut early = 0;
             let mut tombstones = Vec::new();
-            self.eat(&slot.tombstones, &mut left.1, |forget_at, id, _| {
+            self.eat(slot.tombstones(), &mut left.1, |forget_at, id, _| {
                 let due = all || forget_at <= moment.at;
                 if !due && excess == 0 {
                     return None;
@@ -61,7 +62,7 @@ impl State {
                 Some(1)
             });
             let nothing =
-                slot.outcomes.first(self).is_none() && slot.tombstones.first(self).is_none();
+                slot.outcomes().first(self).is_none() && slot.tombstones().first(self).is_none();
             if all && nothing && left.0 > 0 {
                 left.0 -= 1;
                 records.push(Record::NamespaceEmptied { id: namespace });

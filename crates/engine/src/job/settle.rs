@@ -22,8 +22,8 @@ use crate::state::{State, count, keys};
 pub(crate) struct Settled {
     /// The end of the run, where that is all.
     pub(crate) end: Option<Record>,
-    /// Otherwise that end and the jobs that enter with it, or nothing where the settlement repeats
-    /// the one that ended the run.
+    /// Where `end` is not set: the end and the jobs that enter with it, or nothing where the
+    /// settlement repeats the one that ended the run.
     pub(crate) together: Vec<Record>,
     /// What the worker is told.
     pub(crate) kind: EndKind,
@@ -39,7 +39,7 @@ impl State {
         index: u64,
     ) -> Result<Settled, Rejection> {
         let Settlement { id, token, verdict } = settlement;
-        let live = self.leases.get(ns, *id).filter(|live| live.lease.token == *token);
+        let live = self.leases.get(ns, *id).filter(|live| live.lease().token == *token);
         let Some(live) = live else {
             let kind = self.repeated_end(ns, *id, *token, verdict)?;
             return Ok(Settled { end: None, together: Vec::new(), kind });
@@ -47,14 +47,14 @@ impl State {
         let mut together = match verdict {
             Verdict::Ack { follow_ups, .. } if !follow_ups.is_empty() => {
                 let mut overlay = Overlay::new(self, ns, moment);
-                overlay.leave(&live.job);
+                overlay.leave(live.job());
                 self.decide_follow_ups(overlay, follow_ups)?.0
             }
             _ => Vec::new(),
         };
         let (end, kind) = self.decide_end((ns, *id), live, verdict, (moment, index))?;
         if let Verdict::Ack { next_tick: Some(start), .. } = verdict {
-            together.extend(self.decide_moved_by_run(ns, &live.job, *start, moment)?);
+            together.extend(self.decide_moved_by_run(ns, live.job(), *start, moment)?);
         }
         if together.is_empty() {
             return Ok(Settled { end: Some(end), together, kind });
@@ -70,7 +70,7 @@ impl State {
         verdict: &Verdict,
         (moment, index): (Moment, u64),
     ) -> Result<(Record, EndKind), Rejection> {
-        let (job, token) = (&live.job, live.lease.token);
+        let (job, token) = (live.job(), live.lease().token);
         let called_off = |reason, error| Record::JobCancelled {
             namespace,
             id,
@@ -78,7 +78,7 @@ impl State {
             reason,
             error,
         };
-        let wanted_gone = live.lease.cancel_requested;
+        let wanted_gone = live.lease().cancel_requested;
         Ok(match verdict {
             Verdict::Ack { result, location, .. } => {
                 let result_bytes = result.as_ref().map_or(0, bytes::Bytes::len);
@@ -93,9 +93,9 @@ impl State {
                 let delay_ms = retry_in_ms.unwrap_or_else(|| {
                     job.options
                         .retry
-                        .delay_ms(live.lease.attempt - job.budget_from, moment.random(index))
+                        .delay_ms(live.lease().attempt - job.budget_from, moment.random(index))
                 });
-                let next = self.after_failure(job, &live.lease, delay_ms, moment);
+                let next = self.after_failure(job, live.lease(), delay_ms, moment);
                 let error = Some(self.bounded_error(error));
                 let cause = Cause::Failed;
                 let record = Record::AttemptFailed { namespace, id, token, cause, error, next };
@@ -113,7 +113,7 @@ impl State {
                 self.decide_snooze((namespace, id), live, *delay_ms, moment)?
             }
             Verdict::Release => {
-                let ran = live.at_worker == AtWorker::Apart || self.has_begun(namespace, live);
+                let ran = live.at_worker() == AtWorker::Apart || self.has_begun(namespace, live);
                 (Record::JobReleased { namespace, id, token, ran }, EndKind::Released)
             }
             Verdict::Interrupt { reason, delay_ms } => {
@@ -213,14 +213,14 @@ impl State {
     ) -> Option<Record> {
         let live = self.leases.get(namespace, id)?;
         let job = self.job(namespace, id).expect("a lease is of a job that exists");
-        let token = live.lease.token;
-        let timed_out = live.timeout.is_some_and(|timeout| timeout < moment.mono);
+        let token = live.lease().token;
+        let timed_out = live.timeout().is_some_and(|timeout| timeout < moment.mono);
         let (cause, next) = if timed_out {
-            let tries = live.lease.attempt - job.budget_from;
+            let tries = live.lease().attempt - job.budget_from;
             let delay_ms = job.options.retry.delay_ms(tries, moment.random(index));
-            (Cause::Timeout, self.after_failure(&job, &live.lease, delay_ms, moment))
+            (Cause::Timeout, self.after_failure(&job, live.lease(), delay_ms, moment))
         } else {
-            (Cause::Lost, self.after_loss(namespace, &job, &live.lease, moment))
+            (Cause::Lost, self.after_loss(namespace, &job, live.lease(), moment))
         };
         Some(Record::AttemptFailed { namespace, id, token, cause, error: None, next })
     }
@@ -228,7 +228,7 @@ impl State {
     /// The lease of a job that its worker had and did not start.
     pub(crate) fn never_started(&self, namespace: NamespaceId, id: JobId) -> Option<Token> {
         let live = self.leases.get(namespace, id)?;
-        (live.at_worker == AtWorker::Delivered).then_some(live.lease.token)
+        (live.at_worker() == AtWorker::Delivered).then_some(live.lease().token)
     }
 
     /// The record that ends a run whose worker has gone.
@@ -240,9 +240,9 @@ impl State {
         moment: Moment,
     ) -> Option<Record> {
         let live = self.leases.get(namespace, id)?;
-        let next = self.after_loss(namespace, &live.job, &live.lease, moment);
-        let (token, cause) = (live.lease.token, Cause::Lost);
-        let message = format!("the run of worker \"{}\" is lost: {why}", live.lease.worker);
+        let next = self.after_loss(namespace, live.job(), live.lease(), moment);
+        let (token, cause) = (live.lease().token, Cause::Lost);
+        let message = format!("the run of worker \"{}\" is lost: {why}", live.lease().worker);
         let error = JobError { kind: "lost".into(), message, backtrace: String::new() };
         let error = Some(self.bounded_error(&error));
         Some(Record::AttemptFailed { namespace, id, token, cause, error, next })
@@ -251,7 +251,7 @@ impl State {
     fn after_loss(&self, ns: NamespaceId, job: &Job, lease: &Lease, moment: Moment) -> Next {
         let may_go_on = !lease.cancel_requested && !job.options.at_most_once;
         let moved = may_go_on && self.moved_cursor(ns, job.id, lease.token);
-        // More losses in a row say more of the job than that its attempts are used up.
+        // That it was lost so often in a row tells more than that its attempts are used up.
         if may_go_on && !moved && job.losses + 1 >= LOSSES_MAX {
             return self.dead(DeadReason::Lost, moment);
         }

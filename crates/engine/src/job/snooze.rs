@@ -21,7 +21,7 @@ impl State {
         moment: Moment,
     ) -> Result<(Record, EndKind), Rejection> {
         check_duration(&self.limits, "delay", Some(delay_ms), 0)?;
-        let (token, snoozes) = (live.lease.token, live.job.snoozes);
+        let (token, snoozes) = (live.lease().token, live.job().snoozes);
         if snoozes < self.limits.snoozes_max {
             let available_at = moment.at.plus(delay_ms);
             let record = Record::JobSnoozed { namespace, id, token, available_at };

@@ -1,5 +1,5 @@
-//! What is set of a kind, in all of its versions: options for its jobs. What else is over a kind
-//! (gates, limits, service levels) is a resource of its own, and told with it.
+//! Settings of a kind, for all of its versions: default options of its jobs. Gates, limits and
+//! service levels over a kind are resources of their own; the description of the kind lists them.
 
 use std::collections::BTreeMap;
 
@@ -68,11 +68,11 @@ impl State {
     ) -> Result<Option<Record>, Rejection> {
         check_name(&self.limits, "kind", name)?;
         check_defaults(self, &settings.defaults)?;
-        let known = self.kinds.set.of(namespace, name);
+        let known = self.kind_settings.of(namespace, name);
         if known.cloned().unwrap_or_default() == settings {
             return Ok(None);
         }
-        if known.is_none() && self.kinds.set.count(namespace) >= KINDS_SET_MAX {
+        if known.is_none() && self.kind_settings.count(namespace) >= KINDS_SET_MAX {
             let (scope, limit) = (Scope::Namespace, KINDS_SET_MAX);
             return Err(Rejection::TooManyKinds { scope, limit });
         }
@@ -85,18 +85,18 @@ impl State {
         let key = keys::kind_set(ns, &name);
         if settings == KindSettings::default() {
             self.remove(&key);
-            if let Some(all) = self.kinds.set.0.get_mut(&ns) {
+            if let Some(all) = self.kind_settings.0.get_mut(&ns) {
                 all.remove(&name);
             }
         } else {
             self.put(&key, &settings);
-            self.kinds.set.0.entry(ns).or_default().insert(name, settings);
+            self.kind_settings.0.entry(ns).or_default().insert(name, settings);
         }
     }
 
     /// A namespace is removed, and what is set of its kinds with it.
     pub(crate) fn drop_kind_settings(&mut self, ns: NamespaceId) {
-        for name in self.kinds.set.0.remove(&ns).unwrap_or_default().into_keys() {
+        for name in self.kind_settings.0.remove(&ns).unwrap_or_default().into_keys() {
             self.remove(&keys::kind_set(ns, &name));
         }
     }
@@ -106,7 +106,7 @@ impl State {
         for (key, settings) in self.each::<KindSettings>(keys::KIND_SET) {
             let ns = keys::u32_at(&key, 1).map(NamespaceId);
             let (ns, (name, _)) = ns.zip(keys::text_at(&key, 5)).expect("keys of kinds have names");
-            self.kinds.set.0.entry(ns).or_default().insert(name, settings);
+            self.kind_settings.0.entry(ns).or_default().insert(name, settings);
         }
     }
 
@@ -122,7 +122,7 @@ impl State {
             .filter(|(_, sla)| matches!(&sla.target, SlaTarget::Kind { name: of } if of == name));
         KindDetail {
             name: name.to_owned(),
-            settings: self.kinds.set.of(ns, name).cloned().unwrap_or_default(),
+            settings: self.kind_settings.of(ns, name).cloned().unwrap_or_default(),
             gates: self.gating.over_kind(ns, name),
             limits: limits.map(|(of, _)| of.clone()).collect(),
             slas: slas.map(|(of, _)| of.clone()).collect(),

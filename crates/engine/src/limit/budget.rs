@@ -1,5 +1,5 @@
-//! What is left of a window or a bucket. A budget is kept while it is not whole; nothing of it
-//! changes by time alone: what time brings back, a record does.
+//! What is left of a window or a bucket. A budget is kept until it is whole again. Time alone
+//! changes nothing of it: what has come back is recorded.
 
 use super::LimitRule;
 use crate::ids::TimeMs;

@@ -1,6 +1,6 @@
-//! Limits that are put, changed and removed. What holds does so at once, for every key that is
-//! asked about; what was kept of the others, and what stands behind them, is brought up to date in
-//! a round over them, a slice at a time.
+//! Limits that are put, changed and removed. A new rule holds at once for every key that is asked
+//! about. Budgets of other keys, and jobs that wait behind them, follow in a round over all keys, a
+//! slice at a time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Unbounded};
@@ -33,7 +33,7 @@ const COUNTED_AT_ONCE: usize = if cfg!(test) { 8 } else { 1000 };
 
 /// Where a round goes on: in which part, and after which key of it; while leases are counted, after
 /// which job.
-type Place = (u8, Option<String>);
+type RoundPlace = (u8, Option<String>);
 
 wire_struct! {
     /// A rule that held before.
@@ -42,22 +42,22 @@ wire_struct! {
         pub(crate) number: u64,
         /// When it ended.
         pub(crate) ended_at: TimeMs,
-        /// The rule; none where nothing of what was counted under it, or before, counts any more.
+        /// The rule; none where nothing that was counted under it, or before it, counts any more.
         pub(crate) rule: Option<LimitRule> = 1,
     }
 }
 
 wire_struct! {
-    /// How far the keys of a limit are as it is now.
+    /// How far the keys of a limit follow its present rule.
     pub(crate) struct LimitChange {
-        /// The number of the rule that holds: budgets name that under which they are.
+        /// The number of the present rule. A budget names the rule that it was kept under.
         pub(crate) number: u64,
         /// What the limit counts by itself, or did when it was removed.
         pub(crate) scope: LimitScope,
         /// Rules under which some keys may still be, in their order.
         pub(crate) before: Vec<OldRule>,
         /// Where the round over its keys goes on.
-        pub(crate) next: Option<Place> = 1,
+        pub(crate) next: Option<RoundPlace> = 1,
     }
 }
 
@@ -95,7 +95,7 @@ pub(crate) struct Changes {
     of: BTreeMap<NamespaceId, BTreeMap<String, LimitChange>>,
     /// The limits whose keys are yet to be looked through.
     under_way: BTreeSet<(NamespaceId, String)>,
-    /// Those of which leases are yet to be counted, and the last job of which they are.
+    /// Limits of which leases are yet to be counted, and the last job whose lease was.
     counting: BTreeMap<(NamespaceId, String), JobId>,
     /// The one that had a slice last: they take turns.
     last: Option<(NamespaceId, String)>,
@@ -208,15 +208,15 @@ impl State {
         self.limiting.changes.keep(ns, name, change);
     }
 
-    /// Counts leases that there are when a limit comes, up to `most` of those after a job. Where
-    /// that goes on.
+    /// Counts leases that there are when a limit is new, up to `most`, after a job. Answers after
+    /// which job to go on.
     fn count_leases_of(
         &mut self,
         ns: NamespaceId,
         name: &str,
         after: Option<JobId>,
         most: usize,
-    ) -> Option<Place> {
+    ) -> Option<RoundPlace> {
         let settings = self.limiting.of(ns, name).cloned()?;
         let (mut counted, mut last) = (0, None);
         for (id, live) in self.leases.after(ns, after) {
@@ -224,7 +224,7 @@ impl State {
                 return Some((COUNTING, last.map(|id: JobId| id.to_string())));
             }
             (counted, last) = (counted + 1, Some(id));
-            let job = &live.job;
+            let job = live.job();
             if let Some(key) = settings.key_of(name, (&job.queue, &job.kind), &job.options) {
                 self.limiting.count(LimitKey::new(ns, name, key));
             }
@@ -232,8 +232,9 @@ impl State {
         None
     }
 
-    /// Counts the leases up to where a round has come, all that are left where it has passed on.
-    fn count_on(&mut self, ns: NamespaceId, name: &str, next: Option<&Place>) {
+    /// Counts the leases up to where a round has come; all that are left once the round is past
+    /// them.
+    fn count_on(&mut self, ns: NamespaceId, name: &str, next: Option<&RoundPlace>) {
         let counting = self.limiting.changes.of(ns, name).and_then(LimitChange::counted);
         let Some(after) = counting else { return };
         let until = next.filter(|(part, _)| *part == COUNTING);
@@ -274,9 +275,9 @@ impl State {
         &self,
         ns: NamespaceId,
         name: &str,
-        (mut part, mut after): Place,
+        (mut part, mut after): RoundPlace,
         most: usize,
-    ) -> (Vec<String>, Option<Place>) {
+    ) -> (Vec<String>, Option<RoundPlace>) {
         let mut found: Vec<String> = Vec::new();
         while part <= LEASES {
             let room = most - found.len();
@@ -322,7 +323,7 @@ impl State {
         ns: NamespaceId,
         name: &str,
         keys: Vec<String>,
-        next: Option<Place>,
+        next: Option<RoundPlace>,
     ) {
         self.count_on(ns, name, next.as_ref());
         for key in keys {
@@ -338,7 +339,7 @@ impl State {
         self.keep_change(ns, name, (!goes).then_some(change));
     }
 
-    /// What is kept of a key becomes what it is by the rule that holds.
+    /// Converts what is kept of a key to the present rule.
     pub(crate) fn settle_key(&mut self, of: &LimitKey) {
         let (kept, budget) = (self.kept_budget(of), self.budget(of));
         if kept != budget {

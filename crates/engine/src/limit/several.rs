@@ -31,9 +31,9 @@ const SEEN_PER_MOVE: usize = 16;
 wire_struct! {
     /// Where a line stands.
     pub(crate) struct LineAt {
-        /// Its first job.
+        /// The first job of the line.
         pub(crate) id: JobId,
-        /// The own slot of that.
+        /// The slot of that job by itself.
         pub(crate) first: Slot,
         /// The slot at which it stands under its key, and in the lane.
         pub(crate) stands: Slot,
@@ -282,7 +282,8 @@ impl State {
         self.limiting.lines_moved += moved + seen / SEEN_PER_MOVE;
     }
 
-    /// What it cost to move lines since this was asked last, in lines that moved.
+    /// How many lines moved since this was asked last; lines that were only looked at count for
+    /// less.
     pub(crate) fn take_lines_moved(&mut self) -> usize {
         std::mem::take(&mut self.limiting.lines_moved)
     }

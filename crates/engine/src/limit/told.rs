@@ -1,5 +1,5 @@
-//! Limits as they are told: what runs, which keys hold back, and what waits behind them. A bounded
-//! number of entries is counted for whoever asks.
+//! Limits as they are described: what runs, which keys hold back, and what waits behind them. Each
+//! description counts a bounded number of entries.
 
 use std::ops::ControlFlow;
 

@@ -1,5 +1,5 @@
-//! What limits have counted: leases in memory, budgets in the tree. A key of which nothing is left
-//! is *spent*, which stands in the tree and changes with the records that count.
+//! What limits have counted: leases in memory, budgets in the tree. A key is *spent* while nothing
+//! is left of it. That stands in the tree, and only records that count something change it.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -26,11 +26,11 @@ pub(crate) struct Limiting {
     namespaces: BTreeMap<NamespaceId, u32>,
     queues: BTreeMap<(NamespaceId, String), u32>,
     kinds: BTreeMap<KindId, u32>,
-    pub(crate) refills: Frontier,
+    refills: Frontier,
     /// Limits that were changed.
     pub(super) changes: Changes,
     /// Queues that are offered once a limit over their namespace or a kind lets go.
-    pub(crate) offering: Offering,
+    pub(super) offering: Offering,
     /// Lines that moved at the ends of turns, since it was asked last.
     pub(super) lines_moved: usize,
 }
@@ -63,7 +63,7 @@ pub(crate) enum Room {
     None,
     /// They do not: nothing is left of this key.
     Behind(LimitKey),
-    /// Nothing is left of this key since its limit has changed, which does not show yet.
+    /// Nothing is left of this key since its limit has changed. The tree does not say so yet.
     Unknown(LimitKey),
 }
 
@@ -135,6 +135,16 @@ impl Limiting {
 
     pub(super) fn of(&self, ns: NamespaceId, name: &str) -> Option<&LimitSettings> {
         self.settings.get(&ns)?.get(name)
+    }
+
+    /// Whether queues that a limit let go are yet to be offered.
+    pub(crate) fn is_offering(&self) -> bool {
+        self.offering.goes_on()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn offering(&self) -> &Offering {
+        &self.offering
     }
 
     /// Whether no limit counts a lease.
@@ -255,7 +265,7 @@ impl State {
         }
     }
 
-    /// Finds out whether the key is spent, and lets go or holds back what that means.
+    /// Finds out whether the key is spent, and holds back or lets go what depends on it.
     pub(super) fn judge(&mut self, of: &LimitKey) {
         let Some(scope) = self.limiting.scope_of(of.ns, &of.name).cloned() else { return };
         let settings = self.limiting.of(of.ns, &of.name);
@@ -366,7 +376,7 @@ impl State {
             let of = LimitKey { ns: namespace, name, key };
             let kept = self.kept_budget(&of).expect("a refill is of a budget");
             let rule = self.limiting.of(of.ns, &of.name).map(|settings| &settings.rule);
-            // By a rule that came since it may come back at another time.
+            // By a newer rule it may come back at another time.
             let after = self.budget(&of).zip(rule).and_then(|(budget, rule)| {
                 if budget.refill_at <= now { rule.after_refill(&budget, now) } else { Some(budget) }
             });

@@ -80,7 +80,14 @@ impl State {
         self.messages.exchanges.insert(exchange);
     }
 
-    pub(crate) fn apply_exchange_deleted(&mut self, ns: NamespaceId, id: ExchangeId) {
+    /// The namespace is gone, and its exchanges with it.
+    pub(crate) fn drop_exchanges(&mut self, ns: NamespaceId) {
+        for exchange in self.messages.exchanges.numbers_of(ns) {
+            self.apply_exchange_deleted(ns, exchange);
+        }
+    }
+
+    fn apply_exchange_deleted(&mut self, ns: NamespaceId, id: ExchangeId) {
         self.messages.exchanges.remove(ns, id);
         self.remove(&keys::exchange(id));
         self.begin_emptying(ns, Destination::Exchange { id });
@@ -179,11 +186,11 @@ impl State {
             self.remove(&keys::message(ns, tag));
             let Some(shelf) = self.messages.shelves.get(&queue) else { continue };
             let has_returns = shelf.has_returns;
-            let (held, young) = self.messages.with_shelf(queue, |shelf| shelf.remove(*slot));
+            let (unsettled, young) = self.messages.with_shelf(queue, |shelf| shelf.remove(*slot));
             count::take(&mut self.messages.young_bytes, young, "bytes of new messages");
-            if let Some(held) = held {
-                self.messages.forget_end(tag, &held);
-                if held.is_leased() {
+            if let Some(unsettled) = unsettled {
+                self.messages.forget_end(tag, &unsettled);
+                if unsettled.is_leased() {
                     self.remove(&keys::message_lease(ns, tag));
                 }
             }
@@ -221,7 +228,7 @@ impl State {
 
     /// A message is with nobody and stands where it stood.
     fn stand_again(&mut self, ns: NamespaceId, tag: MessageTag) {
-        if self.messages.give_back(tag).is_some_and(|held| held.is_leased()) {
+        if self.messages.give_back(tag).is_some_and(|unsettled| unsettled.is_leased()) {
             self.remove(&keys::message_lease(ns, tag));
         }
     }
@@ -242,7 +249,7 @@ impl State {
                 self.may_be_taken(queue, *slot, (stored, true));
             }
             let body = stored.map_or(BodyRef { bytes: *bytes, apart: None }, |it| it.body_ref());
-            self.hold_leased(tag, token, lease_ms, body);
+            self.lease_message(tag, token, lease_ms, body);
             self.meta_mut().next_token = token.counter + 1;
         }
     }

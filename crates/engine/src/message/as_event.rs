@@ -11,7 +11,7 @@ use super::{Death, HeaderValue, Message, MessageEnd};
 
 /// The header of an event that names the exchange of its message.
 const EXCHANGE: &str = "exchange";
-/// The header of an event that says the routing key, where the key of the event is another one.
+/// The header of an event that has the routing key, where that is not the key of the event.
 const ROUTING_KEY: &str = "routing-key";
 /// The header of an event that says how urgent its message is.
 const PRIORITY: &str = "priority";
@@ -28,15 +28,16 @@ const PARTITION: &str = "x-stream-partition";
 const OFFSET: &str = "x-stream-offset";
 /// The header of a message whose event has no value.
 const TOMBSTONE: &str = "x-stream-tombstone";
-/// Headers of a message that say where its event stands: those of an event before do not count.
+/// Headers of a message that say where its event stands. Such headers of an earlier event are
+/// dropped.
 const OF_STREAM: [&str; 4] = [STREAM, PARTITION, OFFSET, TOMBSTONE];
 
-/// The header of an event that says how many steps it follows from that were taken by themselves:
-/// ends of jobs, and deaths of messages that became events.
+/// The header of an event that counts the automatic steps that led to it: ends of jobs that were
+/// told, and deaths of messages that became events.
 const HOPS: &str = "x-longshore-hops";
 
-/// For how many steps one in the life of a job counts. One job has several of these, so what each
-/// of them brought about would be very much soon.
+/// How many automatic steps one step in the life of a job counts for. A job has several, so a loop
+/// over them would grow fast.
 const HOPS_OF_LIFE: u8 = HOPS_MAX / 2;
 
 /// Bytes of a short string of AMQP.
@@ -110,7 +111,8 @@ impl Message {
         text_of(&headers.find(|(name, _)| name == wanted)?.1)
     }
 
-    /// The headers of the event that it is. `key` where the key of that is not its routing key.
+    /// The headers of the event that the message is. `key` where the event's key is not the
+    /// routing key.
     pub(crate) fn event_headers(&self, key: Option<&Bytes>) -> EventHeaders {
         let text = |text: &str| Some(Bytes::copy_from_slice(text.as_bytes()));
         let mut told = vec![(EXCHANGE.to_owned(), text(&self.exchange))];
@@ -143,8 +145,8 @@ impl Message {
         !self.deaths.is_empty() && !self.deaths.iter().any(rejected)
     }
 
-    /// How many steps the event follows from that it is. Where it died is not told with that, so
-    /// that it did is counted.
+    /// How many automatic steps led to the event. The event does not say where its message died,
+    /// so the death counts as a step.
     pub(super) fn hops_as_event(&self) -> u8 {
         self.hops.saturating_add(u8::from(self.died_by_itself()))
     }
@@ -160,8 +162,8 @@ pub(crate) fn hops_of_life(hops: u8) -> EventHeaders {
     Vec::from_iter(hops_told(hops.saturating_add(HOPS_OF_LIFE).min(HOPS_MAX)))
 }
 
-/// How many steps an event follows from, as its headers say: what is made of it ends where it would
-/// without a stream in between.
+/// How many automatic steps led to an event, as its headers say. So a loop by way of a stream ends
+/// where it would end without one.
 pub(crate) fn hops_of(headers: &[(String, Option<Bytes>)]) -> u8 {
     let Some((_, value)) = headers.iter().find(|(name, _)| name == HOPS) else { return 0 };
     let text = value.as_deref().and_then(|value| std::str::from_utf8(value).ok());
@@ -253,7 +255,7 @@ fn put_name(name: &str, table: &mut Vec<u8>) {
     table.extend_from_slice(name.as_bytes());
 }
 
-/// A header of a message; one whose name is longer than such names are does not go along.
+/// A header of a message; one whose name is too long is dropped.
 fn put_header(name: &str, value: Option<&Bytes>, table: &mut Vec<u8>) {
     if name.len() > SHORT_MAX {
         return;

@@ -136,11 +136,11 @@ pub enum MessageCommand {
     /// These messages were taken for a time and came to nobody: they go back to their old places,
     /// uncounted. Those that are with somebody else are passed over. Answered by
     /// `MessageAnswer::Settled`.
-    ReturnLeased(Vec<(Holding, Token)>),
+    ReturnLeased(Vec<(MessageName, Token)>),
     /// Keep messages for longer, each on its own. Answered by `MessageAnswer::Settled`.
     ExtendLeased {
         /// The messages of one queue.
-        messages: Vec<(Holding, Token)>,
+        messages: Vec<(MessageName, Token)>,
         /// For how long from now on; `None` for as long as they were taken for.
         lease_ms: Option<u64>,
     },
@@ -362,9 +362,9 @@ pub struct LeaseMessages {
     pub auto_ack: bool,
 }
 
-/// A message in a queue, as one names it who is bound to no connection.
+/// Which message, by the name of its queue: who is bound to no connection names it so.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Holding {
+pub struct MessageName {
     /// The name of its queue.
     pub queue: String,
     /// 255 - priority.
@@ -377,7 +377,7 @@ pub struct Holding {
 #[derive(Clone, Debug)]
 pub struct MessageSettlement {
     /// Which.
-    pub message: Holding,
+    pub message: MessageName,
     /// What it was taken with.
     pub token: Token,
     /// How it ends.

@@ -45,3 +45,29 @@ impl MessageCommand {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::ConsumerId;
+    use crate::ids::ConnectionId;
+    use crate::message::{LeaseMessages, MessageTag};
+
+    #[test]
+    fn what_touches_more_than_it_names_costs_a_slice() {
+        let purge = MessageCommand::PurgeQueue { queue: "q".into(), connection: None };
+        let close = MessageCommand::CloseConnection { connection: ConnectionId(1) };
+        assert_eq!((purge.cost(), close.cost()), (LONG, LONG));
+        assert_eq!(MessageCommand::ListPolicies.cost(), LONG);
+        let lease = |max| {
+            let (queue, wait_ms, lease_ms) = ("q".to_owned(), 0, None);
+            Box::new(LeaseMessages { queue, max, wait_ms, lease_ms, auto_ack: false })
+        };
+        assert_eq!(MessageCommand::Lease(lease(30)).cost(), 30);
+        assert_eq!(MessageCommand::Lease(lease(usize::MAX)).cost(), 1000);
+        let tag = MessageTag::of(crate::ids::QueueId(1), (0, crate::ids::Place(1)));
+        let consumer = ConsumerId(1);
+        let untaken = |count| MessageCommand::Untaken { consumer, messages: vec![tag; count] };
+        assert_eq!((untaken(0).cost(), untaken(500).cost()), (1, 501));
+    }
+}

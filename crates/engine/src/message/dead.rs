@@ -1,5 +1,5 @@
-//! Messages that end without an ack: what they leave in the exchange that their queue has for them,
-//! and when their time runs out.
+//! Messages that end without an ack: the letter that each leaves in its queue's dead-letter
+//! exchange, and messages whose time runs out.
 
 use std::ops::ControlFlow;
 
@@ -41,8 +41,8 @@ impl From<Option<Record>> for Entering {
 }
 
 impl State {
-    /// The end of a message with the letter that it leaves, where its queue has an exchange for
-    /// these. They hold together.
+    /// The end of a message and the letter that it leaves, where its queue has an exchange for
+    /// these. Both are recorded together.
     pub(crate) fn decide_death(
         &self,
         ns: NamespaceId,
@@ -99,9 +99,10 @@ impl State {
         self.decide_entry(ns, message, &[], moment)
     }
 
-    /// The entry of a message that nobody waits for, such as a dead letter, where its exchange is
-    /// there and leads anywhere. It enters however long its queues are, those of jobs as well, but
-    /// for what tells of the end of a job: that could fill them by itself.
+    /// How a message enters that nobody waits for, such as a dead letter, where its exchange
+    /// exists and leads anywhere. It enters queues however long they are, those of jobs as well.
+    /// Only a message that tells of the end of a job does not: such messages could fill the queues
+    /// by themselves.
     pub(super) fn decide_entry(
         &self,
         namespace: NamespaceId,
@@ -124,8 +125,8 @@ impl State {
             })
         };
         routed.queues.retain(|id| !goes_round(id));
-        // Nobody is there to be told that a stream takes no such event. What goes round by way of
-        // one ends after so many rounds.
+        // Nobody is there to be told that a stream does not take the event. A loop by way of a
+        // stream ends after so many rounds.
         let ends = message.hops_as_event() >= HOPS_MAX && message.died_by_itself();
         let streams = routed.streams.len();
         routed.streams.retain(|id| !ends && self.check_event(*id, &message).is_ok());
@@ -189,13 +190,13 @@ impl State {
 
     /// Bytes of the bodies of messages of a queue that wait.
     pub(super) fn ready_bytes(&self, queue: QueueId) -> u64 {
-        let held = self.messages.shelves.get(&queue).map_or(0, |shelf| shelf.held_bytes);
-        self.queues.get(queue).map_or(0, |it| it.counts.message_bytes.saturating_sub(held))
+        let unsettled = self.messages.shelves.get(&queue).map_or(0, |shelf| shelf.unsettled_bytes);
+        self.queues.get(queue).map_or(0, |it| it.counts.message_bytes.saturating_sub(unsettled))
     }
 }
 
-/// A message as the letter that it leaves: the newest death comes first, one of the same queue and
-/// reason counts on.
+/// A message as the letter that it leaves. The newest death comes first; a further death in the
+/// same queue for the same reason raises its count.
 fn letter(message: &Message, queue: &str, reason: MessageEnd, at: TimeMs) -> Message {
     let mut letter = Message::clone(message);
     let same = letter.deaths.iter().position(|it| it.queue == queue && it.reason == reason);

@@ -159,6 +159,21 @@ impl State {
         ExchangeView { exchange: exchange.clone(), bindings, policy }
     }
 
+    /// Exchanges of a namespace after a name, at most `limit`, and whether more follow.
+    pub(crate) fn exchanges_page(
+        &self,
+        ns: NamespaceId,
+        after: Option<&str>,
+        limit: usize,
+    ) -> (Vec<ExchangeView>, bool) {
+        let names = self.messages.exchanges.after(ns, after);
+        let known = names.iter().take(limit).filter_map(|name| {
+            let exchange = self.messages.exchanges.named(ns, name)?;
+            Some(self.exchange_view(ns, &exchange))
+        });
+        (known.collect(), names.len() > limit)
+    }
+
     /// The record that creates an exchange, or none where it is there as declared.
     pub(crate) fn decide_exchange_declared(
         &self,

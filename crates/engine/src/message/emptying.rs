@@ -13,8 +13,8 @@ use crate::ids::{BodyId, NamespaceId, Place, QueueId};
 use crate::record::Record;
 use crate::state::{State, keys};
 
-/// Messages of a lane that a start counts. Of a queue that has no more it is known when the last
-/// one is gone, and what other queues had since is not looked through for it.
+/// Messages of a lane that a start counts. Where a queue has no more than that, it is known when
+/// the last one is gone, and the places of later messages need not be looked through.
 const COUNTED_MAX: u64 = 1000;
 
 /// What queues that are being emptied still have, each with its lanes.
@@ -61,7 +61,7 @@ impl Leftovers {
     }
 
     /// Nothing is left of a queue before a slot.
-    pub(crate) fn looked_through(&mut self, queue: QueueId, (urgency, place): Slot) {
+    pub(super) fn looked_through(&mut self, queue: QueueId, (urgency, place): Slot) {
         let Some(left) = self.queues.get_mut(&queue) else { return };
         left.lanes = left.lanes.split_off(&urgency);
         if let Some(first) = left.lanes.get_mut(&urgency) {
@@ -90,7 +90,8 @@ impl Leftovers {
 #[derive(Debug, Default)]
 pub(crate) struct EmptyingSlice {
     pub(crate) records: Vec<Record>,
-    /// Before which slot nothing is left of the queue then. No record says so, as a start finds it.
+    /// Before which slot nothing is left of the queue then. It is not recorded, since a start
+    /// finds it.
     pub(crate) looked_through: Option<(QueueId, Slot)>,
 }
 

@@ -106,7 +106,8 @@ fn is_of_pattern(pattern: &str, key: &str) -> bool {
     let words = |text| str::split(text, '.').filter(|_| !text.is_empty()).collect::<Vec<_>>();
     let (pattern, key) = (words(pattern), words(key));
     let (mut at, mut word) = (0, 0);
-    // Where the last `#` stands, and up to which word it goes: one more where the rest fits not.
+    // Where the last `#` stands, and up to which word it goes. Where the rest does not match, it
+    // takes one word more.
     let mut any: Option<(usize, usize)> = None;
     while let Some(next) = key.get(word) {
         match pattern.get(at) {

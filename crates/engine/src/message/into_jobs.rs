@@ -186,7 +186,7 @@ impl State {
         let mut taken: u64 = records.iter().map(Record::takes_place).sum();
         for record in records {
             let Some((ns, id, state)) = end_of(record) else { continue };
-            let live = self.leases.get(ns, id).map(|live| live.job.clone());
+            let live = self.leases.get(ns, id).map(|live| live.job().clone());
             let Some(job) = live.or_else(|| self.job(ns, id)) else { continue };
             let Some(queue) = self.queues.named(ns, &job.queue) else { continue };
             let Some(exchange) = queue.settings.outcomes.clone() else { continue };

@@ -45,8 +45,8 @@ pub use answer::{
 };
 pub use as_event::EventHeaders;
 pub use command::{
-    BindingSpec, ConsumeMessages, DeclareExchange, DeclareQueue, Holding, JobBinding,
-    LeaseMessages, MessageCommand, MessageCredit, MessageSettlement, MessageTransaction,
+    BindingSpec, ConsumeMessages, DeclareExchange, DeclareQueue, JobBinding, LeaseMessages,
+    MessageCommand, MessageCredit, MessageName, MessageSettlement, MessageTransaction,
     MessageVerdict, PublishMessage, ShareCredit,
 };
 pub use exchange::{Binding, Destination, Exchange, ExchangeKind, HeaderValue, Matching};
@@ -66,7 +66,7 @@ pub(crate) use json::quoted;
 pub(crate) use policy::Found;
 pub(crate) use publish::{PROPERTY_BYTES_MAX, Routed};
 pub(crate) use settle::Ends;
-pub(crate) use shelf::{BodyRef, Held, HeldBy, Stored};
+pub(crate) use shelf::{BodyRef, Stored, TakenBy, Unsettled};
 pub(crate) use state::Messages;
 pub(crate) use transaction::{Refused, Settling};
 

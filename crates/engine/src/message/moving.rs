@@ -426,9 +426,9 @@ impl<'a> Slice<'a> {
 }
 
 impl State {
-    /// Why a queue does not take a message of so many bytes, whatever it does with one too many:
-    /// what is moved into it pushes nothing out. And whether it is full: one that will never fit
-    /// holds nothing up.
+    /// Why a queue does not take a message of so many bytes, and whether that is because it is
+    /// full. What is moved into a queue pushes nothing out, whatever the queue is set to drop. A
+    /// message that would never fit holds up no other.
     fn lacks_room(
         &self,
         queue: QueueId,

@@ -35,8 +35,7 @@ pub(crate) struct Keys {
     of_key: BTreeMap<u64, usize>,
     /// By key and lane: from there on messages of the key were passed, as far as the lane was read.
     passed: BTreeMap<(u64, u8), Place>,
-    /// Before that urgency and place no message that was passed stands that nobody has, but for
-    /// those that memory knows.
+    /// Every passed message before that urgency and place is with somebody, or is known to memory.
     sifted: (u16, u64),
     /// Keys of which a message that was passed is next.
     sought: BTreeSet<u64>,
@@ -87,8 +86,8 @@ impl Keys {
         !self.freed.is_empty() || !self.sought.is_empty()
     }
 
-    /// The first place, from a slot on, from which messages were passed: there, or behind it in its
-    /// lane, some may stand that are nowhere else in memory.
+    /// The first place, from a slot on, from which messages were passed. There, or behind it in
+    /// its lane, messages may stand that memory does not know.
     pub(super) fn first_passed(&self, from: Slot) -> Option<Slot> {
         let lanes = self.passed.iter().filter(|((_, urgency), _)| *urgency >= from.0);
         let slots = lanes.map(|((_, urgency), place)| (*urgency, *place).max(from));
@@ -163,8 +162,8 @@ impl Keys {
         self.freed.remove(&slot).is_some_and(|(_, again)| again)
     }
 
-    /// A message is about to be with somebody. Where its key is busy it stands aside instead, or
-    /// is passed, and the answer is no.
+    /// Whether a message may be handed out now. Where its key is busy it may not: it stands aside,
+    /// or is passed.
     pub(crate) fn enter(&mut self, slot: Slot, key: u64, again: bool) -> bool {
         if self.busy_of.get(&slot) == Some(&key) {
             return true;

@@ -1,5 +1,5 @@
-//! Messages that were passed since many of their key stood aside already: they are looked for in
-//! the tree once it is their turn, so many in a turn of the shard.
+//! Messages that were passed because too many of their key stood aside already. Once it is the turn
+//! of one, it is looked for in the tree: so many places in a turn of the shard.
 
 use std::ops::ControlFlow;
 
@@ -145,13 +145,13 @@ impl State {
         let key = |place| keys::message(ns, MessageTag { queue, urgency, place });
         self.scan(&key(from), &key(end), &mut |at, _| {
             let slot = (urgency, place_at(at));
-            let is_held = shelf.unsettled.contains_key(&slot);
-            if is_held && looked < most {
+            let is_unsettled = shelf.unsettled.contains_key(&slot);
+            if is_unsettled && looked < most {
                 looked += 1;
                 return ControlFlow::Continue(());
             }
             next = Some(slot.1);
-            found = (!is_held).then_some(slot);
+            found = (!is_unsettled).then_some(slot);
             ControlFlow::Break(())
         });
         (found, next, looked)

@@ -61,7 +61,7 @@ pub(crate) fn peek_messages(
     check_messages(queue)?;
     let prefix = keys::of_queue(keys::MESSAGE, ns, queue.id);
     let to = keys::after_prefix(&prefix);
-    // A cursor is a key of this very range; any other is as good as its beginning or end.
+    // A cursor is a key of this very range. Any other counts as the beginning or the end of it.
     let from = cursor.map_or(&prefix[..], |cursor| (&cursor[..]).max(&prefix[..]));
     let (mut found, mut next, mut bytes): (Vec<(MessageTag, Stored)>, _, _) = (Vec::new(), None, 0);
     let (all, mut examined, mut read) = (filter.is_empty(), 0, 0);

@@ -335,6 +335,11 @@ impl State {
         self.value(&keys::policy(ns, name))
     }
 
+    /// The policies of a namespace, in the order of their names.
+    pub(crate) fn policies_of(&self, ns: NamespaceId) -> Vec<(String, Policy)> {
+        self.messages.policies.all(ns)
+    }
+
     pub(super) fn apply_policy_put(&mut self, ns: NamespaceId, name: String, policy: Policy) {
         self.put(&keys::policy(ns, &name), &policy);
         self.messages.policies.insert(ns, name, policy);

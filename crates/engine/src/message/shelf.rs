@@ -1,7 +1,7 @@
 //! What memory knows of the messages of one queue: how far each lane was read, who has what, and
-//! what came back. Waiting messages stand in the tree; only while somebody consumes are some of
-//! them kept here, so that what is consumed at once is not read again. Nothing here is a record's
-//! fact but the messages that were taken for a time.
+//! what came back. Waiting messages stand in the tree. Some of them are kept here while somebody
+//! consumes, so that a message that is consumed at once is not read again. All of it is volatile,
+//! but for messages that were taken for a time: those are recorded.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -73,7 +73,7 @@ wire_struct! {
 
 /// Who has a message.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum HeldBy {
+pub(crate) enum TakenBy {
     /// A connection, over one of its consumers or asking for one message.
     Connection(ConnectionId, Option<ConsumerId>),
     /// Whoever shows the token, until then.
@@ -82,15 +82,15 @@ pub(crate) enum HeldBy {
 
 /// A message that is with a consumer.
 #[derive(Clone, Debug)]
-pub(crate) struct Held {
-    pub(crate) holder: HeldBy,
+pub(crate) struct Unsettled {
+    pub(crate) by: TakenBy,
     pub(crate) body: BodyRef,
 }
 
-impl Held {
+impl Unsettled {
     /// Whether it was taken for a time.
     pub(crate) fn is_leased(&self) -> bool {
-        matches!(self.holder, HeldBy::Lease { .. })
+        matches!(self.by, TakenBy::Lease { .. })
     }
 }
 
@@ -128,18 +128,18 @@ pub(crate) fn weight(stored: &Stored) -> usize {
 #[derive(Debug)]
 pub(crate) struct Lane {
     /// Those up to here were read: they were taken, stand in `young`, or somebody had them.
-    pub(crate) read: Place,
+    pub(super) read: Place,
     /// What follows.
     young: VecDeque<(Place, Arc<Stored>)>,
     /// Bytes that these take.
     bytes: usize,
     /// More follow in the tree.
-    pub(crate) more: bool,
+    more: bool,
 }
 
 impl Lane {
-    /// What stands next in it, from a place on: where, and whether memory has it. Else it is to be
-    /// read from there on.
+    /// The next message from a place on: where it stands, and whether memory has it. If not, the
+    /// lane is to be read from there on.
     fn standing_from(&self, from: Place) -> Option<(Place, bool)> {
         let at = self.young.partition_point(|(place, _)| *place < from);
         if let Some((place, _)) = self.young.get(at) {
@@ -167,15 +167,15 @@ pub(crate) struct Shelf {
     lanes: BTreeMap<u8, Lane>,
     /// Taken and given back.
     returned: BTreeSet<Slot>,
-    pub(crate) unsettled: BTreeMap<Slot, Held>,
+    pub(super) unsettled: BTreeMap<Slot, Unsettled>,
     /// Bytes of the bodies of these.
-    pub(crate) held_bytes: u64,
+    pub(super) unsettled_bytes: u64,
     /// New messages are kept in memory: somebody takes them.
-    pub(crate) consumed: bool,
+    pub(super) consumed: bool,
     /// Of some messages it is known how often they came back.
-    pub(crate) has_returns: bool,
+    pub(super) has_returns: bool,
     /// Ordering keys of messages that somebody has, and messages that wait for these.
-    pub(crate) keys: Keys,
+    pub(super) keys: Keys,
 }
 
 impl Shelf {
@@ -204,7 +204,8 @@ impl Shelf {
 
     /// What stands next, from a slot on.
     pub(super) fn standing_from(&self, from: Slot) -> Option<Standing> {
-        let held = self.unsettled.range(from..).next().map(|(slot, _)| Standing::Held(*slot));
+        let unsettled =
+            self.unsettled.range(from..).next().map(|(slot, _)| Standing::Unsettled(*slot));
         let back = self.returned.range(from..).next().copied();
         let known = back.into_iter().chain(self.keys.standing_from(from)).map(Standing::Known);
         let lanes = self.lanes.range(from.0..);
@@ -216,8 +217,8 @@ impl Shelf {
             })
         });
         let passed = self.keys.first_passed(from).map(Standing::Unread);
-        let held = held.into_iter().chain(passed);
-        Standing::first(held.chain(known).chain(in_lanes.take(1)))
+        let unsettled = unsettled.into_iter().chain(passed);
+        Standing::first(unsettled.chain(known).chain(in_lanes.take(1)))
     }
 
     /// Before which place of each lane nothing stands.
@@ -318,7 +319,8 @@ impl Shelf {
         more: bool,
     ) -> usize {
         let Some(lane) = self.lanes.get_mut(&urgency) else { return 0 };
-        // What somebody has is passed: once it comes back it is not found here any more.
+        // The reading passed what somebody has. Once that comes back, it is found among
+        // `returned`.
         lane.read = lane.read.max(read);
         lane.more = more;
         lane.bytes = entries.iter().map(|(_, stored)| weight(stored)).sum();
@@ -355,34 +357,34 @@ impl Shelf {
     }
 
     /// A message is with somebody.
-    pub(crate) fn hold(&mut self, slot: Slot, held: Held) {
-        self.held_bytes += held.body.bytes;
-        self.unsettled.insert(slot, held);
+    pub(crate) fn hand_out(&mut self, slot: Slot, unsettled: Unsettled) {
+        self.unsettled_bytes += unsettled.body.bytes;
+        self.unsettled.insert(slot, unsettled);
     }
 
-    fn let_go(&mut self, slot: Slot) -> Option<Held> {
-        let held = self.unsettled.remove(&slot)?;
-        count::take(&mut self.held_bytes, held.body.bytes, "bytes that consumers have");
-        Some(held)
+    fn let_go(&mut self, slot: Slot) -> Option<Unsettled> {
+        let unsettled = self.unsettled.remove(&slot)?;
+        count::take(&mut self.unsettled_bytes, unsettled.body.bytes, "bytes that consumers have");
+        Some(unsettled)
     }
 
     /// A message is with somebody no longer and stands where it stood. Where its lane was not read
-    /// up to there, as after a start, it is found there.
-    pub(crate) fn give_back(&mut self, slot: Slot) -> Option<Held> {
-        let held = self.let_go(slot);
+    /// that far, as after a start, the reading will find it.
+    pub(crate) fn give_back(&mut self, slot: Slot) -> Option<Unsettled> {
+        let unsettled = self.let_go(slot);
         self.keys.leave(slot);
         let unread = self.lanes.get(&slot.0).is_some_and(|lane| lane.read < slot.1);
         if !unread {
             self.returned.insert(slot);
         }
-        held
+        unsettled
     }
 
     /// A message is gone. Who had it, and how many bytes less are in memory.
-    pub(crate) fn remove(&mut self, slot: Slot) -> (Option<Held>, usize) {
+    pub(crate) fn remove(&mut self, slot: Slot) -> (Option<Unsettled>, usize) {
         self.keys.leave(slot);
-        if let Some(held) = self.let_go(slot) {
-            return (Some(held), 0);
+        if let Some(unsettled) = self.let_go(slot) {
+            return (Some(unsettled), 0);
         }
         if self.returned.remove(&slot) {
             return (None, 0);

@@ -11,7 +11,7 @@ use super::emptying::Leftovers;
 use super::exchanges::Exchanges;
 use super::policy::Policies;
 use super::shelf::{
-    BodyRef, Held, HeldBy, MessageLease, Next, Shelf, Stored, YOUNG_BYTES_TOTAL, weight,
+    BodyRef, MessageLease, Next, Shelf, Stored, TakenBy, Unsettled, YOUNG_BYTES_TOTAL, weight,
 };
 use super::{Binding, Destination, Exchange, MessageTag, Policy, Slot};
 use crate::ids::{ExchangeId, MonoMs, NamespaceId, Place, QueueId, StreamId, TimeMs};
@@ -25,13 +25,13 @@ const READ_BYTES_MAX: usize = 256 << 10;
 /// The part of a shard's memory that is about messages.
 #[derive(Debug)]
 pub(crate) struct Messages {
-    pub(crate) exchanges: Exchanges,
+    pub(super) exchanges: Exchanges,
     /// Of queues that hold messages or are consumed.
     pub(super) shelves: BTreeMap<QueueId, Shelf>,
     /// What was deleted and is not empty yet.
     pub(super) emptying: BTreeSet<(NamespaceId, Destination)>,
     /// Volatile: what is left of queues that are being emptied.
-    pub(crate) leftovers: Leftovers,
+    pub(super) leftovers: Leftovers,
     /// Volatile: queues that may have something to hand out.
     pub(super) fresh: BTreeSet<QueueId>,
     /// Volatile: queues of which this turn has looked at enough. The next one goes on with them.
@@ -59,7 +59,7 @@ pub(crate) struct Messages {
     pub(super) delays: Frontier,
     /// Queues whose jobs are told of when they end.
     pub(super) telling: BTreeSet<QueueId>,
-    pub(crate) policies: Policies,
+    pub(super) policies: Policies,
 }
 
 impl Default for Messages {
@@ -100,13 +100,13 @@ impl Messages {
     }
 
     /// Who has a message, where somebody has it.
-    pub(crate) fn held(&self, tag: MessageTag) -> Option<&Held> {
+    pub(crate) fn find_unsettled(&self, tag: MessageTag) -> Option<&Unsettled> {
         self.shelves.get(&tag.queue)?.unsettled.get(&tag.slot())
     }
 
     /// A message that was taken is with somebody.
-    pub(crate) fn hold(&mut self, tag: MessageTag, held: Held) {
-        self.shelf(tag.queue).hold(tag.slot(), held);
+    pub(crate) fn hand_out(&mut self, tag: MessageTag, unsettled: Unsettled) {
+        self.shelf(tag.queue).hand_out(tag.slot(), unsettled);
     }
 
     /// These queues may have something to hand out.
@@ -153,6 +153,22 @@ impl Messages {
         !self.telling.is_empty()
     }
 
+    /// The exchanges that do not outlive a restart.
+    pub(crate) fn exchanges_to_end(&self) -> Vec<(NamespaceId, ExchangeId)> {
+        let ends = self.exchanges.declared().filter(|it| !it.durable);
+        ends.map(|it| (it.namespace, it.id)).collect()
+    }
+
+    /// How many policies the namespace with the most has.
+    pub(crate) fn policies_most(&self) -> usize {
+        self.policies.most()
+    }
+
+    /// Nothing is left of a queue that is being emptied before a slot.
+    pub(crate) fn note_looked_through(&mut self, queue: QueueId, slot: Slot) {
+        self.leftovers.looked_through(queue, slot);
+    }
+
     pub(crate) fn forget_fresh(&mut self) {
         self.fresh.clear();
         self.unfinished.clear();
@@ -168,27 +184,30 @@ impl Messages {
         self.lease_ends.first().copied()
     }
 
-    /// What was taken for a time is for as long from `now` on, or as long as it was.
+    /// A message that was taken for a time stays with its taker for `lease_ms` from `now` on;
+    /// `None` for as long as at first.
     pub(crate) fn extend_lease(&mut self, tag: MessageTag, lease_ms: Option<u64>, now: MonoMs) {
         let shelf = self.shelves.get_mut(&tag.queue);
-        let held = shelf.and_then(|shelf| shelf.unsettled.get_mut(&tag.slot()));
-        if let Some(Held { holder: HeldBy::Lease { lease_ms: own_ms, expires, .. }, .. }) = held {
+        let unsettled = shelf.and_then(|shelf| shelf.unsettled.get_mut(&tag.slot()));
+        if let Some(Unsettled { by: TakenBy::Lease { lease_ms: own_ms, expires, .. }, .. }) =
+            unsettled
+        {
             self.lease_ends.remove(&(*expires, tag));
             *expires = now.plus(lease_ms.unwrap_or(*own_ms));
             self.lease_ends.insert((*expires, tag));
         }
     }
 
-    /// Its time has run out. Where somebody has it, that counts once it is back, across a restart,
-    /// too: whether that is so.
+    /// The time of a message has run out. Whether somebody has it: then it expires only once it is
+    /// back, also after a restart.
     pub(crate) fn run_out(&mut self, (at, ns, tag): (TimeMs, NamespaceId, MessageTag)) -> bool {
         self.overdue_back.remove(&(at, ns, tag));
-        let held = self.held(tag).is_some();
-        if held {
+        let unsettled = self.find_unsettled(tag).is_some();
+        if unsettled {
             self.overdue.insert(tag, (ns, at));
             self.expiries.eaten(&keys::expiry(at, ns, tag));
         }
-        held
+        unsettled
     }
 
     /// When messages expire that nobody has.
@@ -217,23 +236,24 @@ impl Messages {
         self.shelves.get(&queue).map_or(0, |shelf| shelf.unsettled.len() as u64)
     }
 
-    /// Forgets all of a queue, but where its messages begin, and how many there are.
+    /// Forgets a queue. What is left to be emptied is kept: where its messages begin, and how many
+    /// there are.
     pub(crate) fn drop_shelf(&mut self, queue: QueueId, messages: u64) {
         let Some(shelf) = self.shelves.remove(&queue) else { return };
         self.leftovers.begin(queue, messages, shelf.first_of_lanes());
         self.count_aside(shelf.keys.aside_len(), 0);
         self.without_room.remove(&queue);
         count::take(&mut self.young_bytes, shelf.young_bytes(), "bytes of new messages");
-        for (slot, held) in &shelf.unsettled {
-            self.forget_end(MessageTag::of(queue, *slot), held);
+        for (slot, unsettled) in &shelf.unsettled {
+            self.forget_end(MessageTag::of(queue, *slot), unsettled);
         }
         self.fresh.remove(&queue);
         self.unfinished.remove(&queue);
     }
 
     /// A message is with nobody any more.
-    pub(crate) fn forget_end(&mut self, tag: MessageTag, held: &Held) {
-        if let HeldBy::Lease { expires, .. } = held.holder {
+    pub(crate) fn forget_end(&mut self, tag: MessageTag, unsettled: &Unsettled) {
+        if let TakenBy::Lease { expires, .. } = unsettled.by {
             self.lease_ends.remove(&(expires, tag));
         }
         if let Some((ns, at)) = self.overdue.remove(&tag) {
@@ -242,20 +262,20 @@ impl Messages {
     }
 
     /// A message is with nobody any more and stands where it stood. Who had it.
-    pub(crate) fn give_back(&mut self, tag: MessageTag) -> Option<Held> {
-        let held = self.with_shelf(tag.queue, |shelf| shelf.give_back(tag.slot()));
-        if let Some(held) = &held {
-            self.forget_end(tag, held);
+    pub(crate) fn give_back(&mut self, tag: MessageTag) -> Option<Unsettled> {
+        let unsettled = self.with_shelf(tag.queue, |shelf| shelf.give_back(tag.slot()));
+        if let Some(unsettled) = &unsettled {
+            self.forget_end(tag, unsettled);
         }
-        held
+        unsettled
     }
 }
 
 impl State {
     /// Messages of a queue that wait.
     pub(crate) fn ready_messages(&self, queue: QueueId) -> u64 {
-        let held = self.messages.unsettled(queue);
-        self.queues.get(queue).map_or(0, |queue| queue.counts.messages.saturating_sub(held))
+        let unsettled = self.messages.unsettled(queue);
+        self.queues.get(queue).map_or(0, |queue| queue.counts.messages.saturating_sub(unsettled))
     }
 
     /// How many messages this turn may still meet and hand to nobody: one at least.
@@ -480,7 +500,7 @@ impl State {
                 let stored = self.value::<Stored>(&keys::message(ns, tag));
                 let stored = stored.expect("a lease is of a message that exists");
                 self.may_be_taken(queue, tag.slot(), (&stored, true));
-                self.hold_leased(tag, lease.token, lease.lease_ms, stored.body_ref());
+                self.lease_message(tag, lease.token, lease.lease_ms, stored.body_ref());
             } else {
                 self.messages.leftovers.found(queue, tag.slot());
             }
@@ -489,7 +509,7 @@ impl State {
 
     /// Holds a message for whoever shows the token, from this instant of the clock that never
     /// steps.
-    pub(crate) fn hold_leased(
+    pub(crate) fn lease_message(
         &mut self,
         tag: MessageTag,
         token: crate::ids::Token,
@@ -497,9 +517,9 @@ impl State {
         body: BodyRef,
     ) {
         let expires = self.mono().plus(lease_ms);
-        let holder = HeldBy::Lease { token, lease_ms, expires };
+        let by = TakenBy::Lease { token, lease_ms, expires };
         self.messages.lease_ends.insert((expires, tag));
-        self.messages.hold(tag, Held { holder, body });
+        self.messages.hand_out(tag, Unsettled { by, body });
     }
 
     /// What was taken for a time stands for as long once more.

@@ -1,6 +1,6 @@
-//! Walking the messages of a queue in their order, a bounded part at a time. What memory knows of
-//! is found there; only what was not read yet is looked for in the tree, and there over so many
-//! places at a time. So what was removed, and lingers in an LSM tree, is not passed as a whole.
+//! Walking the messages of a queue in their order, a bounded part at a time. Memory is asked first.
+//! The tree is read only where memory has not read it yet, and only over so many places at a time:
+//! an LSM tree may still have the traces of many messages that were removed.
 
 use std::ops::ControlFlow;
 
@@ -9,9 +9,10 @@ use super::{MessageTag, Slot, Stored};
 use crate::ids::{NamespaceId, Place, QueueId};
 use crate::state::{State, keys};
 
-/// Places over which the tree is looked through at a time, and how often in one walk. Places are
-/// the shard's: of a queue that is seldom written most spans are empty, and cost a look each. What
-/// was removed is rare in what was not read yet: expiries and walks that a restart has cut short.
+/// Over how many places the tree is looked through at a time, and how often in one walk. Places
+/// are numbered over the whole shard, so most spans of a queue that is seldom written are empty
+/// and cost one look each. Few messages that were not read yet were removed: by expiry, or by
+/// walks that a restart has cut short.
 pub(super) const SPAN: u64 = if cfg!(test) { 16 } else { 65_536 };
 pub(super) const SPANS_MAX: usize = 4;
 
@@ -19,7 +20,7 @@ pub(super) const SPANS_MAX: usize = 4;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Standing {
     /// A message that somebody has.
-    Held(Slot),
+    Unsettled(Slot),
     /// A message that stands in the tree.
     Known(Slot),
     /// What follows from there on in its lane was not read, or was passed behind its key.
@@ -28,7 +29,7 @@ pub(super) enum Standing {
 
 impl Standing {
     pub(super) fn slot(self) -> Slot {
-        let (Self::Held(slot) | Self::Known(slot) | Self::Unread(slot)) = self;
+        let (Self::Unsettled(slot) | Self::Known(slot) | Self::Unread(slot)) = self;
         slot
     }
 
@@ -61,7 +62,7 @@ impl State {
         let (mut at, mut spans) = (from, 0);
         loop {
             match shelf.standing_from(at)? {
-                Standing::Held(slot) => {
+                Standing::Unsettled(slot) => {
                     if visit(slot, None).is_break() {
                         return Some(slot);
                     }
@@ -87,8 +88,8 @@ impl State {
         }
     }
 
-    /// Some places of a lane of which nothing is in memory. Where it goes on, or with which
-    /// message `visit` broke.
+    /// Visits some places of a lane of which nothing is in memory. Answers where to go on, or with
+    /// which message `visit` broke.
     fn walk_span(
         &self,
         (ns, queue): (NamespaceId, QueueId),
@@ -103,8 +104,8 @@ impl State {
         let mut broke = None;
         self.scan(&key(first), &key(end), &mut |key, value| {
             let slot = (urgency, place_at(key));
-            let held = shelf.is_some_and(|shelf| shelf.unsettled.contains_key(&slot));
-            let flow = visit(slot, (!held).then(|| stored_of(key, value)));
+            let unsettled = shelf.is_some_and(|shelf| shelf.unsettled.contains_key(&slot));
+            let flow = visit(slot, (!unsettled).then(|| stored_of(key, value)));
             broke = flow.is_break().then_some(slot);
             flow
         });

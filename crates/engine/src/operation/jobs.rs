@@ -14,6 +14,7 @@ use crate::ids::{JobId, NamespaceId, Place, TimeMs};
 use crate::job::{Job, JobFilter, Lease, Phase};
 use crate::map::Reader;
 use crate::moment::Moment;
+use crate::queueing::LiveLease;
 use crate::record::{Record, Upkeep};
 use crate::rejection::Rejection;
 use crate::state::{State, keys};
@@ -109,7 +110,7 @@ impl JobsChange {
         self
     }
 
-    /// Whether a job is to be changed: the filter means it, and it is not as it is to be.
+    /// Whether a job is to be changed: the filter means it, and it is not changed already.
     pub(crate) fn means(
         &self,
         reader: &dyn Reader,
@@ -213,7 +214,7 @@ impl State {
                 let counts = job.phase.is_unfinished() || matches!(job.phase, Phase::Dead { .. });
                 let of_queue = filter.queue.as_ref().is_none_or(|queue| job.queue == *queue);
                 next.examined += u64::from(counts && of_queue);
-                let lease = self.leases.get(ns, job.id).map(|live| &live.lease);
+                let lease = self.leases.get(ns, job.id).map(LiveLease::lease);
                 if operation.was_there(&job) && change.means(self, (&job, lease), moment.at) {
                     let made = self.change_job(ns, change, &job, &mut slice);
                     slice.add(made);

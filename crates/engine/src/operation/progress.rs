@@ -10,7 +10,7 @@ impl Operation {
         if self.state == OperationState::Finished {
             return 1.0;
         }
-        // Of so many and no more it is those that are changed which tell how far it is.
+        // Where an operation has a limit, how many it has changed tells how far it is.
         let limited = self.kind.limit().is_some();
         let done = if limited { self.changed } else { self.examined };
         let done = if self.candidates == 0 { 0.0 } else { done as f64 / self.candidates as f64 };

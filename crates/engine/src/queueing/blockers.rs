@@ -21,8 +21,8 @@ use crate::queueing::{job_pause, ordering_key};
 use crate::state::{State, count, keys};
 use crate::tenant::turn_told;
 
-/// What keeps a job that waits from being handed out, its time apart. Of its queue, the number and
-/// whether it is paused.
+/// What keeps a waiting job from being handed out, apart from its time. `queue` is the number of
+/// its queue, and whether that is paused.
 pub(crate) fn blockers_of(
     reader: &dyn Reader,
     ns: NamespaceId,
@@ -54,8 +54,8 @@ impl State {
         self.file(ns, queue, job);
     }
 
-    /// An entry that is filed nowhere has ended: it is behind no key any more, and lets go what
-    /// was behind it.
+    /// An entry has ended, and is filed nowhere. It leaves its keys, and what stood behind it
+    /// there comes forward.
     pub(crate) fn leave_keys(&mut self, ns: NamespaceId, job: &Job) {
         self.leave_unique_ended(ns, job);
         self.leave_ordering_key(ns, job);
@@ -83,7 +83,7 @@ impl State {
         }
     }
 
-    /// An entry that waits is moved to another time: `change` makes it so.
+    /// Moves a waiting entry to another time, which `change` sets.
     pub(crate) fn refile(
         &mut self,
         ns: NamespaceId,
@@ -91,7 +91,7 @@ impl State {
         job: &mut Job,
         change: impl FnOnce(&mut Job),
     ) {
-        // Aside it keeps its place, whatever its time.
+        // An entry that stands aside stays where it is, whatever its time.
         let blocked = self.is_blocked(ns, job);
         if !blocked {
             self.take_from_lane(ns, queue, job);
@@ -102,8 +102,8 @@ impl State {
         }
     }
 
-    /// An entry that waits goes to another queue or urgency: `change` makes it so. What blocks it
-    /// stays.
+    /// Moves a waiting entry to another queue or urgency, which `change` sets. What blocks it goes
+    /// on doing so.
     pub(crate) fn refile_elsewhere(
         &mut self,
         ns: NamespaceId,
@@ -130,7 +130,7 @@ impl State {
         job
     }
 
-    /// Changes what blocks an entry, and files it where it stands from then on, if it waits.
+    /// Changes what blocks an entry. If the entry waits, it is filed anew by what blocks it then.
     pub(crate) fn reblock(&mut self, ns: NamespaceId, job: &Job, change: impl FnOnce(&mut Self)) {
         let waits = !self.leases.contains(ns, job.id);
         let before = self.is_blocked(ns, job);

@@ -17,7 +17,8 @@ pub(crate) struct Offer {
     pub(crate) jobs: Vec<JobId>,
     /// Heads, entries and parts of trees that were looked at.
     pub(crate) looked: usize,
-    /// There may be more: it looked at enough, and the next one does not meet that again.
+    /// It stopped since it had looked at enough: there may be more. The next offer does not meet
+    /// the same lanes again.
     pub(crate) cut: bool,
 }
 
@@ -69,7 +70,7 @@ impl State {
             && let Some((lane, job)) = merge.next()
         {
             jobs.push(job);
-            // What comes next may be behind it in the line of its key or tenant.
+            // What comes next may be the job behind it in the line of its key or tenant.
             if lane.part.is_lined() {
                 break;
             }
@@ -81,7 +82,7 @@ impl State {
         Offer { jobs, looked: merge.looked, cut: cut && self.lanes.has_met() }
     }
 
-    /// It is `now`: puts up to `most` heads of lanes forward whose time has come.
+    /// Puts heads of lanes forward whose time has come by `now`, up to `most` of them.
     pub(crate) fn come_due(&mut self, now: TimeMs, most: usize) {
         let mut fresh = Vec::new();
         self.lanes.advance(now, most, |queue| fresh.push(queue));
@@ -91,7 +92,7 @@ impl State {
         }
     }
 
-    /// Some queues that are meant and have something to hand out.
+    /// Some of the queues that `pattern` means and that have something to hand out.
     pub(crate) fn due_queues(
         &self,
         ns: NamespaceId,

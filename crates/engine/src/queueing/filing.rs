@@ -25,7 +25,7 @@ const READ_AHEAD_MIN: usize = 32;
 const LOADED_MAX: usize = 4;
 const PASSED_MAX: usize = 32;
 
-/// Seconds that were not settled yet and are looked through when a queue is told of.
+/// Seconds that were not settled yet and are looked through to describe a queue.
 pub(crate) const DUE_SECONDS_TOLD_MAX: usize = 1000;
 
 wire_struct! {

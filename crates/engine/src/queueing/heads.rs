@@ -22,7 +22,7 @@ pub(super) const NONE: NodeId = NodeId::MAX;
 /// have the same place, so no two ranks are the same.
 pub(super) type Rank = (u8, Slot);
 
-/// The rank of an entry that has so long from when it became available.
+/// The rank of an entry that is to start so long after it became available.
 pub(super) fn rank(urgency: u8, (at, place): Slot, deadline_ms: u64) -> Rank {
     (urgency, (at.plus(deadline_ms), place))
 }
@@ -68,7 +68,7 @@ fn weight(lane: LaneId) -> u64 {
     z ^ (z >> 31)
 }
 
-/// Where a name stands to those that are meant.
+/// Whether a name comes before the names that are meant, is one of them, or comes after them.
 fn side(pattern: &QueuePattern, name: &str) -> Ordering {
     match pattern {
         QueuePattern::Exactly(exact) => name.cmp(exact),
@@ -205,7 +205,7 @@ impl Heads {
         }
     }
 
-    /// Puts a node where its parent is, and that one below it.
+    /// Rotates a node into the place of its parent, which comes below it.
     fn lift(&mut self, root: &mut NodeId, id: NodeId) {
         let parent = self.node(id).parent;
         let above = self.node(parent).parent;

@@ -1,8 +1,8 @@
-//! Where waiting entries are filed so that a worker finds its next one without passing others: a
+//! Where waiting entries are filed, so that a worker finds its next one without passing others: a
 //! lane per (queue, urgency, part, kind), ordered by (available at, place). Memory holds the first
-//! entry of each lane, and of those that are used as much more as one budget allows; the rest
-//! stays in the tree. The first entries stand apart by whether their time has come: those that
-//! could be handed out in [`Heads`], the others by their time.
+//! entry of each lane. Of lanes that are used it holds more, within one budget for all of them. The
+//! rest stays in the tree. First entries whose time has come stand in [`Heads`], the others are
+//! ordered by their time.
 
 mod apart;
 mod switches;
@@ -38,7 +38,7 @@ impl Default for Room {
 const READ_ON_MIN: u16 = 4;
 const READ_ON_MAX: u16 = 256;
 
-/// Lanes of a queue that are looked at where it is told of.
+/// Lanes of a queue that are looked at to describe it.
 const LANES_TOLD_MAX: usize = 1024;
 
 /// Lanes that are gone and may still count as warm, beside as many as there are lanes.
@@ -47,10 +47,10 @@ const WARM_GONE_MAX: usize = 64;
 /// Lanes that are looked at for room at a time.
 const LOOKS_FOR_ROOM: usize = 64;
 
-/// Which switches apply to an entry, the pause of its queue and gates over its queue and kind
-/// apart, which are over all of their parts: twice the number of the set of gates that it names,
-/// and 1 more where it names a key of a limit; its highest bit where it has a tenant. Of each key
-/// and of each tenant only the first stands in the lane.
+/// Which switches apply to an entry, apart from those over all parts (the pause of its queue,
+/// gates over its queue and kind). It is twice the number of the set of gates that the entry
+/// names, plus 1 where it names a key of a limit; the highest bit is set where it has a tenant. Of
+/// the entries of a key or of a tenant, only the first stands in the lane.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) struct PartId(pub(crate) u16);
 
@@ -87,8 +87,8 @@ impl PartId {
         self.0 & Self::TENANTED != 0
     }
 
-    /// Whether its entries stand in lines, of keys of limits or of tenants: who comes after one of
-    /// them is known once that was granted.
+    /// Whether its entries stand in lines, of keys of limits or of tenants. Which entry comes
+    /// after one of them is known only once that one is granted.
     pub(crate) fn is_lined(self) -> bool {
         self.is_limited() || self.is_tenanted()
     }
@@ -121,7 +121,7 @@ pub(crate) struct Site<'a> {
     pub(crate) queue: &'a Arc<str>,
     /// The queue's switch is off: it hands out nothing.
     pub(crate) shut: bool,
-    /// Only who asks for the kind by name gets any.
+    /// The kind is reserved: only who asks for it by name gets its entries.
     pub(crate) reserved: bool,
     /// How long its jobs have: lanes are merged by deadline.
     pub(crate) deadline_ms: u64,
@@ -131,7 +131,7 @@ pub(crate) struct Site<'a> {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Next {
     Entry(Filed),
-    /// With what memory does not hold.
+    /// What comes next is not in memory.
     Unread,
     End,
 }
@@ -139,11 +139,11 @@ pub(super) enum Next {
 /// Whether more than a lane's head is in memory.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Use {
-    /// No, as far as is known.
+    /// Only the head, as far as is known.
     Cold,
-    /// It may be: the lane stands in [`Lanes::warm`].
+    /// Perhaps more: the lane stands in [`Lanes::warm`].
     Warm,
-    /// Likewise, and somebody took from it since room was looked for.
+    /// As `Warm`, and somebody took from it since room was looked for last.
     Eaten,
 }
 
@@ -212,7 +212,8 @@ pub(crate) struct Lanes {
     now: TimeMs,
     /// Lanes of which more than the head is in memory; the first is the next to be cut back.
     warm: VecDeque<LaneId>,
-    /// Lanes that an offer read on, to be noted there: an offer itself changes nothing.
+    /// Lanes that an offer read on. They are moved to `warm` later, since an offer changes nothing
+    /// itself.
     read_on: RefCell<Vec<LaneId>>,
     room: Room,
     /// Entries in memory beside heads.
@@ -373,7 +374,8 @@ impl Lanes {
         self.by_id.get(&id)?.entries.borrow().back().map(|(slot, _)| *slot)
     }
 
-    /// Where memory holds too much, cuts lanes back to their heads, last those that were used.
+    /// Where memory holds too much, cuts lanes back to their heads; those that were used come
+    /// last.
     fn make_room(&mut self) {
         for id in std::mem::take(self.read_on.get_mut()) {
             if let Some(lane) = self.by_id.get_mut(&id) {
@@ -409,7 +411,7 @@ impl Lanes {
             return;
         }
         let Some(lane) = self.by_id.get_mut(&id) else { return };
-        // Where what comes next was filed before, its queue is told of when it is put forward.
+        // Where what comes next was filed before, its queue is noted when it is put forward.
         let was_filed = before.is_some() && before < after && !lane.due;
         let due = after.is_some_and(|(at, _)| at <= self.now) && !was_filed;
         if let (true, true, Some(head)) = (lane.due, due, after) {
@@ -445,7 +447,7 @@ impl Lanes {
         }
     }
 
-    /// Takes lanes that are gone, or stand there twice, out of the warm ones.
+    /// Takes lanes that are gone, or that stand there twice, out of [`Lanes::warm`].
     fn sweep_warm(&mut self) {
         let mut seen = BTreeSet::new();
         let by_id = &self.by_id;
@@ -509,8 +511,8 @@ impl Lanes {
         !self.is_held_kind(id.kind) && !self.shut_sets.contains(&(ns, id.part.set()))
     }
 
-    /// It is `now`: up to `most` heads whose time has come are put forward, the first ones first.
-    /// Calls `came` with their queues.
+    /// Puts heads forward whose time has come by `now`, up to `most`, the earliest first. Calls
+    /// `came` with their queues.
     pub(crate) fn advance(&mut self, now: TimeMs, most: usize, mut came: impl FnMut(QueueId)) {
         if now < self.now {
             self.step_back(now);
@@ -604,8 +606,8 @@ impl Lanes {
         lanes.take_while(move |(id, _)| id.queue == queue)
     }
 
-    /// When the longest waiting entry of the queue became available that has no tenant: those with
-    /// one do not stand in the order of their times. Of very many lanes only some are asked.
+    /// When the longest waiting entry without a tenant became available; entries with one do not
+    /// stand in the order of their times. Of very many lanes only some are asked.
     pub(crate) fn oldest(&self, queue: QueueId) -> Option<TimeMs> {
         let asked = self.lanes_of(queue).take(LANES_TOLD_MAX);
         let ordered = asked.filter(|(id, _)| !id.part.is_tenanted());
@@ -613,7 +615,7 @@ impl Lanes {
         heads.map(|((at, _), _)| at).min()
     }
 
-    /// How many lanes are looked at where a queue is told of.
+    /// How many lanes are looked at to describe a queue.
     pub(crate) fn told_of(&self, queue: QueueId) -> usize {
         self.queues.get(&queue).map_or(0, |queue| queue.lanes.min(LANES_TOLD_MAX))
     }
@@ -623,9 +625,9 @@ impl Lanes {
         self.lanes_of(queue).take(LANES_TOLD_MAX).map(|(id, _)| id.kind).collect()
     }
 
-    /// The trees, and calls `found` with those parts of them in which all lanes of the queues that
-    /// are meant stand, of all kinds that are not reserved, or of some. Answers how many nodes
-    /// it looked at.
+    /// Calls `found` with the trees, and those parts of them, in which the lanes of the queues
+    /// that are meant stand: of some kinds, or of all that are not reserved. Answers how many
+    /// nodes it looked at.
     pub(super) fn meant(
         &self,
         ns: NamespaceId,

@@ -1,6 +1,6 @@
-//! Leases: what was handed out, who has it, and until when. That a lease was granted, how it is
-//! kept and that it ended are facts of the journal; when it ends in time only this life of the
-//! shard knows. What a job makes of the end of a lease is not decided here.
+//! Leases: what was handed out, to whom, and until when. The journal has that a lease was granted,
+//! what is kept of it, and that it ended. When it runs out is known only to this life of the shard.
+//! What the end of a lease means for a job is not decided here.
 
 mod by_session;
 mod vanished;
@@ -22,29 +22,59 @@ use crate::wire::Wire;
 /// those below it change it.
 #[derive(Debug)]
 pub(crate) struct LiveLease {
-    pub(crate) lease: Lease,
+    lease: Lease,
     /// The job as it was granted: nothing rewrites a job while it runs.
-    pub(crate) job: Arc<Job>,
-    /// After which instant it runs out unless extended, but for what its session's heartbeats
-    /// have added since: see [`State::file_end_as_heard`]. In that very millisecond it stands: its
-    /// beginning was cut to a whole one, too.
+    job: Arc<Job>,
+    /// After which instant it runs out unless extended. Heartbeats of its session may have
+    /// extended it since: see [`State::file_end_as_heard`]. In that very millisecond it still
+    /// stands, since its beginning was cut to a whole millisecond, too.
     expires: MonoMs,
     /// After which instant no heartbeat extends it any more. None where the job has no timeout, or
     /// was sent to a worker's stream and has not started.
-    pub(crate) timeout: Option<MonoMs>,
+    timeout: Option<MonoMs>,
     /// It was renewed after a shortage, and its worker was not heard since.
     spared: bool,
     /// The job is to be paused once this run has ended.
-    pub(crate) paused: bool,
+    paused: bool,
     /// How far its worker's stream is with it.
-    pub(crate) at_worker: AtWorker,
-    /// Its worker said that the job runs, whatever became of their session since. Of what had a
-    /// stream when the shard started: it may have said so.
-    pub(crate) begun: bool,
+    at_worker: AtWorker,
+    /// Its worker said that the job runs, whatever became of their session since. A lease that had
+    /// a stream when the shard started counts as one of which it was said.
+    begun: bool,
 }
 
 impl LiveLease {
-    /// The end that a lease has which was to end at that instant.
+    /// What is kept of it.
+    pub(crate) fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    /// The job as it was granted.
+    pub(crate) fn job(&self) -> &Arc<Job> {
+        &self.job
+    }
+
+    /// After which instant no heartbeat extends it any more.
+    pub(crate) fn timeout(&self) -> Option<MonoMs> {
+        self.timeout
+    }
+
+    /// Whether the job is to be paused once this run has ended.
+    pub(crate) fn is_to_pause(&self) -> bool {
+        self.paused
+    }
+
+    /// How far its worker's stream is with it.
+    pub(crate) fn at_worker(&self) -> AtWorker {
+        self.at_worker
+    }
+
+    /// Whether its worker said that the job runs, or may have said so before the shard started.
+    pub(crate) fn begun(&self) -> bool {
+        self.begun
+    }
+
+    /// The instant, or the timeout of the run where that comes first.
     fn end(&self, at: MonoMs) -> MonoMs {
         self.timeout.map_or(at, |timeout| at.min(timeout))
     }
@@ -57,8 +87,8 @@ pub(crate) struct Leases {
     live: BTreeMap<(NamespaceId, JobId), Box<LiveLease>>,
     /// The same ones by the instants after which they run out.
     ends: BTreeSet<(MonoMs, NamespaceId, JobId)>,
-    pub(crate) by_session: LeasesBySession,
-    pub(crate) vanished: Vanished,
+    by_session: LeasesBySession,
+    vanished: Vanished,
 }
 
 impl Leases {
@@ -100,8 +130,8 @@ impl Leases {
         self.ends.first().copied()
     }
 
-    /// All leases by the instants after which they run out. What is known of one in several places
-    /// agrees.
+    /// All leases by the instants after which they run out. Asserts that the places that know of a
+    /// lease agree.
     #[cfg(test)]
     pub(crate) fn ends(&self) -> BTreeSet<(MonoMs, NamespaceId, JobId)> {
         let ends = self.live.iter().map(|((ns, id), live)| (live.expires, *ns, *id));

@@ -3,6 +3,7 @@
 //! job adds.
 
 mod blockers;
+mod credit;
 mod dispatch;
 mod filing;
 mod heads;
@@ -12,6 +13,7 @@ mod leases;
 mod ordering_key;
 
 pub(crate) use blockers::blockers_of;
+pub(crate) use credit::{Budget, CreditLeft};
 pub(crate) use dispatch::Offer;
 pub(crate) use filing::DUE_SECONDS_TOLD_MAX;
 #[cfg(test)]

@@ -65,9 +65,9 @@ impl State {
         let now = moment.at;
         let Some(ScheduleView { schedule: known, state }) = known else {
             // A namespace that its first use creates is not there yet.
-            let of_namespace = self.namespaces.get(ns).map_or(0, |it| it.kept.schedules) as usize;
+            let of_namespace = self.namespaces.get(ns).map_or(0, |it| it.kept().schedules) as usize;
             let all = self.namespaces.all_after(None);
-            let of_shard = all.map(|slot| slot.kept.schedules as usize).sum();
+            let of_shard = all.map(|slot| slot.kept().schedules as usize).sum();
             let room = self.limits.schedules_max.check(of_namespace, of_shard);
             room.map_err(|(scope, limit)| Rejection::TooManySchedules { scope, limit })?;
             let id = ScheduleId(self.meta.last_schedule.0 + 1);

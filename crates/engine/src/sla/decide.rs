@@ -1,4 +1,4 @@
-//! What may be asked of levels, how they are told, and when they are breached.
+//! Commands about service levels, how levels are described, and when they are breached.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -321,10 +321,10 @@ impl State {
             return running;
         }
         for (_, live) in self.leases.of(ns) {
-            if let Some(count) = running.kinds.get_mut(live.job.kind.as_str()) {
+            if let Some(count) = running.kinds.get_mut(live.job().kind.as_str()) {
                 *count += 1;
             }
-            let tick = live.job.tick.as_ref();
+            let tick = live.job().tick.as_ref();
             if let Some(count) = tick.and_then(|it| running.schedules.get_mut(it.name.as_str())) {
                 *count += 1;
             }

@@ -1,5 +1,5 @@
-//! What a change of levels leaves to be done bit by bit: minutes to be removed, and lanes that are
-//! merged by other deadlines from now on.
+//! What a change of service levels leaves to be done in slices: minutes to be removed, and lanes to
+//! be merged by new deadlines.
 
 use std::ops::ControlFlow;
 
@@ -23,8 +23,8 @@ pub(crate) struct DeadlineRound {
 }
 
 impl State {
-    /// What was measured of a level is gone: that of the present minute at once, since more may
-    /// come in it, the rest bit by bit.
+    /// Forgets what was measured of a level: the present minute at once, since more may be counted
+    /// in it, the rest in slices.
     pub(super) fn drop_minutes(&mut self, ns: NamespaceId, name: &str, of: Option<Measured>) {
         let Some(of) = of else { return };
         let present = self.now().0 / MINUTE_MS;
@@ -88,8 +88,8 @@ impl State {
         }
     }
 
-    /// Jobs of these have other deadlines from now on: lanes that come are merged by them, and
-    /// those that there are follow bit by bit. Where they stand depends on nothing but that.
+    /// Jobs of these queues and kinds have other deadlines from now on. New lanes are merged by
+    /// them at once; lanes that there are follow in slices.
     pub(super) fn change_deadlines<'a>(&mut self, of: impl Iterator<Item = &'a SlaTarget>) {
         let mut of = of;
         if of.all(|target| matches!(target, SlaTarget::Schedule { .. })) {

@@ -29,8 +29,8 @@ use crate::job::{Body, INLINE_BODY_BYTES_MAX};
 const COPIES_BYTES_MAX: usize = 1024;
 
 impl State {
-    /// The bytes of a body. One that is not there is damage: nothing is handed out with other bytes
-    /// than its own.
+    /// The bytes of a body. A body that is not there means damage: nothing is handed out with
+    /// other bytes than its own.
     pub(crate) fn body(&self, body: &Body) -> Bytes {
         match body {
             Body::Inline { bytes } => bytes.clone(),

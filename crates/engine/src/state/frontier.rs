@@ -1,5 +1,5 @@
-//! Where an index that is eaten from its beginning begins. Removed entries linger in an LSM tree
-//! until compaction; reading from the frontier does not pass them again.
+//! Where an index begins whose entries are removed from the front. Removed entries linger in an LSM
+//! tree until compaction; a read from the frontier does not pass them again.
 
 use std::cell::Cell;
 

@@ -76,7 +76,7 @@ impl Jobs {
 impl State {
     pub(crate) fn job(&self, ns: NamespaceId, id: JobId) -> Option<Arc<Job>> {
         if let Some(live) = self.leases.get(ns, id) {
-            return Some(Arc::clone(&live.job));
+            return Some(Arc::clone(live.job()));
         }
         if let Some(job) = self.jobs.at_hand.borrow().jobs.get(&(ns, id)) {
             return Some(Arc::clone(job));

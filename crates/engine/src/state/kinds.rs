@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::{Unwritten, count};
 use crate::ids::{KindId, NamespaceId};
 use crate::job::RESERVED_KIND_PREFIX;
-use crate::kind::{KindRange, KindsSet, VERSIONS_PER_KIND_MAX};
+use crate::kind::{KindRange, VERSIONS_PER_KIND_MAX};
 use crate::rejection::Rejection;
 use crate::wire::wire_struct;
 
@@ -45,8 +45,6 @@ pub(crate) struct Kinds {
     /// How many each namespace has.
     lens: BTreeMap<NamespaceId, usize>,
     reserved: BTreeSet<KindId>,
-    /// What is set of them, by their names.
-    pub(crate) set: KindsSet,
     changed: Unwritten<KindId>,
 }
 

@@ -41,6 +41,7 @@ impl State {
             namespaces: Namespaces::default(),
             queues: Queues::default(),
             kinds: Kinds::default(),
+            kind_settings: crate::kind::KindsSet::default(),
             lanes: Lanes::default(),
             leases: Leases::default(),
             sessions: Sessions::default(),

@@ -47,10 +47,30 @@ wire_struct! {
 /// A namespace and where its housekeeping stands. Others only ever see one.
 #[derive(Debug)]
 pub(crate) struct NamespaceSlot {
-    pub(crate) namespace: Namespace,
-    pub(crate) kept: Kept,
-    pub(crate) outcomes: Frontier,
-    pub(crate) tombstones: Frontier,
+    namespace: Namespace,
+    kept: Kept,
+    outcomes: Frontier,
+    tombstones: Frontier,
+}
+
+impl NamespaceSlot {
+    pub(crate) fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    pub(crate) fn kept(&self) -> &Kept {
+        &self.kept
+    }
+
+    /// Where its outcomes begin.
+    pub(crate) fn outcomes(&self) -> &Frontier {
+        &self.outcomes
+    }
+
+    /// Where its tombstones begin.
+    pub(crate) fn tombstones(&self) -> &Frontier {
+        &self.tombstones
+    }
 }
 
 /// The namespaces of a shard, those that are not emptied yet included.

@@ -1,5 +1,5 @@
-//! How many there are of each namespace, where counting them anew would take long. Taking one
-//! where there is none is a bug.
+//! Counts by namespace, where counting anew would take long. Taking one where there is none is a
+//! bug.
 
 use std::collections::BTreeMap;
 

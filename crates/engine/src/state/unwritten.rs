@@ -1,5 +1,5 @@
-//! What changes so often that memory keeps it and the map gets it late: when the map is kept as it
-//! is, or before, one by one, where there would be too much of it to write at once then.
+//! What changes so often that memory has it and the map gets it late: when the map is kept as it
+//! is. Where too much would be left to be written then, some of it is written before, one by one.
 
 use std::collections::BTreeSet;
 use std::ops::Bound::{Excluded, Unbounded};
@@ -42,8 +42,8 @@ impl<K: Ord + Clone> Unwritten<K> {
         std::mem::take(&mut self.keys)
     }
 
-    /// One to be written now, where there are too many. In turn, so that what changes all the time
-    /// is not written all the time.
+    /// A key to be written now, where there are too many. Keys take turns, so that one that
+    /// changes all the time is not written all the time.
     pub(crate) fn take_excess(&mut self) -> Option<K> {
         if self.keys.len() <= UNWRITTEN_MAX {
             return None;

@@ -1,4 +1,4 @@
-//! Where the jobs of a tenant stand, and how many of them its turns have.
+//! Where the jobs of a tenant stand among those of others, and how many jobs one of its turns has.
 
 use super::{TURNS, TenantTurn, TenantWeight, WEIGHT_MAX, WEIGHTS_MAX};
 use crate::bounds::check_name;
@@ -23,7 +23,7 @@ impl TenantTurn {
     }
 }
 
-/// Weights in the order of their tenants, which is how they are kept.
+/// Weights are kept in the order of their tenants.
 pub(crate) fn check_weights(limits: &Limits, weights: &[TenantWeight]) -> Result<(), Rejection> {
     let refused = |value: String, allowed: String| {
         Err(Rejection::ValueRefused { field: "tenants", value, allowed })

@@ -1,4 +1,4 @@
-//! What people ask of accounts and of the trail of changes.
+//! Commands about accounts and the trail of changes.
 
 use super::Turn;
 use crate::account::{AccountAnswer, AccountCommand, AuditNote};

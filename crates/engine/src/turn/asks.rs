@@ -1,6 +1,6 @@
-//! The number of each session's last ask. Asks that were granted nothing are in no record, and a
-//! late one of them must be granted nothing either: its worker has gone on. Only this life of the
-//! shard knows.
+//! The number of each session's last ask. No record has an ask that was granted nothing. Such an
+//! ask may arrive late, when its worker has gone on; then it must be granted nothing either.
+//! Volatile.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,7 +20,7 @@ struct LastAsk {
 struct Askers {
     /// Those who asked lately.
     young: BTreeMap<(String, String), LastAsk>,
-    /// Those who did before and have not asked since.
+    /// Those who asked earlier and have not asked since.
     old: BTreeMap<(String, String), LastAsk>,
 }
 
@@ -38,9 +38,9 @@ impl Askers {
     }
 }
 
-/// Those who asked lately: bounded, since whoever asks without being granted anything is in no
-/// other count. Twice as many as there may be sessions are known, and where there are more, the
-/// namespace that has the most of them forgets one: none pushes out what is known of another.
+/// Those who asked lately. Who asks without being granted anything is in no other count, so they
+/// are bounded here: twice as many as there may be sessions. Beyond that the namespace with the
+/// most forgets one, so that no namespace pushes out what is known of another.
 #[derive(Debug, Default)]
 pub(super) struct LastAsks {
     namespaces: BTreeMap<NamespaceId, Askers>,
@@ -64,7 +64,8 @@ impl LastAsks {
         });
     }
 
-    /// Room for one more of a namespace, at the cost of who has the most, itself before others.
+    /// Makes room for one more of a namespace: the one with the most forgets one, this one before
+    /// others.
     fn make_room(&mut self, ns: NamespaceId, max: Cap) {
         let own = self.namespaces.get(&ns).map_or(0, Askers::len);
         let (most, of) = self.sizes.last().copied().unwrap_or((0, ns));

@@ -1,5 +1,5 @@
-//! Commands of administrators: what is there is told before and after, and where that differs, the
-//! trail has it, in the same commit.
+//! Commands of administrators. What they change is described before and after. Where both differ,
+//! the trail gets an entry in the same commit.
 
 use bytes::Bytes;
 
@@ -64,8 +64,8 @@ impl What {
     }
 }
 
-/// How something is: what the trail tells of it, and what it does not, as that may be secret and
-/// long.
+/// The state of something: what the trail tells of it, and what the trail leaves out since it may
+/// be secret or long.
 #[derive(Debug, PartialEq)]
 struct Told {
     text: String,
@@ -75,7 +75,7 @@ struct Told {
 /// The args and the metadata of a job.
 type Contents = (Bytes, Option<Bytes>);
 
-/// Puts in the place of what a job carries how long it is.
+/// Replaces what a job carries by its length.
 fn take_contents(job: &mut JobTemplate) -> Contents {
     let length = |of: &Bytes| Bytes::from(format!("{} bytes", of.len()));
     let args = length(&job.args);
@@ -218,9 +218,9 @@ impl Turn {
                 let trigger = stream.settings.triggers.iter().find(|it| it.name == name)?;
                 Some(format!("of stream {:?}, {trigger:?}", stream.name))
             }
-            // Told with what is not told of them.
+            // Described together with what the trail leaves out.
             What::Sla | What::Schedule => None,
-            What::Kind => self.state.kinds.set.of(ns, name).map(|set| format!("{set:?}")),
+            What::Kind => self.state.kind_settings.of(ns, name).map(|set| format!("{set:?}")),
             What::Operation => {
                 Some(format!("{} operations so far", self.state.meta.next_operation.0 - 1))
             }

@@ -10,6 +10,7 @@ use crate::command::{ConsumerId, Credit, LeaseJobs, QueuePattern, ReplyTo};
 use crate::ids::NamespaceId;
 use crate::job::EndKind;
 use crate::moment::Moment;
+use crate::queueing::CreditLeft;
 use crate::rejection::Rejection;
 use crate::state::{SessionKey, Tally};
 
@@ -35,9 +36,7 @@ pub(super) struct Consumer {
     weights: Vec<u32>,
     /// What became of the settlements that came with a request.
     pub(super) settled: Vec<Result<EndKind, Rejection>>,
-    jobs: usize,
-    /// Below zero where the last job was larger than what was left.
-    bytes: i64,
+    credit: CreditLeft,
     /// There while it stands in line.
     ticket: Option<Ticket>,
 }
@@ -49,27 +48,26 @@ impl Consumer {
         request: Box<LeaseJobs>,
         settled: Vec<Result<EndKind, Rejection>>,
     ) -> Self {
-        let (jobs, bytes, weights) = (request.max, i64::MAX, Vec::new());
-        Self { ns, request: Arc::from(request), weights, settled, jobs, bytes, ticket: None }
+        let (credit, weights) = (CreditLeft::new(request.max as u64, u64::MAX), Vec::new());
+        Self { ns, request: Arc::from(request), weights, settled, credit, ticket: None }
     }
 
     /// A stream, before it gives any credit.
     pub(super) fn stream(ns: NamespaceId, request: LeaseJobs, weights: Vec<u32>) -> Self {
         let weights = if weights.iter().all(|it| *it == 0) { Vec::new() } else { weights };
         let (request, settled) = (Arc::new(request), Vec::new());
-        Self { ns, request, weights, settled, jobs: 0, bytes: 0, ticket: None }
+        Self { ns, request, weights, settled, credit: CreditLeft::new(0, 0), ticket: None }
     }
 
-    /// How many jobs it takes now, and how many bytes of args about.
+    /// How many jobs it takes now, and about how many bytes of args.
     pub(super) fn room(&self) -> (usize, usize) {
-        match usize::try_from(self.bytes) {
-            Ok(bytes) if bytes > 0 => (self.jobs, bytes),
-            _ => (0, 0),
-        }
+        let (jobs, bytes) = self.credit.left();
+        let in_memory = |it: u64| usize::try_from(it).unwrap_or(usize::MAX);
+        (in_memory(jobs), in_memory(bytes))
     }
 
-    fn has_credit(&self) -> bool {
-        self.room().0 > 0
+    pub(super) fn has_credit(&self) -> bool {
+        !self.credit.is_used_up()
     }
 
     /// Whose it is.
@@ -114,11 +112,11 @@ pub(super) struct Consumers {
     all: BTreeMap<Taker, Consumer>,
     /// Those that have credit, the one that has waited longest first.
     line: BTreeMap<Ticket, Taker>,
-    /// Those of them that ask for a queue by its name, and those that ask for some by a prefix.
+    /// Of those in line, who asks for a queue by its name, and who asks for queues by a prefix.
     exact: BTreeMap<(NamespaceId, String), BTreeSet<Ticket>>,
     prefix: BTreeMap<(NamespaceId, String), BTreeSet<Ticket>>,
-    /// How many of these prefixes are so long: a queue's name is looked for by its beginnings of
-    /// these lengths.
+    /// The lengths of these prefixes, each with how many have it. A queue's name is looked up by
+    /// its beginnings of these lengths.
     lengths: BTreeMap<(NamespaceId, usize), usize>,
     /// The request and the stream of each session.
     requests: BTreeMap<SessionKey, ReplyTo>,
@@ -126,7 +124,7 @@ pub(super) struct Consumers {
     /// How many streams each namespace has.
     streams_of: Tally,
     stream_count: usize,
-    /// Sets of those in line that were looked into.
+    /// How many sets of tickets were looked into.
     #[cfg(test)]
     pub(super) looks: std::cell::Cell<usize>,
 }
@@ -206,12 +204,10 @@ impl Consumers {
         ns.is_none_or(|ns| session.0 == ns).then_some(*id)
     }
 
-    /// Gives a stream more credit. Whether it comes to stand in line by that.
+    /// Gives a stream more credit. Answers whether it came to stand in line by that.
     pub(super) fn add_credit(&mut self, id: ConsumerId, credit: Credit) -> bool {
         let Some(consumer) = self.all.get_mut(&Taker::Stream(id)) else { return false };
-        consumer.jobs = consumer.jobs.saturating_add(credit.jobs);
-        let bytes = i64::try_from(credit.bytes).unwrap_or(i64::MAX);
-        consumer.bytes = consumer.bytes.saturating_add(bytes);
+        consumer.credit.add(CreditLeft::new(credit.jobs as u64, credit.bytes));
         self.queue_up(Taker::Stream(id))
     }
 
@@ -221,9 +217,7 @@ impl Consumers {
         let taker = Taker::Stream(id);
         self.leave_line(taker);
         let Some(consumer) = self.all.get_mut(&taker) else { return };
-        let left = consumer.jobs.checked_sub(jobs);
-        consumer.jobs = left.expect("nobody is handed more than its credit");
-        consumer.bytes = consumer.bytes.saturating_sub_unsigned(bytes as u64);
+        consumer.credit.pay(jobs as u64, bytes as u64);
         self.queue_up(taker);
     }
 
@@ -305,7 +299,7 @@ impl Consumers {
     }
 }
 
-/// Takes a ticket out of a set, and the set away once it is empty: whether it is gone by that.
+/// Takes a ticket out of a set, and removes the set once it is empty. Whether it did.
 fn drop_from<K: Ord>(sets: &mut BTreeMap<K, BTreeSet<Ticket>>, key: &K, ticket: Ticket) -> bool {
     let Some(set) = sets.get_mut(key) else { return false };
     set.remove(&ticket);

@@ -10,8 +10,8 @@ use crate::kind::KindRange;
 use crate::limits::Cap;
 use crate::state::SessionKey;
 
-/// Bytes of names that are remembered at most. Who asks beyond it is not counted, rather than
-/// that workers could fill the memory with wishes.
+/// Bytes of names that are remembered at most. Beyond that who asks is not counted, so that
+/// workers cannot fill the memory with wishes.
 const BYTES_MAX: Cap = Cap { shard: 16 << 20, namespace: 8 << 20 };
 
 /// What a session, and each name, costs besides its letters, about.
@@ -23,7 +23,7 @@ const NAME_BYTES: usize = 64;
 const SETS_PER_QUEUE_MAX: usize = 64;
 
 /// The kinds that a worker asks for; `None` for all but reserved ones.
-type Kinds = Option<Vec<KindRange>>;
+type AskedKinds = Option<Vec<KindRange>>;
 
 /// What one session asks for.
 #[derive(Debug)]
@@ -84,14 +84,14 @@ struct KindSets {
 const ALL_KINDS: u64 = 0;
 
 impl KindSets {
-    fn number(&self, kinds: &Kinds) -> Option<u64> {
+    fn number(&self, kinds: &AskedKinds) -> Option<u64> {
         match kinds {
             None => Some(ALL_KINDS),
             Some(kinds) => self.numbers.get(kinds).copied(),
         }
     }
 
-    fn enter(&mut self, kinds: &Kinds) -> u64 {
+    fn enter(&mut self, kinds: &AskedKinds) -> u64 {
         let Some(kinds) = kinds else { return ALL_KINDS };
         let number = self.numbers.get(kinds).copied().unwrap_or_else(|| {
             self.next += 1;
@@ -126,7 +126,7 @@ impl KindSets {
 
 /// What is asked for in a namespace.
 #[derive(Debug, Default)]
-struct Asked {
+struct NamespaceDemand {
     /// By worker and session.
     by_session: BTreeMap<(String, String), Wish>,
     /// How many ask for a pattern.
@@ -137,15 +137,15 @@ struct Asked {
     bytes: usize,
 }
 
-impl Asked {
+impl NamespaceDemand {
     /// What the wish would cost beside those that there are.
-    fn cost(&self, wish: &Wish, kinds: &Kinds) -> usize {
+    fn cost(&self, wish: &Wish, kinds: &AskedKinds) -> usize {
         let is_new = self.kinds.number(kinds).is_none();
         let kinds = kinds.as_deref().filter(|_| is_new).unwrap_or_default();
         wish.bytes() + KindSet::bytes(kinds)
     }
 
-    fn add(&mut self, key: (String, String), mut wish: Wish, kinds: &Kinds) {
+    fn add(&mut self, key: (String, String), mut wish: Wish, kinds: &AskedKinds) {
         self.bytes += self.cost(&wish, kinds);
         wish.set = self.kinds.enter(kinds);
         for pattern in &wish.queues {
@@ -184,7 +184,7 @@ impl Asked {
 /// goes without: none pushes out what the workers of another ask for.
 #[derive(Debug)]
 pub(super) struct Demand {
-    namespaces: BTreeMap<NamespaceId, Asked>,
+    namespaces: BTreeMap<NamespaceId, NamespaceDemand>,
     /// How many bytes each has, to find the one that has the most.
     sizes: BTreeSet<(usize, NamespaceId)>,
     /// Sessions and bytes in all.
@@ -208,7 +208,7 @@ impl Default for Demand {
 }
 
 impl Demand {
-    /// A worker asks; what it asks for counts until then.
+    /// A worker asks. What it asks for counts until `until`.
     pub(super) fn saw(&mut self, ns: NamespaceId, request: &LeaseJobs, until: MonoMs) {
         let key = (request.worker.clone(), request.session.clone());
         if let Some(asked) = self.namespaces.get_mut(&ns)
@@ -227,9 +227,9 @@ impl Demand {
         }
     }
 
-    /// Whether there is room for a wish, which may be at the cost of who has more.
-    fn make_room(&mut self, ns: NamespaceId, wish: &Wish, kinds: &Kinds) -> bool {
-        let none = Asked::default();
+    /// Whether there is room for a wish. A namespace with more may have to forget one for it.
+    fn make_room(&mut self, ns: NamespaceId, wish: &Wish, kinds: &AskedKinds) -> bool {
+        let none = NamespaceDemand::default();
         let asked = self.namespaces.get(&ns).unwrap_or(&none);
         let bytes = asked.cost(wish, kinds);
         let own = asked.bytes + bytes;
@@ -238,7 +238,9 @@ impl Demand {
         }
         while self.bytes + bytes > self.max.shard {
             match self.sizes.last().copied() {
-                Some((most, of)) if of != ns && most > own => self.change(of, Asked::forget_one),
+                Some((most, of)) if of != ns && most > own => {
+                    self.change(of, NamespaceDemand::forget_one);
+                }
                 _ => return false,
             }
         }
@@ -293,7 +295,7 @@ impl Demand {
         kinds: impl Iterator<Item = ((&'a str, u32), bool)>,
         looks: &mut usize,
     ) -> Vec<Option<u64>> {
-        let none = Asked::default();
+        let none = NamespaceDemand::default();
         let asked = self.namespaces.get(&ns).unwrap_or(&none);
         let sets = &asked.kinds.by_number;
         let of_sets: u64 = sets.values().map(|set| set.sessions).sum();
@@ -338,7 +340,7 @@ impl Demand {
         kinds: impl Iterator<Item = ((&'a str, u32), bool)>,
         looks: &mut usize,
     ) -> Vec<(String, u32)> {
-        let none = Asked::default();
+        let none = NamespaceDemand::default();
         let asked = self.namespaces.get(&ns).unwrap_or(&none);
         let sets: BTreeSet<u64> = asked.sets_for(queue).take(SETS_PER_QUEUE_MAX + 1).collect();
         if sets.len() > SETS_PER_QUEUE_MAX {
@@ -355,7 +357,7 @@ impl Demand {
         unasked
     }
 
-    fn change(&mut self, ns: NamespaceId, change: impl FnOnce(&mut Asked)) {
+    fn change(&mut self, ns: NamespaceId, change: impl FnOnce(&mut NamespaceDemand)) {
         let asked = self.namespaces.entry(ns).or_default();
         let before = (asked.bytes, asked.by_session.len());
         change(asked);

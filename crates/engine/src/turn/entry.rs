@@ -11,7 +11,7 @@ use crate::wire::Wire;
 const LENGTH_BYTES: usize = 4;
 
 impl Turn {
-    /// Records a fact of bounded size: it holds from now on for whatever is decided next.
+    /// Records a fact of bounded size. What is decided next sees it.
     pub(super) fn record(&mut self, record: Record) {
         self.record_all([record]);
     }

@@ -1,4 +1,4 @@
-//! What people ask of gates, and gates that open by themselves.
+//! Commands about gates, and gates that open by themselves.
 
 use super::Turn;
 use crate::answer::Answer;

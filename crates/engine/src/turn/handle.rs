@@ -1,4 +1,4 @@
-//! One command after the other: what each decides and how it is answered.
+//! One command after the other: what each decides, and its answer.
 
 use super::Turn;
 use super::waiters::Target;
@@ -366,7 +366,7 @@ impl Turn {
         };
         let ends_run = matches!(record, Record::JobCancelled { token: Some(_), .. });
         let live = self.state.leases.get(ns, id).filter(|_| ends_run);
-        let lease = live.map(|live| Box::new(live.lease.clone()));
+        let lease = live.map(|live| Box::new(live.lease().clone()));
         self.record(record);
         Ok(match (self.job_answer(ns, id, moment.at), lease) {
             (Answer::Job(view), Some(lease)) => Answer::RunEnded { view, lease },
@@ -557,7 +557,7 @@ impl Turn {
         moment: Moment,
     ) -> Result<Answer, Rejection> {
         let queues = self.state.queues.len_of(id) as u64;
-        let schedules = self.state.namespaces.get(id).map_or(0, |slot| slot.kept.schedules);
+        let schedules = self.state.namespaces.get(id).map_or(0, |slot| slot.kept().schedules);
         if queues + schedules > 0 {
             let name = self.state.namespaces.name(id);
             return Err(match queues {

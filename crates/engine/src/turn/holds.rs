@@ -1,4 +1,4 @@
-//! What people ask of holds, and who waits until nothing runs with a tag.
+//! Commands about holds, and requests that wait until nothing runs with a tag.
 
 use super::Turn;
 use super::waiters::Target;

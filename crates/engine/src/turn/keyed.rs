@@ -1,5 +1,5 @@
-//! Commands that are carried out once for a key: the answer is kept in the entry of what it tells
-//! of.
+//! Commands that are carried out once for a key. The answer is kept in the same entry as its
+//! effect.
 
 use bytes::Bytes;
 

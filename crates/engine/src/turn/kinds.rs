@@ -1,4 +1,4 @@
-//! What people ask of kinds and their versions: what waits, what runs, and who runs it.
+//! Commands about kinds and their versions: what waits, what runs, and who runs it.
 
 use super::Turn;
 use super::handle::{KINDS_TOLD_MAX, LOOKS_MAX};
@@ -64,7 +64,7 @@ impl Turn {
     /// looks reach.
     pub(super) fn kinds_at_work(&self) -> Vec<(String, KindView)> {
         let (mut told, mut looks) = (Vec::new(), LOOKS_MAX);
-        for NamespaceSlot { namespace, .. } in self.state.namespaces.all_after(None) {
+        for namespace in self.state.namespaces.all_after(None).map(NamespaceSlot::namespace) {
             let ns = namespace.id;
             let most = KINDS_MEASURED_MAX.saturating_sub(told.len());
             let all = self.state.kinds.after(ns, ("", None)).take_while(|_| {

@@ -14,43 +14,18 @@ use crate::ids::{NamespaceId, QueueId};
 use crate::job::EndKind;
 use crate::kind::KindRange;
 use crate::moment::Moment;
+use crate::queueing::Budget;
 use crate::record::Record;
 use crate::rejection::Rejection;
 use crate::state::SessionKey;
 
-/// Jobs that one command or one round of dispatch looks at, and the bytes of args that it hands
-/// out, before the turn ends; the rest follows with the next tick.
-const TURN_JOBS_MAX: usize = 2000;
-const TURN_BYTES_MAX: usize = 16 << 20;
-
-/// What one of them looks at to find these jobs: names of kinds, heads and parts of trees.
-const TURN_LOOKS_MAX: usize = 16 << 10;
-
-/// What is left of a turn.
-#[derive(Debug)]
-pub(super) struct Budget {
-    jobs: usize,
-    bytes: usize,
-    looks: usize,
-}
-
-impl Budget {
-    /// What a turn begins with.
-    fn full() -> Self {
-        Self { jobs: TURN_JOBS_MAX, bytes: TURN_BYTES_MAX, looks: TURN_LOOKS_MAX }
-    }
-
-    fn is_used_up(&self) -> bool {
-        self.jobs == 0 || self.bytes == 0 || self.looks == 0
-    }
-}
-
-/// Those who wait for a queue, of whom some were not asked yet whether they take what it has.
+/// A walk over those who wait for a queue. Some of them were not asked yet whether they take what
+/// it has.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Walk {
-    /// Up to here they were.
+    /// Those up to here were asked.
     after: Option<Ticket>,
-    /// Something came meanwhile that all of them are to be asked about.
+    /// Something came meanwhile: all of them are to be asked again.
     again: bool,
 }
 
@@ -67,7 +42,8 @@ struct Granted {
 /// Queues that one request may name.
 const PATTERNS_MAX: usize = 256;
 
-/// Queues of a request that the next tick looks at where a turn did not come to its end.
+/// Queues of a request that the next tick looks at, where the budget of a turn did not last for
+/// them.
 const DEFERRED_MAX: usize = 256;
 
 /// Kinds that one request may name.
@@ -166,7 +142,8 @@ impl Turn {
         self.check_lease_request(ns, &request)?;
         self.record_all(Vec::from_iter(created));
         self.supersede(ns, &request.worker, &request.session, CloseReason::Superseded);
-        // Where too many wait it is served once: it is to come again rather than to be refused.
+        // Where too many wait, it is served once and is to come again. That is better than a
+        // refusal.
         let stands = !self.stopping && self.check_waiting(ns).is_ok();
         let until = if stands { u64::MAX } else { self.state.limits.consumer_ms };
         self.demand.saw(ns, &request, moment.mono.plus(until));
@@ -310,10 +287,10 @@ impl Turn {
         let mut jobs = Vec::new();
         for (id, token) in asks.flat_map(|grants| &grants.grants) {
             let live = self.state.leases.get(key.0, *id);
-            if let Some(live) = live.filter(|live| live.lease.token == *token)
+            if let Some(live) = live.filter(|live| live.lease().token == *token)
                 && let Some(job) = self.state.job(key.0, *id)
             {
-                let (attempt, lease_ms) = (live.lease.attempt, live.lease.lease_ms);
+                let (attempt, lease_ms) = (live.lease().attempt, live.lease().lease_ms);
                 let checkpoint = self.state.checkpoint(key.0, *id);
                 jobs.push(self.state.delivery(&job, checkpoint, *token, attempt, lease_ms));
             }
@@ -329,7 +306,7 @@ impl Turn {
         let grants: Vec<_> = unseen.flat_map(|g| g.grants.iter().copied()).collect();
         for (id, token) in grants {
             let live = self.state.leases.get(key.0, id);
-            if live.is_some_and(|live| live.lease.token == token) {
+            if live.is_some_and(|live| live.lease().token == token) {
                 self.give_back(key.0, (id, token), moment);
             }
         }
@@ -354,17 +331,16 @@ impl Turn {
                 self.defer(ns, request);
                 break;
             }
-            let want = (jobs_max - jobs.len()).min(budget.jobs);
-            let most = budget.bytes.min(bytes_max - bytes);
+            let want = (jobs_max - jobs.len()).min(budget.entries());
+            let most = budget.bytes().min(bytes_max - bytes);
             let step = self.state.decide_lease_step(ns, &asked, want, most, moment);
             let goes_on = asked.goes_on(&self.state, ns, &step);
-            budget.jobs = budget.jobs.saturating_sub(step.examined);
-            budget.bytes = budget.bytes.saturating_sub(step.bytes);
+            budget.take(step.examined, step.bytes);
             self.look(budget, step.looked);
             self.state.lanes.put_met_apart();
             bytes = bytes.saturating_add(step.bytes);
             self.record_all(step.records);
-            budget.jobs = budget.jobs.saturating_sub(self.state.take_lines_moved());
+            budget.take(self.state.take_lines_moved(), 0);
             self.tenanted_started += step.tenanted;
             if request.prefetch {
                 for job in &step.deliveries {
@@ -382,7 +358,7 @@ impl Turn {
     /// So much was looked at.
     #[cfg_attr(not(test), expect(clippy::unused_self, reason = "tests count what a turn costs"))]
     fn look(&mut self, budget: &mut Budget, looked: usize) {
-        budget.looks = budget.looks.saturating_sub(looked);
+        budget.look(looked);
         #[cfg(test)]
         {
             self.looked += looked;
@@ -430,7 +406,7 @@ impl Turn {
         }
     }
 
-    /// Goes on where turns before did not come to the end of those who wait for a queue.
+    /// Goes on with queues of which an earlier turn did not ask all who wait for them.
     pub(super) fn go_on_with_walks(&mut self, moment: Moment) {
         if !self.may_grant() || !self.consumers.any_in_line() {
             return self.walks.clear();
@@ -521,7 +497,7 @@ impl Turn {
             Taker::Stream(consumer) => {
                 self.consumers.pay(consumer, jobs.len(), bytes);
                 self.new_effects.push(Effect::Deliver { consumer, jobs });
-                if self.consumers.get(taker).is_some_and(|it| it.room().0 > 0) {
+                if self.consumers.get(taker).is_some_and(Consumer::has_credit) {
                     // There may be more for it than one delivery has: it is offered that like
                     // anybody else.
                     let due = self.due_queues(ns, &request);

@@ -1,5 +1,4 @@
-//! Commands about messages, exchanges and their queues, one after the other: what each decides and
-//! how it is answered.
+//! Commands about messages, exchanges and their queues: what each decides, and its answer.
 
 mod dispatch;
 mod later;
@@ -9,7 +8,7 @@ mod shares;
 mod takers;
 mod transact;
 
-use dispatch::{LEASE_MESSAGES_MAX, Room};
+use dispatch::LEASE_MESSAGES_MAX;
 pub(super) use takers::MessageTakers;
 use takers::Purge;
 
@@ -25,6 +24,7 @@ use crate::message::{
 };
 use crate::moment::Moment;
 use crate::queue::Queue;
+use crate::queueing::Budget;
 use crate::record::Record;
 use crate::rejection::Rejection;
 
@@ -43,7 +43,7 @@ pub(super) struct Losses {
     pub(super) lives_untold: u64,
 }
 
-/// How long a request that does not wait does so at most while its queue is looked through, in
+/// How long a request that does not wait may take while its queue is looked through, in
 /// milliseconds.
 const LOOK_MS: u64 = 1000;
 
@@ -149,9 +149,7 @@ impl Turn {
                 let record = self.state.decide_policy_deleted(ns, &name);
                 Ok(self.change_policies(ns, record))
             }
-            MessageCommand::ListPolicies => {
-                Ok(MessageAnswer::Policies(self.state.messages.policies.all(ns)))
-            }
+            MessageCommand::ListPolicies => Ok(MessageAnswer::Policies(self.state.policies_of(ns))),
             MessageCommand::Transact(transaction) => self.transact(ns, &transaction, moment),
             MessageCommand::Consume(command) => self.consume(ns, *command),
             MessageCommand::Cancel { consumer } => {
@@ -208,14 +206,9 @@ impl Turn {
     }
 
     fn list_exchanges(&self, ns: NamespaceId, after: Option<&str>, limit: usize) -> MessageAnswer {
-        let names = self.state.messages.exchanges.after(ns, after);
         let limit = limit.min(EXCHANGES_PER_PAGE_MAX);
-        let more = names.len() > limit;
-        let known = names.iter().take(limit).filter_map(|name| {
-            let exchange = self.state.messages.exchanges.named(ns, name)?;
-            Some(self.state.exchange_view(ns, &exchange))
-        });
-        MessageAnswer::Exchanges(known.collect(), more)
+        let (page, more) = self.state.exchanges_page(ns, after, limit);
+        MessageAnswer::Exchanges(page, more)
     }
 
     /// A queue as it is told.
@@ -302,7 +295,7 @@ impl Turn {
     fn empty(&mut self, slice: EmptyingSlice) {
         self.record_all(slice.records);
         if let Some((queue, slot)) = slice.looked_through {
-            self.state.messages.leftovers.looked_through(queue, slot);
+            self.state.messages.note_looked_through(queue, slot);
         }
     }
 
@@ -345,9 +338,7 @@ impl Turn {
         for (ns, id) in queues {
             self.remove_message_queue(ns, id);
         }
-        let exchanges = self.state.messages.exchanges.declared().filter(|it| !it.durable);
-        let exchanges: Vec<_> = exchanges.map(|it| (it.namespace, it.id)).collect();
-        for (namespace, id) in exchanges {
+        for (namespace, id) in self.state.messages.exchanges_to_end() {
             self.record(Record::ExchangeDeleted { namespace, id });
         }
     }
@@ -411,7 +402,7 @@ impl Turn {
         Ok(MessageAnswer::Consuming)
     }
 
-    /// Whether anybody takes from a queue decides whether memory keeps messages of it.
+    /// Memory keeps messages of a queue while anybody takes from it.
     pub(super) fn note_takers(&mut self, queue: QueueId) {
         // Of a queue that was deleted nothing is kept.
         if self.state.queues.get(queue).is_none() {
@@ -428,7 +419,7 @@ impl Turn {
         true
     }
 
-    /// A consumer has gone: the queue ends where it was the last one and the queue is to end so.
+    /// A consumer has gone. If it was the last one of an auto-delete queue, the queue ends.
     fn after_consumer(&mut self, ns: NamespaceId, queue: QueueId) {
         self.note_takers(queue);
         let settings =
@@ -454,7 +445,7 @@ impl Turn {
         let queue = queue.id;
         self.queue_used(queue);
         if single {
-            // The one that gets all is a consumer: who takes for a time is none.
+            // A single active consumer gets all: who takes messages for a time is no consumer.
             return Err(Rejection::ConsumerExclusive { queue: command.queue });
         }
         let refused = |field, value: String, allowed: String| {
@@ -472,16 +463,16 @@ impl Turn {
         if self.takers.is_exclusive(queue) {
             return Err(Rejection::ConsumerExclusive { queue: command.queue });
         }
-        let mut room = Room::FULL;
+        let mut budget = Budget::full();
         let messages = if self.may_grant() && self.takers.next_at(queue).is_none() {
             self.state.set_consumed(queue, command.max > 1);
-            let taken = self.lease_messages(ns, queue, &command, &mut room, moment);
+            let taken = self.lease_messages(ns, queue, &command, &mut budget, moment);
             self.note_takers(queue);
             taken
         } else {
             Vec::new()
         };
-        // What is there may stand behind more than a turn looks at.
+        // Messages may stand behind more than one turn looks at.
         let look_ms = if self.state.messages.is_unfinished(queue) { LOOK_MS } else { 0 };
         let wait_ms = command.wait_ms.max(look_ms);
         if messages.is_empty() && wait_ms > 0 && !self.stopping {

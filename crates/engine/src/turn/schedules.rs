@@ -1,5 +1,5 @@
-//! Timers in their order, those of schedules each as a step of its own; and what people ask of a
-//! schedule.
+//! Timers in their order, where each slot of a schedule is a step of its own; and commands about
+//! schedules.
 
 use super::Turn;
 use crate::answer::Answer;

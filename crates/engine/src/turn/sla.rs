@@ -1,4 +1,4 @@
-//! What people ask of service levels, and when it is looked whether they are kept.
+//! Commands about service levels, and when they are checked.
 
 use super::Turn;
 use crate::answer::Answer;

@@ -1,5 +1,5 @@
-//! Commands about all that a session has: they go on a slice per tick and are answered at their
-//! end. Volatile: where the shard ends first, leases end by their time.
+//! Commands about all leases of a session. They go on a slice per tick and are answered after the
+//! last slice. Volatile: where the shard ends first, the leases run out by their time.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -37,11 +37,12 @@ struct Resume {
     named: std::vec::IntoIter<HeldLease>,
     /// What it named and has.
     kept: BTreeSet<JobId>,
-    /// When the session was heard before: for what it does not name, that is the last time.
+    /// When the session was heard before. For leases that it does not name, that was the last
+    /// time.
     heard: Option<MonoMs>,
-    /// Of all leases, those up to here were looked at.
+    /// Leases up to here were looked at.
     after: Option<Token>,
-    /// Those that were granted later are not meant.
+    /// Leases that were granted later are not looked at.
     last: Token,
 }
 
@@ -68,8 +69,8 @@ impl Slices {
 }
 
 impl Turn {
-    /// The session is there, maybe again: what it has is what its worker names. All of it holds
-    /// anew at once.
+    /// The session is there, perhaps again. It has the leases that its worker names; all of them
+    /// hold anew at once.
     pub(super) fn resume_session(
         &mut self,
         ns: NamespaceId,
@@ -81,8 +82,8 @@ impl Turn {
         self.end_stream(ns, holder, CloseReason::Superseded);
         let key = holder_key(ns, holder);
         self.stop(&key);
-        let heard = self.state.leases.by_session.hear(&key, self.state.mono());
-        let last = self.state.leases.by_session.last(&key).unwrap_or_default();
+        let heard = self.state.leases.hear_session(&key, self.state.mono());
+        let last = self.state.leases.last_of_session(&key).unwrap_or_default();
         let (named, kept) = (named.into_iter(), BTreeSet::new());
         let rest = Rest::Resume(Resume { named, kept, heard, after: None, last });
         let view = SessionView::default();
@@ -99,7 +100,7 @@ impl Turn {
         moment: Moment,
     ) {
         let key = holder_key(ns, holder);
-        self.state.leases.by_session.hear(&key, self.state.mono());
+        self.state.leases.hear_session(&key, self.state.mono());
         let (view, rest) = (SessionView::default(), Rest::Compare(known));
         self.go_on(Sliced { reply_to, key, view, rest }, moment);
     }
@@ -114,7 +115,7 @@ impl Turn {
     ) {
         self.end_stream(ns, holder, CloseReason::SessionEnded);
         let key = holder_key(ns, holder);
-        let Some(last) = self.state.leases.by_session.last(&key) else {
+        let Some(last) = self.state.leases.last_of_session(&key) else {
             return self.reply(reply_to, Answer::Session(Box::default()));
         };
         let end = End { after: None, last, why, goodbye, may_have: !goodbye };
@@ -122,8 +123,8 @@ impl Turn {
         self.go_on(Sliced { reply_to, key, view, rest }, moment);
     }
 
-    /// The session is there again: what has not ended of it, or was not compared by then, is to be
-    /// compared instead.
+    /// The session is there again, and all of its leases are compared anew. Other commands about
+    /// them that are under way end here; heartbeats go on.
     fn stop(&mut self, key: &HolderKey) {
         for sliced in std::mem::take(&mut self.slices.0) {
             if sliced.key == *key && !matches!(sliced.rest, Rest::Compare(_)) {
@@ -161,7 +162,7 @@ impl Turn {
                     self.compare_named(&sliced.key, lease, resume, &mut sliced.view);
                 }
                 let leases = (resume.after, resume.last);
-                let leases = self.state.leases.by_session.between(&sliced.key, leases, left);
+                let leases = self.state.leases.of_session(&sliced.key, leases, left);
                 let whole = leases.len() < left;
                 for (token, id) in leases {
                     resume.after = Some(token);
@@ -173,7 +174,7 @@ impl Turn {
             }
             Rest::End(end) => {
                 let leases = (end.after, end.last);
-                let leases = self.state.leases.by_session.between(&sliced.key, leases, most);
+                let leases = self.state.leases.of_session(&sliced.key, leases, most);
                 let whole = leases.len() < most;
                 for (token, id) in leases {
                     end.after = Some(token);
@@ -186,12 +187,12 @@ impl Turn {
             return self.slices.0.push_back(sliced);
         }
         if !matches!(sliced.rest, Rest::End(_)) {
-            // Those that were heard of only now, too.
+            // Also for leases that were named only now.
             if matches!(sliced.rest, Rest::Resume(_)) {
-                self.state.leases.by_session.hear(&sliced.key, self.state.mono());
+                self.state.leases.hear_session(&sliced.key, self.state.mono());
             }
-            sliced.view.told = self.state.leases.by_session.told(&sliced.key);
-            sliced.view.leases = self.state.leases.by_session.count(&sliced.key);
+            sliced.view.told = self.state.leases.told_of_session(&sliced.key);
+            sliced.view.leases = self.state.leases.count_of_session(&sliced.key);
         }
         self.reply(sliced.reply_to, Answer::Session(Box::new(sliced.view)));
     }
@@ -210,7 +211,8 @@ impl Turn {
         }
         self.state.note_named(ns, lease.id, lease.started);
         resume.kept.insert(lease.id);
-        // As it is after what was said: a run that is heard of only now has its timeout since.
+        // As it is after it was named: a run that is heard of only now has its timeout from now
+        // on.
         view.held.extend(self.held_job(ns, lease.id));
     }
 
@@ -223,7 +225,7 @@ impl Turn {
         moment: Moment,
     ) {
         let Some(live) = self.state.leases.get(ns, id) else { return };
-        let (at_worker, once) = (live.at_worker, live.job.options.at_most_once);
+        let (at_worker, once) = (live.at_worker(), live.job().options.at_most_once);
         match at_worker {
             // It did not arrive, or went with the stream before. A worker names what it has
             // settled and heard no answer to as well: what stood when the shard started and
@@ -251,10 +253,9 @@ impl Turn {
         // Whoever leaves in order has said before what it started, so what it did not is free,
         // even where it runs at most once: it may have come while the worker was about to leave.
         let unsaid =
-            end.goodbye && live.at_worker == AtWorker::Started && !self.state.has_begun(ns, live);
-        let free = (live.at_worker == AtWorker::Delivered || unsaid)
-            && !(std::mem::take(&mut end.may_have)
-                && self.state.leases.vanished.is_suspect(ns, id));
+            end.goodbye && live.at_worker() == AtWorker::Started && !self.state.has_begun(ns, live);
+        let free = (live.at_worker() == AtWorker::Delivered || unsaid)
+            && !(std::mem::take(&mut end.may_have) && self.state.leases.is_suspect(ns, id));
         if free {
             if self.give_back(ns, (id, token), moment) {
                 view.given_back.push((id, token));
@@ -262,7 +263,7 @@ impl Turn {
                 view.lost.push((id, token));
             }
             if !end.goodbye {
-                self.state.leases.vanished.note(ns, id);
+                self.state.leases.note_vanished(ns, id);
             }
         } else if let Some(record) = self.state.decide_loss(ns, id, &end.why, moment) {
             self.record(record);

@@ -151,8 +151,8 @@ impl Turn {
         let (limit_looks, sla_looks) = (&mut Looks::new(LIMIT_LOOKS), &mut Looks::new(SLA_LOOKS));
         let all = [self.state.limiting.total(), self.state.slas.total()];
         let all = all.map(|all| all.min(NAMED_TOLD_MAX));
-        for NamespaceSlot { namespace: Namespace { id, name, .. }, .. } in
-            self.state.namespaces.all_after(None)
+        for Namespace { id, name, .. } in
+            self.state.namespaces.all_after(None).map(NamespaceSlot::namespace)
         {
             let [limits, slas] = [stats.limits.len(), stats.slas.len()]
                 .map(|told| NAMED_TOLD_MAX.saturating_sub(told));
@@ -172,10 +172,10 @@ impl Turn {
         let mut slots = self.state.namespaces.all_after(after);
         let page: Vec<_> = slots.by_ref().take(limit).collect();
         stats.more_after = match (page.last(), slots.next()) {
-            (Some(last), Some(_)) => Some(StatsCursor::Namespace(last.namespace.id)),
+            (Some(last), Some(_)) => Some(StatsCursor::Namespace(last.namespace().id)),
             _ => None,
         };
-        let slots = page.into_iter().filter(|slot| !slot.namespace.deleted);
+        let slots = page.into_iter().filter(|slot| !slot.namespace().deleted);
         stats.namespaces.extend(slots.map(|slot| self.state.namespace_view(slot)));
     }
 

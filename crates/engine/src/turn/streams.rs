@@ -1,4 +1,4 @@
-//! Commands about streams: what each decides and how it is answered.
+//! Commands about streams: what each decides, and its answer.
 
 use super::Turn;
 use crate::answer::Answer;

@@ -40,7 +40,8 @@ impl Turn {
         if self.state.next_refill().is_some_and(|at| at <= moment.at) {
             self.record_all(Vec::from_iter(self.state.decide_refills(moment)));
         }
-        // The next life goes on with it: a stop does not wait for millions of jobs or keys.
+        // What is left goes on in the next life: a stop does not wait for millions of jobs or
+        // keys.
         if !self.stopping {
             self.record_all(Vec::from_iter(self.state.decide_let_go()));
             self.record_all(Vec::from_iter(self.state.decide_limit_round()));
@@ -219,7 +220,7 @@ impl Turn {
             || self.state.gating.goes_on()
             || !self.leaving.is_empty()
             || self.state.limiting.has_gone()
-            || self.state.limiting.offering.goes_on()
+            || self.state.limiting.is_offering()
             || (self.stopping && self.anybody_is_there());
         let next_life = || {
             self.state.limits_go_on()

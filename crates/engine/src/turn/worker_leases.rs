@@ -33,7 +33,7 @@ impl Turn {
     pub(super) fn is_of(&self, key: &HolderKey, named: &HeldLease) -> bool {
         let (ns, worker, session) = key;
         self.state.leases.get(*ns, named.id).is_some_and(|live| {
-            let lease = &live.lease;
+            let lease = live.lease();
             lease.token == named.token && lease.worker == *worker && lease.session == *session
         })
     }
@@ -41,17 +41,17 @@ impl Turn {
     /// What there is to tell of a lease.
     pub(super) fn held_job(&self, ns: NamespaceId, id: JobId) -> Option<HeldJob> {
         let live = self.state.leases.get(ns, id)?;
-        let (lease, job) = (&live.lease, &live.job);
+        let (lease, job) = (live.lease(), live.job());
         Some(HeldJob {
             id,
             token: lease.token,
             queue: job.queue.clone(),
             kind: job.kind.clone(),
             attempt: lease.attempt,
-            started: live.begun,
+            started: live.begun(),
             granted_at: lease.started_at,
             timeout_ms: job.options.timeout_ms,
-            timeout_left_ms: live.timeout.map(|at| at.0.saturating_sub(self.state.mono().0)),
+            timeout_left_ms: live.timeout().map(|at| at.0.saturating_sub(self.state.mono().0)),
         })
     }
 

@@ -52,7 +52,7 @@ impl State {
             return;
         };
         let place = lock.place(ns);
-        // Another one may have it since: a job that left it when it started ends later.
+        // Another job may have it by now: this one may have left it when it started.
         if self.value(&place) == Some(job.id) {
             self.remove(&place);
         }

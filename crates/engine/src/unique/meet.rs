@@ -93,8 +93,8 @@ impl State {
             }
             body = Some(self.store_body(args, 1));
         }
-        // All of it changes while the job is filed nowhere: what is counted of those that are filed
-        // is taken off as it was put on.
+        // The job changes while it is filed nowhere, so that counts of filed jobs lose what they
+        // were given.
         self.refile(ns, queue, &mut job, |job| {
             if body.is_some() {
                 job.args = body;

@@ -1,5 +1,5 @@
-//! How often new jobs met another one with their key: counted where the answer is known, since a
-//! job that is refused or stands for nothing leaves no record.
+//! How often new jobs met another one with their key. It is counted where the answer is known: no
+//! record has a job that is refused, or in whose place the other one stands.
 
 use super::{OnConflict, UniqueMet};
 use crate::answer::Answer;

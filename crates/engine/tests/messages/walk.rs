@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use longshore_engine::{
     Answer, BindingSpec, ConnectionId, ConsumeMessages, ConsumerId, DeclareExchange, DeclareQueue,
-    Effect, ExchangeKind, Holding, LeaseMessages, MessageAnswer, MessageCommand, MessageCredit,
-    MessageDelivery, MessageSettings, MessageSettlement, MessageTag, MessageTransaction,
-    MessageVerdict, PublishMessage, Published, ReplyTo, Token,
+    Effect, ExchangeKind, LeaseMessages, MessageAnswer, MessageCommand, MessageCredit,
+    MessageDelivery, MessageName, MessageSettings, MessageSettlement, MessageTag,
+    MessageTransaction, MessageVerdict, PublishMessage, Published, ReplyTo, Token,
 };
 
 use crate::account::{Has, Known, RefQueue, number};
@@ -649,6 +649,6 @@ fn settlement(
     verdict: MessageVerdict,
 ) -> MessageSettlement {
     let queue = queue_named(queue).to_owned();
-    let message = Holding { queue, urgency: tag.urgency, place: tag.place };
+    let message = MessageName { queue, urgency: tag.urgency, place: tag.place };
     MessageSettlement { message, token, verdict }
 }

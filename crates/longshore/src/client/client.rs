@@ -18,7 +18,7 @@ use tower::{Layer, Service};
 use super::bearer::{Bearer, Way};
 use super::call::Bounds;
 use super::enqueue::{GrpcEnqueue, RecordEnqueue};
-use super::held::{Held, Place};
+use super::held::{HeldCalls, Place};
 use super::{ClientError, EnqueueCall, EnqueueService, Enqueued};
 use crate::testing::Recorder;
 
@@ -36,7 +36,7 @@ pub(super) struct Inner {
     /// What calls bring.
     pub(super) bearer: Bearer,
     /// For calls that the server holds.
-    held: Option<Held>,
+    held: Option<HeldCalls>,
     pub(super) namespace: String,
     pub(super) bounds: Bounds,
     pub(super) enqueue: EnqueueService,
@@ -156,7 +156,7 @@ impl ClientBuilder {
         let bounds = Bounds { url: self.url.clone(), attempt, deadline: self.deadline };
         let base =
             EnqueueService::new(GrpcEnqueue::new(bearer.over(channel.clone()), bounds.clone()));
-        let ways = Some((channel, Held::new(endpoint)));
+        let ways = Some((channel, HeldCalls::new(endpoint)));
         let ways = (ways, bearer);
         Ok(Client::assemble(ways, self.namespace, bounds, base, self.layers))
     }
@@ -235,7 +235,7 @@ impl Client {
     }
 
     fn assemble(
-        (ways, bearer): (Option<(Channel, Held)>, Bearer),
+        (ways, bearer): (Option<(Channel, HeldCalls)>, Bearer),
         namespace: String,
         bounds: Bounds,
         base: EnqueueService,

@@ -11,7 +11,7 @@ const CALLS_MAX: usize = 200;
 
 /// Connections that are made as they are needed.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct HeldCalls {
     endpoint: Endpoint,
     lines: Mutex<Vec<Line>>,
 }
@@ -29,7 +29,7 @@ pub(super) struct Place {
     _call: Arc<()>,
 }
 
-impl Held {
+impl HeldCalls {
     pub(super) fn new(endpoint: Endpoint) -> Self {
         Self { endpoint, lines: Mutex::default() }
     }
@@ -63,7 +63,7 @@ mod tests {
 
     #[tokio::test]
     async fn no_connection_holds_more_calls_than_a_server_answers() {
-        let held = Held::new(Endpoint::from_static("http://127.0.0.1:1"));
+        let held = HeldCalls::new(Endpoint::from_static("http://127.0.0.1:1"));
         let lines = || held.lines.lock().unwrap().len();
         let mut places: Vec<_> = (0..CALLS_MAX).map(|_| held.place().1).collect();
         assert_eq!(lines(), 1);

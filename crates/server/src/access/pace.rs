@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Principal;
-use super::rates::Turn;
+use super::rates::PlaceInLine;
 
 /// Whoever waits for its turn looks again after so long: the bound may be another one by then.
 pub(crate) const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -13,7 +13,7 @@ pub(crate) const LOOK_AGAIN: Duration = Duration::from_secs(1);
 pub(crate) struct Pace {
     who: Principal,
     /// The turn that it has.
-    turn: Option<Turn>,
+    turn: Option<PlaceInLine>,
 }
 
 impl Pace {

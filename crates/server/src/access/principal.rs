@@ -9,7 +9,7 @@ use longshore_node::wall_now;
 
 use super::gate::{Inner, Shown};
 use super::needs::{Need, Wanted};
-use super::rates::Turn;
+use super::rates::PlaceInLine;
 use crate::http::code::Code;
 use crate::http::refusal::Refusal;
 use crate::http::text::quoted;
@@ -171,7 +171,7 @@ impl Principal {
     }
 
     /// Gives a turn to so much that is published; `None` without a bound.
-    pub(super) fn reserve(&self, count: u32) -> Option<Turn> {
+    pub(super) fn reserve(&self, count: u32) -> Option<PlaceInLine> {
         let (Self::Account(known), Some(most)) = (self, self.publishes_per_second()) else {
             return None;
         };
@@ -179,7 +179,7 @@ impl Principal {
     }
 
     /// How long it is until a turn comes, as the bound is now.
-    pub(super) fn turn_left(&self, turn: Turn) -> Duration {
+    pub(super) fn turn_left(&self, turn: PlaceInLine) -> Duration {
         let (Self::Account(known), Some(most)) = (self, self.publishes_per_second()) else {
             return Duration::ZERO;
         };
@@ -187,7 +187,7 @@ impl Principal {
     }
 
     /// What had a turn is not published.
-    pub(super) fn give_back(&self, turn: Turn) {
+    pub(super) fn give_back(&self, turn: PlaceInLine) {
         if let Self::Account(known) = self {
             known.inner.rates().give_back(&known.account.name, turn);
         }

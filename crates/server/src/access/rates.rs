@@ -19,7 +19,7 @@ struct Bucket {
 /// A place in the line of what an account publishes. When it comes is looked at again and again: it
 /// comes earlier where what is ahead gives its own back, or the rate is raised.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Turn {
+pub(super) struct PlaceInLine {
     /// How far turns were given with it.
     at: u64,
     /// What it took.
@@ -39,7 +39,7 @@ impl Bucket {
     }
 
     /// A turn is not used: those behind it come earlier, those ahead of it as before.
-    fn give_back(&mut self, turn: Turn) {
+    fn give_back(&mut self, turn: PlaceInLine) {
         if turn.at > self.given {
             // Of an account of that name that is gone.
             return;
@@ -112,21 +112,21 @@ impl Rates {
         (account, per_second): (&str, u32),
         count: u32,
         now: Instant,
-    ) -> Option<Turn> {
+    ) -> Option<PlaceInLine> {
         let rate = rate_of(per_second);
         let bucket = filled(&mut self.published, account, rate, now)?;
         let cost = count.min(rate);
         bucket.tokens -= f64::from(cost);
         let cost = u64::from(cost);
         bucket.given += cost;
-        Some(Turn { at: bucket.given, cost })
+        Some(PlaceInLine { at: bucket.given, cost })
     }
 
     /// How long it is until a turn comes, as things are now.
     pub(super) fn left(
         &mut self,
         (account, per_second): (&str, u32),
-        turn: Turn,
+        turn: PlaceInLine,
         now: Instant,
     ) -> Duration {
         let rate = rate_of(per_second);
@@ -142,7 +142,7 @@ impl Rates {
     }
 
     /// What had a turn is not published.
-    pub(super) fn give_back(&mut self, account: &str, turn: Turn) {
+    pub(super) fn give_back(&mut self, account: &str, turn: PlaceInLine) {
         if let Some(bucket) = self.published.get_mut(account) {
             bucket.give_back(turn);
         }
@@ -173,7 +173,12 @@ mod tests {
     }
 
     /// What gets a turn at that time, and when that comes.
-    fn turn(rates: &mut Rates, (of, rate): (&str, u32), count: u32, now: Instant) -> (Turn, u128) {
+    fn turn(
+        rates: &mut Rates,
+        (of, rate): (&str, u32),
+        count: u32,
+        now: Instant,
+    ) -> (PlaceInLine, u128) {
         let turn = rates.reserve((of, rate), count, now).unwrap();
         (turn, rates.left((of, rate), turn, now).as_millis())
     }

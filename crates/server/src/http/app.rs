@@ -72,13 +72,13 @@ pub(crate) struct App {
     pub(crate) keyed: Option<Arc<Keyed>>,
     /// Answers that their readers have not taken.
     pub(super) answers: Arc<Gauge>,
-    lanes: Arc<[Lane; Class::COUNT]>,
+    lanes: Arc<[ClassBounds; Class::COUNT]>,
 }
 
 /// The requests of one class that are under way. Each class has its own bounds, so that none
 /// keeps another out.
 #[derive(Debug)]
-struct Lane {
+struct ClassBounds {
     requests: Arc<AtomicUsize>,
     requests_max: usize,
     bodies: Arc<Gauge>,
@@ -174,7 +174,11 @@ impl App {
                 Class::Lease => (config.waits_max, config.reserved_bytes_max),
                 Class::Settle => (config.settlements_max, config.reserved_bytes_max),
             };
-            Lane { requests: Arc::default(), requests_max, bodies: Arc::new(Gauge::new(bytes_max)) }
+            ClassBounds {
+                requests: Arc::default(),
+                requests_max,
+                bodies: Arc::new(Gauge::new(bytes_max)),
+            }
         };
         let figures = Figures::open(node.dir(), config.metrics_queues_max);
         Self {
@@ -316,7 +320,7 @@ impl App {
         handle::dispatch(found.route.op, call, held).await
     }
 
-    fn lane(&self, class: Class) -> &Lane {
+    fn lane(&self, class: Class) -> &ClassBounds {
         &self.lanes[class as usize]
     }
 

@@ -4,8 +4,8 @@
 use bytes::Bytes;
 use longshore_amqp::codec::{Properties, Short, Table, Value};
 use longshore_engine::{
-    BindingView, Death, Epoch, ExchangeKind, ExchangeView, HeaderValue, Holding, JobBinding,
-    Matching, Message, MessageDelivery, MessageQueueView, MessageSettings, MessageTag,
+    BindingView, Death, Epoch, ExchangeKind, ExchangeView, HeaderValue, JobBinding, Matching,
+    Message, MessageDelivery, MessageName, MessageQueueView, MessageSettings, MessageTag,
     MessageVerdict, Overflow, PeekedMessage, Place, PublishMessage, Published, Token,
 };
 
@@ -401,7 +401,11 @@ fn json_of(value: &Value) -> Option<serde_json::Value> {
 }
 
 /// The message that an id names, and the token that it was taken with.
-pub(crate) fn holding(queue: &str, id: &str, token: &str) -> Result<(Holding, Token), Refusal> {
+pub(crate) fn message_name(
+    queue: &str,
+    id: &str,
+    token: &str,
+) -> Result<(MessageName, Token), Refusal> {
     let parts = || {
         let (urgency, place) = id.split_once('-')?;
         Some((urgency.parse().ok()?, Place(place.parse().ok()?)))
@@ -412,8 +416,8 @@ pub(crate) fn holding(queue: &str, id: &str, token: &str) -> Result<(Holding, To
     let TokenText { epoch, counter } = token.parse().map_err(|_| {
         Refusal::value("token", quoted(token), "the token that the message was taken with")
     })?;
-    let holding = Holding { queue: queue.to_owned(), urgency, place };
-    Ok((holding, Token { epoch: Epoch(epoch), counter }))
+    let name = MessageName { queue: queue.to_owned(), urgency, place };
+    Ok((name, Token { epoch: Epoch(epoch), counter }))
 }
 
 #[cfg(test)]

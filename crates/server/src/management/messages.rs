@@ -4,8 +4,7 @@ use bytes::Bytes;
 use longshore_amqp::codec::{Properties, Short, Table};
 use longshore_engine::ask::{PublishMessages, ReturnMessages, SettleMessages};
 use longshore_engine::{
-    Holding, LeaseMessages, MessageDelivery, MessageSettlement, MessageVerdict, PublishMessage,
-    Published,
+    LeaseMessages, MessageDelivery, MessageSettlement, MessageVerdict, PublishMessage, Published,
 };
 use serde_json::{Map, Value, json};
 
@@ -91,13 +90,13 @@ impl Api {
             auto_ack: mode == "ack_requeue_false",
         };
         let messages = self.ask(ns, lease).await?;
-        let held = messages.iter().filter_map(|it| Some((holding(it), it.lease?.0)));
+        let leased = messages.iter().filter_map(|it| Some((it.name(), it.lease?.0)));
         let settlement = |(message, token), verdict| MessageSettlement { message, token, verdict };
         if messages.iter().any(|it| it.lease.is_some()) {
             match verdict {
-                None => self.ask(ns, ReturnMessages(held.collect())).await?,
+                None => self.ask(ns, ReturnMessages(leased.collect())).await?,
                 Some(verdict) => {
-                    let settlements = held.map(|it| settlement(it, verdict)).collect();
+                    let settlements = leased.map(|it| settlement(it, verdict)).collect();
                     self.ask(ns, SettleMessages(settlements)).await?
                 }
             };
@@ -107,10 +106,6 @@ impl Api {
         let told = messages.iter().map(|message| told(message, left, auto));
         Ok(Value::Array(told.collect()))
     }
-}
-
-fn holding(it: &MessageDelivery) -> Holding {
-    Holding { queue: it.queue.to_string(), urgency: it.tag.urgency, place: it.tag.place }
 }
 
 fn told(delivery: &MessageDelivery, left: u64, auto: bool) -> Value {

@@ -1,7 +1,7 @@
-//! Kinds that a gate or a limit holds back, or did: their lanes stand in the trees of their kinds
-//! alone. So a gate that closes and opens, and a limit that is spent and lets go again, over and
-//! over, take whole trees out of the merge and put them back, and no lane moves. A lane that stands
-//! in the tree of its namespace from before is taken out of it when an offer meets it, each once.
+//! Kinds that a gate or a limit holds back, or did. Their lanes stand in the trees of their kinds
+//! alone. So a gate that closes and opens, or a limit that is spent and lets go, takes whole trees
+//! out of the merge and puts them back, and no lane moves. A lane may still stand in the tree of
+//! its namespace from before. The first offer that meets it there takes it out.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,14 +37,14 @@ pub(super) struct Apart {
     /// Those that nothing holds back, in the order in which they were let go.
     free: BTreeMap<NamespaceId, BTreeSet<(u64, KindId)>>,
     next: u64,
-    /// Namespaces in which more of those stand apart than are to.
+    /// Namespaces in which more than [`FREE_MAX`] of those stand apart.
     over: BTreeSet<NamespaceId>,
     /// Lanes that an offer met in the trees of their namespaces: an offer itself changes nothing.
     met: RefCell<Vec<LaneId>>,
 }
 
 impl Apart {
-    /// Whether the lane stands apart: it is noted to do so.
+    /// Notes the lane as one that stands apart, if its kind does. Whether it does.
     pub(super) fn enter(&mut self, id: LaneId) -> bool {
         let kind = self.kinds.get_mut(&id.kind);
         kind.map(|kind| kind.lanes.insert(id)).is_some()
@@ -138,7 +138,8 @@ impl Lanes {
         !self.apart.met.borrow().is_empty()
     }
 
-    /// Takes what offers met, and is held back, out of the trees of its namespace.
+    /// Takes lanes that offers met, and whose kinds are held back, out of the trees of their
+    /// namespaces.
     pub(crate) fn put_met_apart(&mut self) {
         for id in std::mem::take(self.apart.met.get_mut()) {
             let stands = self.by_id.get(&id).is_some_and(|lane| lane.nodes[0] != NONE);
@@ -149,8 +150,8 @@ impl Lanes {
         }
     }
 
-    /// Where more kinds stand apart than are to, some of their lanes come back into the trees of
-    /// their namespaces.
+    /// Where too many kinds stand apart that nothing holds back, some of their lanes come back
+    /// into the trees of their namespaces.
     pub(super) fn bring_back(&mut self) {
         for _ in 0..BACK_MAX {
             let over = self.apart.over.first().and_then(|ns| self.apart.free.get(ns));

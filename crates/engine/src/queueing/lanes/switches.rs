@@ -1,8 +1,8 @@
-//! The switch over the lanes of a queue. The trees of heads follow it lane by lane, so many in a
-//! turn. Until all have followed nothing of the queue is handed out: while it shuts since it is
-//! shut, and while it opens since what comes first may stand in a lane that is yet to follow.
-//! Dispatch passes lanes of it that stand in a tree, a bounded number of them, and whoever found
-//! nothing is offered it again.
+//! The switch over the lanes of a queue. It holds at once; the trees of heads follow lane by lane,
+//! so many in a turn. Until all lanes have followed, the queue hands out nothing: when it shuts,
+//! because it is shut; when it opens, because its best entry may stand in a lane that has not
+//! followed yet. Dispatch passes lanes of the queue that still stand in a tree, a bounded number of
+//! them. Whoever found nothing meanwhile is offered the queue again.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,7 +22,7 @@ pub(super) struct Rounds {
     queues: BTreeMap<QueueId, Option<LaneId>>,
     /// Lanes that may still follow in this turn.
     left: usize,
-    /// Where an offer ended since it had passed so many lanes.
+    /// Namespaces in which an offer ended because it had passed as many lanes as it may.
     cut_short: RefCell<BTreeSet<NamespaceId>>,
 }
 
@@ -69,8 +69,8 @@ impl Lanes {
         }
     }
 
-    /// Whether nothing of a lane is handed out though it may stand in a tree: lanes of its queue
-    /// are yet to follow.
+    /// Whether lanes of its queue are yet to follow: then nothing of a lane is handed out, though
+    /// it may stand in a tree.
     pub(super) fn is_out(&self, id: LaneId) -> bool {
         self.rounds.queues.contains_key(&id.queue)
     }
@@ -110,7 +110,7 @@ impl Lanes {
             return false;
         };
         let own = lane.due && !queue.shut;
-        // Of a reserved kind only who asks for it gets any.
+        // Jobs of a reserved kind go only to who asks for the kind.
         let all = own && !lane.reserved;
         let stood = lane.nodes.map(|node| node != NONE);
         if !all {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::sync::Arc;
 
-use super::LiveLease;
+use super::{Leases, LiveLease};
 use crate::answer::Instruction;
 use crate::command::Holder;
 use crate::ids::{JobId, MonoMs, NamespaceId, QueueId, Token};
@@ -58,18 +58,17 @@ struct SessionLeases {
 
 /// The leases of all sessions of streaming workers, and how many of each queue have not started.
 #[derive(Debug, Default)]
-pub(crate) struct LeasesBySession {
-    /// The leases of each session. What is here is not [`AtWorker::Apart`], and the other way
-    /// round.
+pub(super) struct LeasesBySession {
+    /// The leases of each session: all that are not [`AtWorker::Apart`].
     sessions: BTreeMap<HolderKey, SessionLeases>,
     /// How many leases of each queue wait at their workers. Those that have none are not here.
     waiting: BTreeMap<QueueId, u64>,
 }
 
-impl LeasesBySession {
+impl Leases {
     /// The first leases of a session that were granted after `after` and up to `last`, at most
     /// `most` of them.
-    pub(crate) fn between(
+    pub(crate) fn of_session(
         &self,
         key: &HolderKey,
         (after, last): (Option<Token>, Token),
@@ -79,37 +78,40 @@ impl LeasesBySession {
             return Vec::new();
         }
         let range = (after.map_or(Unbounded, Excluded), Included(last));
-        let leases = self.sessions.get(key).into_iter().flat_map(|it| it.leases.range(range));
+        let leases =
+            self.by_session.sessions.get(key).into_iter().flat_map(|it| it.leases.range(range));
         leases.take(most).map(|(token, id)| (*token, *id)).collect()
     }
 
     /// The lease that a session was granted last.
-    pub(crate) fn last(&self, key: &HolderKey) -> Option<Token> {
-        self.sessions.get(key)?.leases.keys().next_back().copied()
+    pub(crate) fn last_of_session(&self, key: &HolderKey) -> Option<Token> {
+        self.by_session.sessions.get(key)?.leases.keys().next_back().copied()
     }
 
     /// How many leases a session has.
-    pub(crate) fn count(&self, key: &HolderKey) -> usize {
-        self.sessions.get(key).map_or(0, |session| session.leases.len())
+    pub(crate) fn count_of_session(&self, key: &HolderKey) -> usize {
+        self.by_session.sessions.get(key).map_or(0, |session| session.leases.len())
     }
 
     /// What the runs of a session shall do other than go on.
-    pub(crate) fn told(&self, key: &HolderKey) -> Vec<(JobId, Token, Instruction)> {
-        let told = self.sessions.get(key).into_iter().flat_map(|session| &session.told);
+    pub(crate) fn told_of_session(&self, key: &HolderKey) -> Vec<(JobId, Token, Instruction)> {
+        let told = self.by_session.sessions.get(key).into_iter().flat_map(|session| &session.told);
         told.map(|(token, (id, instruction))| (*id, *token, *instruction)).collect()
     }
 
     /// The session says that it is there: all of its leases hold for one more of their lengths.
     /// Answers when it was heard before.
-    pub(crate) fn hear(&mut self, key: &HolderKey, now: MonoMs) -> Option<MonoMs> {
-        self.sessions.get_mut(key)?.heard.replace(now)
+    pub(crate) fn hear_session(&mut self, key: &HolderKey, now: MonoMs) -> Option<MonoMs> {
+        self.by_session.sessions.get_mut(key)?.heard.replace(now)
     }
 
     /// How many jobs of the queue wait at their workers.
     pub(crate) fn waiting(&self, queue: QueueId) -> u64 {
-        self.waiting.get(&queue).copied().unwrap_or(0)
+        self.by_session.waiting.get(&queue).copied().unwrap_or(0)
     }
+}
 
+impl LeasesBySession {
     /// The lease, which is of that queue, has ended or is its session's no longer.
     pub(super) fn forget(&mut self, ns: NamespaceId, queue: QueueId, live: &LiveLease) {
         if live.at_worker == AtWorker::Apart {
@@ -126,7 +128,7 @@ impl LeasesBySession {
         self.recount(queue, live.waits(), false);
     }
 
-    /// What is here is what the leases say.
+    /// Asserts that this agrees with the leases.
     #[cfg(test)]
     pub(super) fn check<'l>(&self, all: impl Iterator<Item = (NamespaceId, &'l LiveLease)>) {
         let mut sessions: BTreeMap<HolderKey, Vec<Token>> = BTreeMap::new();
@@ -148,7 +150,7 @@ impl LeasesBySession {
         );
     }
 
-    /// One lease of the queue waited and does not any more, or the other way round.
+    /// A lease of the queue waits now and did not before, or the other way round.
     fn recount(&mut self, queue: QueueId, waited: bool, waits: bool) {
         let count = self.waiting.entry(queue).or_default();
         count::shift(count, i64::from(waits) - i64::from(waited), "jobs that workers hold");
@@ -201,8 +203,8 @@ impl State {
         }
     }
 
-    /// Where the lease's session was heard since the lease was filed by its end: files it by the
-    /// end that follows from that, never later than its timeout. Whether it did.
+    /// Files the lease by the end that follows from the last heartbeat of its session, never later
+    /// than its timeout. Whether that is later than before.
     pub(crate) fn file_end_as_heard(&mut self, ns: NamespaceId, id: JobId) -> bool {
         let Some(live) = self.leases.get(ns, id) else { return false };
         if live.at_worker == AtWorker::Apart {
@@ -246,7 +248,7 @@ impl State {
             return;
         }
         let timeout_ms = live.job.options.timeout_ms.filter(|_| live.timeout.is_none());
-        self.leases.vanished.forget(ns, id);
+        self.leases.forget_vanished(ns, id);
         if timeout_ms.is_some() {
             self.set_timeout(ns, id, timeout_ms);
         }
@@ -261,16 +263,16 @@ impl State {
         }
     }
 
-    /// Its worker extends this very lease. One with a stream does so only for what it runs; one
-    /// over HTTP also for what it has not come to.
+    /// Its worker extends this very lease. A worker with a stream does so only for what it runs;
+    /// one over HTTP also for jobs that it has not begun.
     pub(crate) fn note_extended(&mut self, ns: NamespaceId, id: JobId) {
         if self.leases.get(ns, id).is_some_and(|live| live.at_worker != AtWorker::Apart) {
             self.note_started(ns, id);
         }
     }
 
-    /// The worker names the lease as its own, and says whether the job runs. Nobody else knows that
-    /// of what stood when the shard started.
+    /// The worker names the lease as its own, and says whether the job runs. Of leases that stood
+    /// when the shard started, nobody else knows that.
     pub(crate) fn note_named(&mut self, ns: NamespaceId, id: JobId, started: bool) {
         match self.leases.get(ns, id).map(|live| live.at_worker) {
             Some(AtWorker::Delivered) if !started => self.note_delivered(ns, id),
@@ -287,8 +289,7 @@ impl State {
         }
     }
 
-    /// The session's heartbeats are for this lease no longer: it stands for what those up to
-    /// `heard` were good for.
+    /// Heartbeats of the session extend this lease no longer. Those up to `heard` have done so.
     pub(crate) fn set_apart(&mut self, ns: NamespaceId, id: JobId, heard: Option<MonoMs>) {
         if let Some(heard) = heard {
             self.file_end_since(ns, id, heard);
@@ -315,7 +316,7 @@ impl State {
             self.set_at_worker(ns, id, AtWorker::Unknown);
             let Some(live) = self.leases.get_mut(ns, id) else { continue };
             live.begun = true;
-            // When it began nobody knows: it may have waited at its worker for most of the time.
+            // Nobody knows when it began: it may have waited at its worker for most of the time.
             if let Some(timeout_ms) = live.job.options.timeout_ms {
                 self.set_timeout(ns, id, Some(timeout_ms));
             }

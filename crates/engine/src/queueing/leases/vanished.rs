@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::Leases;
 use crate::ids::{JobId, NamespaceId};
 
 /// How often in a row a job is given back free although its worker vanished.
@@ -13,11 +14,27 @@ const VANISHED_MAX: usize = 10_000;
 /// How often in a row each job came back free from a worker that vanished: a job that ends the
 /// process at once is never heard to start. Only what is decided depends on it.
 #[derive(Debug, Default)]
-pub(crate) struct Vanished(BTreeMap<(NamespaceId, JobId), u8>);
+pub(super) struct Vanished(BTreeMap<(NamespaceId, JobId), u8>);
+
+impl Leases {
+    /// The job comes back free once more from a worker that vanished.
+    pub(crate) fn note_vanished(&mut self, ns: NamespaceId, id: JobId) {
+        self.vanished.note(ns, id);
+    }
+
+    /// The job has started, or has ended.
+    pub(crate) fn forget_vanished(&mut self, ns: NamespaceId, id: JobId) {
+        self.vanished.0.remove(&(ns, id));
+    }
+
+    /// The job may be what ends its workers.
+    pub(crate) fn is_suspect(&self, ns: NamespaceId, id: JobId) -> bool {
+        self.vanished.is_suspect(ns, id)
+    }
+}
 
 impl Vanished {
-    /// It comes back free once more.
-    pub(crate) fn note(&mut self, ns: NamespaceId, id: JobId) {
+    fn note(&mut self, ns: NamespaceId, id: JobId) {
         if self.0.len() >= VANISHED_MAX && !self.0.contains_key(&(ns, id)) {
             self.forget_most();
         }
@@ -35,13 +52,7 @@ impl Vanished {
         self.0.retain(|(ns, _), _| Some(*ns) != of);
     }
 
-    /// The job has started, or has ended.
-    pub(crate) fn forget(&mut self, ns: NamespaceId, id: JobId) {
-        self.0.remove(&(ns, id));
-    }
-
-    /// The job may be what ends its workers.
-    pub(crate) fn is_suspect(&self, ns: NamespaceId, id: JobId) -> bool {
+    fn is_suspect(&self, ns: NamespaceId, id: JobId) -> bool {
         self.0.get(&(ns, id)).is_some_and(|times| *times >= VANISHED_FREE_MAX)
     }
 }

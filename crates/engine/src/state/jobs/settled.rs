@@ -140,8 +140,8 @@ impl State {
         }
     }
 
-    /// The id is used anew: what is left of its tombstone goes, or its turn would take that of the
-    /// new job with it.
+    /// The id is used anew. What is left of its tombstone goes, or the tombstone of the new job
+    /// would go too early.
     pub(crate) fn drop_tombstone(&mut self, ns: NamespaceId, id: JobId) {
         let key = keys::tombstone(ns, id);
         let Some(tombstone) = self.value::<Tombstone>(&key) else { return };

@@ -79,10 +79,10 @@ impl State {
     }
 
     fn next_forgetting_in(&self, slot: &NamespaceSlot) -> Option<TimeMs> {
-        let over = slot.namespace.deleted
-            || slot.kept.outcome_bytes > self.limits.outcome_bytes_max
-            || slot.kept.tombstones > self.limits.tombstones_max;
-        let firsts = || [slot.outcomes.first(self), slot.tombstones.first(self)];
+        let over = slot.namespace().deleted
+            || slot.kept().outcome_bytes > self.limits.outcome_bytes_max
+            || slot.kept().tombstones > self.limits.tombstones_max;
+        let firsts = || [slot.outcomes().first(self), slot.tombstones().first(self)];
         if over { Some(TimeMs(0)) } else { firsts().into_iter().flatten().min().map(TimeMs) }
     }
 }

@@ -9,42 +9,19 @@ use crate::command::{ConsumerId, ReplyTo};
 use crate::effect::Effect;
 use crate::ids::{ConnectionId, NamespaceId, QueueId, Token};
 use crate::message::{
-    Ends, Held, HeldBy, LeaseMessages, MessageAnswer, MessageDelivery, MessageEnd, MessageTag,
-    Stored,
+    Ends, LeaseMessages, MessageAnswer, MessageDelivery, MessageEnd, MessageTag, Stored, TakenBy,
+    Unsettled,
 };
 use crate::moment::Moment;
+use crate::queueing::Budget;
 use crate::record::Record;
 use crate::turn::Turn;
-
-/// Messages that one turn hands out, and bytes of their bodies, before the rest follows with the
-/// next tick.
-const TURN_MESSAGES_MAX: usize = 2000;
-const TURN_BYTES_MAX: usize = 16 << 20;
 
 /// Messages that one request gets at most.
 pub(super) const LEASE_MESSAGES_MAX: usize = 1000;
 
-/// Where a lease is that nobody says the length of, in milliseconds.
+/// The length of a lease where nobody says one, in milliseconds.
 pub(super) const LEASE_MS_DEFAULT: u64 = 30_000;
-
-/// What is left of a turn.
-pub(super) struct Room {
-    messages: usize,
-    bytes: usize,
-}
-
-impl Room {
-    pub(super) const FULL: Self = Self { messages: TURN_MESSAGES_MAX, bytes: TURN_BYTES_MAX };
-
-    fn is_used_up(&self) -> bool {
-        self.messages == 0 || self.bytes == 0
-    }
-
-    fn take(&mut self, bytes: usize) {
-        self.messages = self.messages.saturating_sub(1);
-        self.bytes = self.bytes.saturating_sub(bytes);
-    }
-}
 
 impl Turn {
     /// Hands out what there is for those who stand in line.
@@ -54,32 +31,32 @@ impl Turn {
     }
 
     fn dispatch_fresh(&mut self, moment: Moment) {
-        let mut room = Room::FULL;
+        let mut budget = Budget::full();
         while let Some(queue) = self.state.messages.take_fresh() {
             if self.stopping || self.takers.next_at(queue).is_none() {
                 continue;
             }
-            if room.is_used_up() {
+            if budget.is_used_up() {
                 // The next tick goes on.
                 self.state.messages.note_fresh([queue]);
                 return;
             }
-            self.dispatch_queue(queue, &mut room, moment);
+            self.dispatch_queue(queue, &mut budget, moment);
         }
     }
 
-    fn dispatch_queue(&mut self, queue: QueueId, room: &mut Room, moment: Moment) {
+    fn dispatch_queue(&mut self, queue: QueueId, budget: &mut Budget, moment: Moment) {
         let Some(ns) = self.state.queues.get(queue).map(|queue| queue.namespace) else { return };
         let mut deliveries: BTreeMap<ConsumerId, Vec<MessageDelivery>> = BTreeMap::new();
         let mut acked = Ends::default();
         while let Some(taker) = self.takers.next_at(queue) {
-            if room.is_used_up() {
+            if budget.is_used_up() {
                 self.state.messages.note_fresh([queue]);
                 break;
             }
             match taker {
                 MessageTaker::Once(reply_to) => {
-                    if !self.grants || !self.serve_request(ns, reply_to, room, moment) {
+                    if !self.grants || !self.serve_request(ns, reply_to, budget, moment) {
                         break;
                     }
                 }
@@ -87,14 +64,14 @@ impl Turn {
                     let Some((tag, stored, again)) = self.next_message(ns, queue, moment) else {
                         break;
                     };
-                    room.take(stored.message.body.len());
+                    budget.take(1, stored.message.body.len());
                     let Some(consumer) = self.takers.consumer(id) else { break };
                     let (connection, auto_ack) = (consumer.connection, consumer.auto_ack);
                     let delivery = self.delivery(ns, tag, &stored, again);
                     if auto_ack {
                         acked.end(tag, stored.body_ref(), MessageEnd::Acked);
                     } else {
-                        self.hold_for(connection, Some(id), tag, &stored);
+                        self.hand_to(connection, Some(id), tag, &stored);
                     }
                     self.takers.pay(id, stored.message.credit_bytes());
                     deliveries.entry(id).or_default().push(delivery);
@@ -108,17 +85,17 @@ impl Turn {
     }
 
     /// A connection has a message until it settles it.
-    pub(super) fn hold_for(
+    pub(super) fn hand_to(
         &mut self,
         connection: ConnectionId,
         consumer: Option<ConsumerId>,
         tag: MessageTag,
         stored: &Stored,
     ) {
-        let holder = HeldBy::Connection(connection, consumer);
-        let held = Held { holder, body: stored.body_ref() };
-        self.state.messages.hold(tag, held);
-        self.takers.hold(connection, tag);
+        let by = TakenBy::Connection(connection, consumer);
+        let unsettled = Unsettled { by, body: stored.body_ref() };
+        self.state.messages.hand_out(tag, unsettled);
+        self.takers.note_unsettled(connection, tag);
     }
 
     pub(super) fn delivery(
@@ -145,13 +122,13 @@ impl Turn {
         &mut self,
         ns: NamespaceId,
         reply_to: ReplyTo,
-        room: &mut Room,
+        budget: &mut Budget,
         moment: Moment,
     ) -> bool {
         let Some(request) = self.takers.request(reply_to) else { return false };
         let (queue, command) = (request.queue, request.command.clone());
-        let messages = self.lease_messages(ns, queue, &command, room, moment);
-        // One that does not wait does so only while its queue is looked through.
+        let messages = self.lease_messages(ns, queue, &command, budget, moment);
+        // A request that does not wait stays only until its queue is looked through.
         let waits = command.wait_ms > 0 || self.state.messages.is_unfinished(queue);
         if messages.is_empty() && waits {
             return false;
@@ -169,13 +146,13 @@ impl Turn {
         ns: NamespaceId,
         queue: QueueId,
         command: &LeaseMessages,
-        room: &mut Room,
+        budget: &mut Budget,
         moment: Moment,
     ) -> Vec<MessageDelivery> {
         let mut taken = Vec::new();
-        while taken.len() < command.max && !room.is_used_up() {
+        while taken.len() < command.max && !budget.is_used_up() {
             let Some((tag, stored, again)) = self.next_message(ns, queue, moment) else { break };
-            room.take(stored.message.body.len());
+            budget.take(1, stored.message.body.len());
             taken.push((self.delivery(ns, tag, &stored, again), tag, stored.body_ref()));
         }
         if taken.is_empty() {

@@ -22,7 +22,8 @@ impl Turn {
             let passed = records.first().cloned();
             let mut entered = super::settle::entered(&records);
             let mut lost = records.len() == 1;
-            // It fitted when it was given; only its queues may be more than an entry takes.
+            // The message fitted when it was published; its queues may be more than an entry
+            // takes.
             if self.try_record(records).is_err() {
                 self.record_all(Vec::from_iter(passed));
                 entered.clear();
@@ -75,7 +76,7 @@ impl Turn {
         }
     }
 
-    /// Somebody uses a queue: where it ends when nobody does, that is put off.
+    /// Somebody uses a queue. If it is to end for want of use, that is put off.
     pub(in crate::turn) fn queue_used(&mut self, queue: QueueId) {
         let settings = self.state.message_settings(queue);
         if let Some(expires_ms) = settings.and_then(|settings| settings.expires_ms) {
@@ -94,7 +95,7 @@ impl Turn {
         self.record_all(Vec::from_iter(record));
         if changed {
             if let Some(round) = &mut self.takers.policy_round {
-                // What was looked at already is looked at again, once the others were.
+                // Queues that were looked at already are looked at again, after the others.
                 round.next.insert(ns);
             } else {
                 let of = BTreeSet::from([ns]);
@@ -105,14 +106,14 @@ impl Turn {
         MessageAnswer::Changed(changed)
     }
 
-    /// Looks at some queues after policies have changed: they may be too long now, and where they
-    /// stay for another time, their end by want of use is counted anew.
+    /// Looks at some queues after policies have changed: whether they are too long now, and
+    /// whether they stay for another time without use.
     pub(super) fn go_on_with_policies(&mut self) {
         let Some(PolicyRound { after, of, next }) = self.takers.policy_round.take() else {
             return;
         };
         // Each name is compared with each pattern.
-        let compared = 1 + self.state.messages.policies.most() / POLICIES_PER_ITEM;
+        let compared = 1 + self.state.messages.policies_most() / POLICIES_PER_ITEM;
         let most = self.state.limits.slice_items_max.div_ceil(compared);
         let queues = self.state.queues.all_after(after).take(most);
         let queues: Vec<_> = queues.map(|queue| (queue.namespace, queue.id)).collect();
@@ -143,7 +144,7 @@ impl Turn {
         }
     }
 
-    /// Ends queues that nobody has used for as long as they stay then: a bounded number.
+    /// Ends a bounded number of queues that nobody has used for long enough.
     pub(super) fn expire_queues(&mut self, moment: Moment) {
         for _ in 0..self.state.limits.slice_items_max.div_ceil(4) {
             let first = self.takers.queue_ends_in_order.first().copied();

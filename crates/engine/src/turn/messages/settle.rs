@@ -11,8 +11,8 @@ use crate::answer::Answer;
 use crate::command::{ConsumerId, ReplyTo};
 use crate::ids::{ConnectionId, NamespaceId, Place, QueueId, Token};
 use crate::message::{
-    BodyRef, Ends, Entering, HeldBy, Holding, MessageAnswer, MessageCommand, MessageCredit,
-    MessageEnd, MessageSettlement, MessageTag, MessageVerdict, Stored,
+    BodyRef, Ends, Entering, MessageAnswer, MessageCommand, MessageCredit, MessageEnd, MessageName,
+    MessageSettlement, MessageTag, MessageVerdict, Stored, TakenBy, Unsettled,
 };
 use crate::moment::Moment;
 use crate::record::Record;
@@ -52,18 +52,19 @@ impl Turn {
             }
             MessageCommand::ReturnLeased(messages) => {
                 let mut ends = Ends::default();
-                let mut give_back = |(message, token): &(Holding, Token)| -> Result<(), Rejection> {
-                    let (tag, _) = self.leased_tag(ns, message, *token)?;
-                    ends.untaken(tag);
-                    Ok(())
-                };
+                let mut give_back =
+                    |(message, token): &(MessageName, Token)| -> Result<(), Rejection> {
+                        let (tag, _) = self.leased_tag(ns, message, *token)?;
+                        ends.untaken(tag);
+                        Ok(())
+                    };
                 let settled = messages.iter().map(&mut give_back).collect();
                 self.record_all(ends.into_records(ns));
                 Ok(MessageAnswer::Settled(settled))
             }
             MessageCommand::ExtendLeased { messages, lease_ms } => {
                 crate::job::check_lease(&self.state, lease_ms)?;
-                let extend = |(message, token): &(Holding, Token)| {
+                let extend = |(message, token): &(MessageName, Token)| {
                     self.extend_leased(ns, message, *token, lease_ms, moment)
                 };
                 Ok(MessageAnswer::Settled(messages.iter().map(extend).collect()))
@@ -132,8 +133,8 @@ impl Turn {
         }
     }
 
-    /// A letter fits where its message did, but for what it remembers of its ends: where it does
-    /// not, the message ends without one.
+    /// A letter fits into an entry as its message did, but what it remembers of its deaths may
+    /// make it too long. Then the message ends without a letter.
     fn record_death(&mut self, death: Entering) {
         let Entering { records, jobs_dropped, events_dropped } = death;
         let ended = records.first().cloned();
@@ -147,7 +148,7 @@ impl Turn {
         self.note_lengths(&entered);
     }
 
-    /// Queues that something entered may be too long by that.
+    /// Notes which of the queues that something entered are too long now.
     pub(super) fn note_lengths(&mut self, entered: &[QueueId]) {
         for queue in entered.iter().filter(|queue| self.state.is_too_long(**queue)) {
             if let Some(ns) = self.state.queues.get(*queue).map(|queue| queue.namespace) {
@@ -254,11 +255,11 @@ impl Turn {
         ends: &mut Ends,
         moment: Moment,
     ) {
-        let Some(held) = self.state.messages.held(tag) else { return };
-        if !matches!(held.holder, HeldBy::Connection(by, _) if by == connection) {
+        let Some(unsettled) = self.state.messages.find_unsettled(tag) else { return };
+        if !matches!(unsettled.by, TakenBy::Connection(by, _) if by == connection) {
             return;
         }
-        let body = held.body;
+        let body = unsettled.body;
         match verdict {
             MessageVerdict::Ack => ends.end(tag, body, MessageEnd::Acked),
             MessageVerdict::Reject => {
@@ -269,7 +270,7 @@ impl Turn {
                 if settings.is_some_and(|settings| settings.delivery_limit.is_some()) {
                     self.return_message(ns, (tag, body), ends, moment);
                 } else {
-                    // Nothing counts how often: it goes back without a record.
+                    // Nothing counts how often it came back, so no record is needed.
                     self.state.messages.give_back(tag);
                     self.state.messages.note_fresh([tag.queue]);
                 }
@@ -280,9 +281,10 @@ impl Turn {
     /// Messages that their consumer never got go back without a record: nobody has seen them.
     pub(super) fn return_untaken(&mut self, consumer: ConsumerId, messages: &[MessageTag]) {
         for tag in messages {
-            let Some(held) = self.state.messages.held(*tag) else { continue };
-            // What the connection has no more goes back with its end, or is somebody else's.
-            if let HeldBy::Connection(by, Some(of)) = held.holder
+            let Some(unsettled) = self.state.messages.find_unsettled(*tag) else { continue };
+            // Only what this consumer's connection still has: anything else went back already, or
+            // is somebody else's.
+            if let TakenBy::Connection(by, Some(of)) = unsettled.by
                 && of == consumer
                 && self.takers.release(by, *tag)
             {
@@ -325,7 +327,7 @@ impl Turn {
             return Ok(MessageAnswer::Got(None, 0));
         };
         let delivery = self.delivery(ns, tag, &stored, again);
-        self.hold_for(connection, None, tag, &stored);
+        self.hand_to(connection, None, tag, &stored);
         if auto_ack {
             self.takers.release(connection, tag);
             let mut ends = Ends::default();
@@ -380,7 +382,7 @@ impl Turn {
     ) -> usize {
         self.takers.drop_of(connection, what);
         match what {
-            // Until it has gone, it is handed messages: these go back below.
+            // It was handed messages until now. They go back below.
             Belonging::Consumer(consumer) => {
                 if let Some(gone) = self.takers.remove(consumer)
                     && self.takers.owner(gone.queue) != Some(connection)
@@ -403,14 +405,14 @@ impl Turn {
     pub(super) fn leased_tag(
         &self,
         ns: NamespaceId,
-        message: &Holding,
+        message: &MessageName,
         token: Token,
     ) -> Result<(MessageTag, BodyRef), Rejection> {
         let queue = self.usable_queue(ns, &message.queue, None)?.id;
         let tag = MessageTag { queue, urgency: message.urgency, place: message.place };
-        match self.state.messages.held(tag) {
-            Some(held) if matches!(held.holder, HeldBy::Lease { token: of, .. } if of == token) => {
-                Ok((tag, held.body))
+        match self.state.messages.find_unsettled(tag) {
+            Some(Unsettled { by: TakenBy::Lease { token: of, .. }, body }) if *of == token => {
+                Ok((tag, *body))
             }
             _ => Err(self.message_unknown(tag)),
         }
@@ -451,7 +453,7 @@ impl Turn {
     fn extend_leased(
         &mut self,
         ns: NamespaceId,
-        message: &Holding,
+        message: &MessageName,
         token: Token,
         wanted_ms: Option<u64>,
         moment: Moment,
@@ -469,8 +471,12 @@ impl Turn {
                 return;
             }
             let mut ends = Ends::default();
-            let held = self.state.messages.held(tag).expect("what was taken for a time is held");
-            let body = held.body;
+            let unsettled = self
+                .state
+                .messages
+                .find_unsettled(tag)
+                .expect("what was taken for a time is unsettled");
+            let body = unsettled.body;
             let queue = self.state.queues.get(tag.queue).expect("it goes with its queue");
             let ns = queue.namespace;
             self.return_message(ns, (tag, body), &mut ends, moment);

@@ -14,11 +14,11 @@ struct Share {
     members: BTreeSet<ConsumerId>,
 }
 
-/// Those of a shard.
+/// The shares of a shard.
 #[derive(Debug, Default)]
 pub(super) struct Shares {
     shares: BTreeMap<ConsumerId, Share>,
-    /// Who takes from which.
+    /// Which share each consumer takes from.
     of: BTreeMap<ConsumerId, ConsumerId>,
 }
 
@@ -37,14 +37,14 @@ impl Shares {
         self.of.extend(consumers.iter().map(|consumer| (*consumer, share)));
     }
 
-    /// Gives a share more. Those who take from it, where it is one.
+    /// Gives a share more. Answers who takes from it; `None` where there is no such share.
     pub(super) fn add(&mut self, share: ConsumerId, more: u64) -> Option<Vec<ConsumerId>> {
         let known = self.shares.get_mut(&share)?;
         known.credit = known.credit.saturating_add(more);
         Some(known.members.iter().copied().collect())
     }
 
-    /// Gives a share less. Those who can take nothing more.
+    /// Gives a share less. Answers who can take nothing more.
     pub(super) fn take(&mut self, share: ConsumerId, less: u64) -> Vec<ConsumerId> {
         let Some(known) = self.shares.get_mut(&share) else { return Vec::new() };
         known.credit = known.credit.saturating_sub(less);
@@ -54,7 +54,7 @@ impl Shares {
         known.members.iter().copied().collect()
     }
 
-    /// A consumer was handed a message. Those who can take nothing more by that.
+    /// A consumer was handed a message. Answers who can take nothing more by that.
     pub(super) fn pay(&mut self, consumer: ConsumerId) -> Vec<ConsumerId> {
         match self.of.get(&consumer).copied() {
             Some(share) => self.take(share, 1),

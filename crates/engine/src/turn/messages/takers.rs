@@ -12,8 +12,9 @@ use crate::keyed::{CommandKey, Render};
 use crate::message::{
     LeaseMessages, MessageCredit, MessageTag, PublishMessage, Published, ShareCredit, Slot,
 };
+use crate::queueing::CreditLeft;
 use crate::rejection::Rejection;
-use crate::state::{Tally, count};
+use crate::state::Tally;
 
 /// The order in which takers came to stand in line.
 type Ticket = u64;
@@ -47,22 +48,8 @@ pub(in crate::turn) struct MessageConsumer {
     pub(in crate::turn) auto_ack: bool,
     pub(in crate::turn) exclusive: bool,
     pub(in crate::turn) priority: i32,
-    /// Messages that it takes.
-    credit: u64,
-    /// Bytes that it takes; below zero where the last message was larger than what was left.
-    bytes: i64,
+    credit: CreditLeft,
     ticket: Option<Ticket>,
-}
-
-impl MessageConsumer {
-    fn has_credit(&self) -> bool {
-        self.credit > 0 && self.bytes > 0
-    }
-}
-
-/// The bytes of a credit.
-fn in_bytes(credit: MessageCredit) -> i64 {
-    i64::try_from(credit.bytes).unwrap_or(i64::MAX)
 }
 
 /// A request that waits.
@@ -73,14 +60,14 @@ pub(in crate::turn) struct MessageRequest {
     ticket: Ticket,
 }
 
-/// Who is about a queue.
+/// Who takes from a queue.
 #[derive(Debug, Default)]
 struct QueueTakers {
     line: BTreeMap<(Reverse<i32>, Ticket), MessageTaker>,
     /// All consumers, the one with the highest priority that came first first.
     consumers: BTreeSet<(Reverse<i32>, ConsumerId)>,
     exclusive: bool,
-    /// The one that gets all, where the queue has it so.
+    /// The consumer that gets all, where the queue serves a single active one.
     active: Option<ConsumerId>,
     single: bool,
     requests: usize,
@@ -99,7 +86,7 @@ pub(in crate::turn) struct Connection {
     /// Its exclusive queues.
     pub(in crate::turn) queues: BTreeSet<QueueId>,
     /// Messages that it has not settled.
-    pub(in crate::turn) holds: BTreeSet<MessageTag>,
+    pub(in crate::turn) unsettled: BTreeSet<MessageTag>,
 }
 
 /// Something that a connection has.
@@ -142,7 +129,7 @@ pub(in crate::turn) struct Purge {
     pub(in crate::turn) reply_to: ReplyTo,
 }
 
-/// Those of a shard.
+/// Who takes messages of a shard, and what the turn has under way for them.
 #[derive(Debug, Default)]
 pub(in crate::turn) struct MessageTakers {
     next: Ticket,
@@ -160,7 +147,7 @@ pub(in crate::turn) struct MessageTakers {
     /// When queues end that nobody uses; a use puts that off.
     pub(in crate::turn) queue_ends: BTreeMap<QueueId, MonoMs>,
     pub(in crate::turn) queue_ends_in_order: BTreeSet<(MonoMs, QueueId)>,
-    /// How long they stay then, as was known when that was counted last.
+    /// How long each stays without use, as it was when its end was counted last.
     pub(in crate::turn) stays_ms: BTreeMap<QueueId, u64>,
     /// Queues that are longer than they may be.
     pub(in crate::turn) too_long: BTreeSet<(NamespaceId, QueueId)>,
@@ -214,17 +201,17 @@ impl MessageTakers {
         let has = self.connections.get(&connection)?;
         let consumer = has.consumers.first().copied().map(Belonging::Consumer);
         let queue = || has.queues.first().copied().map(Belonging::Queue);
-        let message = || has.holds.first().copied().map(Belonging::Message);
+        let message = || has.unsettled.first().copied().map(Belonging::Message);
         consumer.or_else(queue).or_else(message)
     }
 
-    /// It ends: whatever else knows of it, the connection has it no longer.
+    /// It ends. The connection has it no longer, whatever else knows of it.
     pub(in crate::turn) fn drop_of(&mut self, connection: ConnectionId, what: Belonging) {
         let Some(has) = self.connections.get_mut(&connection) else { return };
         match what {
             Belonging::Consumer(consumer) => drop(has.consumers.remove(&consumer)),
             Belonging::Queue(queue) => drop(has.queues.remove(&queue)),
-            Belonging::Message(tag) => drop(has.holds.remove(&tag)),
+            Belonging::Message(tag) => drop(has.unsettled.remove(&tag)),
         }
     }
 
@@ -256,15 +243,14 @@ impl MessageTakers {
             auto_ack,
             exclusive,
             priority,
-            credit: credit.messages,
-            bytes: in_bytes(credit),
+            credit: CreditLeft::new(credit.messages, credit.bytes),
             ticket: None,
         };
         self.consumers.insert(id, consumer);
         self.queue_up(id);
     }
 
-    /// A consumer goes. Its queue has another one at work from then on, where it serves one.
+    /// A consumer goes. Where its queue serves a single active one, the next takes over.
     pub(in crate::turn) fn remove(&mut self, id: ConsumerId) -> Option<MessageConsumer> {
         self.leave_line(id);
         self.shares.leave(id);
@@ -319,8 +305,7 @@ impl MessageTakers {
             return self.queues_of(&members);
         }
         let Some(consumer) = self.consumers.get_mut(&id) else { return Vec::new() };
-        consumer.credit = consumer.credit.saturating_add(more.messages);
-        consumer.bytes = consumer.bytes.saturating_add(in_bytes(more));
+        consumer.credit.add(CreditLeft::new(more.messages, more.bytes));
         let queue = consumer.queue;
         self.queue_up(id);
         vec![queue]
@@ -358,10 +343,7 @@ impl MessageTakers {
     pub(in crate::turn) fn pay(&mut self, id: ConsumerId, bytes: u64) {
         self.leave_line(id);
         if let Some(consumer) = self.consumers.get_mut(&id) {
-            count::take(&mut consumer.credit, 1, "credit of a consumer of messages");
-            if consumer.bytes != i64::MAX {
-                consumer.bytes = consumer.bytes.saturating_sub_unsigned(bytes);
-            }
+            consumer.credit.pay(1, bytes);
         }
         for spent in self.shares.pay(id) {
             self.leave_line(spent);
@@ -374,7 +356,7 @@ impl MessageTakers {
         let Some(takers) = self.queues.get_mut(&consumer.queue) else { return };
         let waits_for_another = takers.single && takers.active != Some(id);
         let waits_for_another = waits_for_another || self.shares.is_spent(id);
-        if consumer.ticket.is_some() || !consumer.has_credit() || waits_for_another {
+        if consumer.ticket.is_some() || consumer.credit.is_used_up() || waits_for_another {
             return;
         }
         let ticket = self.next;
@@ -457,12 +439,12 @@ impl MessageTakers {
     }
 
     /// A connection has a message.
-    pub(in crate::turn) fn hold(&mut self, connection: ConnectionId, tag: MessageTag) {
-        self.connections.entry(connection).or_default().holds.insert(tag);
+    pub(in crate::turn) fn note_unsettled(&mut self, connection: ConnectionId, tag: MessageTag) {
+        self.connections.entry(connection).or_default().unsettled.insert(tag);
     }
 
     /// A connection has a message no longer; whether it had.
     pub(in crate::turn) fn release(&mut self, connection: ConnectionId, tag: MessageTag) -> bool {
-        self.connections.get_mut(&connection).is_some_and(|it| it.holds.remove(&tag))
+        self.connections.get_mut(&connection).is_some_and(|it| it.unsettled.remove(&tag))
     }
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use super::settle::entered;
 use crate::ids::NamespaceId;
 use crate::message::{
-    BodyRef, HeldBy, MessageAnswer, MessageSettlement, MessageTag, MessageTransaction, Published,
-    Refused, Settling,
+    BodyRef, MessageAnswer, MessageSettlement, MessageTag, MessageTransaction, Published, Refused,
+    Settling, TakenBy,
 };
 use crate::moment::Moment;
 use crate::rejection::Rejection;
@@ -26,8 +26,9 @@ impl Turn {
         let decided = match self.state.decide_transaction(ns, new, &settling, moment) {
             Ok(decided) => decided,
             Err(Refused { at, rejection }) => {
-                // Nothing of it happens, but for the letter of what a full queue refused.
-                // What is full only by the rest of it has refused nothing.
+                // Nothing of it happens, except that a message which a full queue refused may
+                // leave its letter. A queue that is full only by the rest of the transaction has
+                // refused nothing.
                 if matches!(rejection, Rejection::QueueFull { .. })
                     && let Some(message) = at.and_then(|at| publishes.get(at))
                     && let Err(Rejection::QueueFull { queue, .. }) =
@@ -66,8 +67,9 @@ impl Turn {
         Ok(MessageAnswer::Transacted(decided.published, decided.enqueued))
     }
 
-    /// What the connection settles and has. What went with its queue is settled already; what it
-    /// has no more for another reason makes the transaction another than it was meant to be.
+    /// The settled messages that the connection has. Those of a deleted queue count as settled. If
+    /// it has lost one for another reason, the transaction is not what it was meant to be, and is
+    /// refused.
     fn settling(
         &self,
         ns: NamespaceId,
@@ -87,7 +89,7 @@ impl Turn {
             if self.state.queues.get(tag.queue).is_none() {
                 continue;
             }
-            let body = self.body_held(transaction, *tag).filter(|_| seen.insert(*tag));
+            let body = self.unsettled_body(transaction, *tag).filter(|_| seen.insert(*tag));
             let body = body.ok_or_else(|| self.message_unknown(*tag))?;
             settling.push(Settling { tag: *tag, body, verdict: *verdict, leased: false });
         }
@@ -95,10 +97,12 @@ impl Turn {
     }
 
     /// The body of a message that the connection has.
-    fn body_held(&self, transaction: &MessageTransaction, tag: MessageTag) -> Option<BodyRef> {
-        let held = self.state.messages.held(tag)?;
-        match held.holder {
-            HeldBy::Connection(by, _) if Some(by) == transaction.connection => Some(held.body),
+    fn unsettled_body(&self, transaction: &MessageTransaction, tag: MessageTag) -> Option<BodyRef> {
+        let unsettled = self.state.messages.find_unsettled(tag)?;
+        match unsettled.by {
+            TakenBy::Connection(by, _) if Some(by) == transaction.connection => {
+                Some(unsettled.body)
+            }
             _ => None,
         }
     }

@@ -13,10 +13,10 @@ use super::*;
 use crate::command::ConsumerId;
 use crate::ids::ConnectionId;
 use crate::message::{
-    BindingSpec, ConsumeMessages, DeclareExchange, DeclareQueue, Declared, ExchangeKind, Holding,
-    LeaseMessages, MessageAnswer, MessageCommand, MessageCredit, MessageDelivery, MessageQueueView,
-    MessageSettings, MessageSettlement, MessageTag, MessageTransaction, MessageVerdict,
-    PublishMessage, Published,
+    BindingSpec, ConsumeMessages, DeclareExchange, DeclareQueue, Declared, ExchangeKind,
+    LeaseMessages, MessageAnswer, MessageCommand, MessageCredit, MessageDelivery, MessageName,
+    MessageQueueView, MessageSettings, MessageSettlement, MessageTag, MessageTransaction,
+    MessageVerdict, PublishMessage, Published,
 };
 
 mod shares;
@@ -140,7 +140,7 @@ impl Shard {
         verdict: MessageVerdict,
     ) -> Vec<Result<(), Rejection>> {
         let settlement = |it: &MessageDelivery| MessageSettlement {
-            message: holding(it),
+            message: name_of(it),
             token: it.lease.unwrap().0,
             verdict,
         };
@@ -199,8 +199,8 @@ fn a_transaction() -> MessageTransaction {
     }
 }
 
-fn holding(it: &MessageDelivery) -> Holding {
-    Holding { queue: it.queue.to_string(), urgency: it.tag.urgency, place: it.tag.place }
+fn name_of(it: &MessageDelivery) -> MessageName {
+    MessageName { queue: it.queue.to_string(), urgency: it.tag.urgency, place: it.tag.place }
 }
 
 fn text(message: &MessageDelivery) -> String {
@@ -393,7 +393,7 @@ fn messages_that_are_taken_for_a_time_go_back_when_it_is_over() {
     let mut shard = shard.restart();
     assert_eq!(texts(&shard.take("q", 9)), ["3"], "the first is still taken");
     shard.advance(20_000);
-    let (messages, lease_ms) = (vec![(holding(&taken[0]), taken[0].lease.unwrap().0)], None);
+    let (messages, lease_ms) = (vec![(name_of(&taken[0]), taken[0].lease.unwrap().0)], None);
     shard.carry_out(MessageCommand::ExtendLeased { messages, lease_ms }).unwrap();
     shard.advance(20_000);
     let again = shard.take("q", 9);

@@ -58,7 +58,7 @@ impl Shard {
     }
 
     fn looks_on(&self) -> bool {
-        self.turn.state.limiting.offering.goes_on()
+        self.turn.state.limiting.offering().goes_on()
     }
 
     /// The only delivery since the last look, and to whom; ticks as long as there is more to do.
@@ -66,10 +66,10 @@ impl Shard {
         let mut ticks = 0;
         while self.delivered.is_empty() {
             assert_eq!(self.turn.next_wake_ms(self.clock), Some(0), "there is more to do");
-            let before = self.turn.state.limiting.offering.looked;
+            let before = self.turn.state.limiting.offering().looked;
             self.turn.tick(self.clock);
             self.flush();
-            let looked = self.turn.state.limiting.offering.looked - before;
+            let looked = self.turn.state.limiting.offering().looked - before;
             assert!(looked <= LOOK, "{looked} queues in one tick");
             ticks += 1;
             assert!(ticks < 100, "it comes to an end");
@@ -96,10 +96,10 @@ fn the_end_of_a_run_looks_at_few_queues_of_its_own_namespace() {
     shard.stream_of(1, "b");
     let (_, mut running) = shard.delivery();
     for _ in 1..9 {
-        let before = shard.turn.state.limiting.offering.looked;
+        let before = shard.turn.state.limiting.offering().looked;
         shard.settle(&running, ack()).unwrap();
         (_, running) = shard.delivery();
-        let looked = shard.turn.state.limiting.offering.looked - before;
+        let looked = shard.turn.state.limiting.offering().looked - before;
         assert!((1..=3).contains(&looked), "{looked} queues were looked at");
     }
     shard.settle(&running, ack()).unwrap();
@@ -152,7 +152,7 @@ fn where_nobody_waits_nothing_is_looked_for() {
         }
         let mut shard = shard.restart();
         shard.advance(1);
-        assert_eq!(shard.turn.state.limiting.offering.looked, 0);
+        assert_eq!(shard.turn.state.limiting.offering().looked, 0);
         assert!(!shard.looks_on());
     }
 }
@@ -205,7 +205,7 @@ fn nothing_is_remembered_of_namespaces_without_a_limit() {
         let (_, running) = shard.delivery();
         shard.end_in("other", &running);
         let (_, running) = shard.delivery();
-        let remembered = |shard: &Shard| shard.turn.state.limiting.offering.remembered();
+        let remembered = |shard: &Shard| shard.turn.state.limiting.offering().remembered();
         assert_eq!(remembered(&shard), 1);
         if !is_spent {
             shard.end_in("other", &running);

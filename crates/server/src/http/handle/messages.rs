@@ -122,7 +122,7 @@ pub(super) async fn settle(call: Call<'_>) -> Result<Reply, Refusal> {
     check_bulk(request.messages.len())?;
     let mut settlements = Vec::with_capacity(request.messages.len());
     for body in &request.messages {
-        let (message, token) = content::holding(call.name, &body.id, &body.token)?;
+        let (message, token) = content::message_name(call.name, &body.id, &body.token)?;
         let verdict = content::verdict_of(body.verdict);
         settlements.push(MessageSettlement { message, token, verdict });
     }
@@ -135,7 +135,7 @@ pub(super) async fn extend(call: Call<'_>) -> Result<Reply, Refusal> {
     let request: ExtendMessagesRequest = read(text_of(&call.body)?)?;
     check_bulk(request.messages.len())?;
     let held = request.messages.iter();
-    let held = held.map(|body| content::holding(call.name, &body.id, &body.token));
+    let held = held.map(|body| content::message_name(call.name, &body.id, &body.token));
     let (messages, lease_ms) = (held.collect::<Result<_, _>>()?, request.lease.map(|it| it.0));
     let ids = request.messages.into_iter().map(|body| body.id);
     settled(&call, ExtendMessages { messages, lease_ms }, ids).await

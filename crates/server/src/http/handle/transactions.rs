@@ -61,7 +61,7 @@ pub(crate) fn check_transaction(
 /// How a message ends that was taken.
 pub(crate) fn settlement_of(body: &TransactionSettlement) -> Result<MessageSettlement, Refusal> {
     check_path_name("queue", &body.queue)?;
-    let (message, token) = content::holding(&body.queue, &body.id, &body.token)?;
+    let (message, token) = content::message_name(&body.queue, &body.id, &body.token)?;
     Ok(MessageSettlement { message, token, verdict: content::verdict_of(body.verdict) })
 }
 

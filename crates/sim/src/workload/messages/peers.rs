@@ -7,8 +7,8 @@ use std::fmt::Write as _;
 use bytes::Bytes;
 use longshore_engine::driver::Input;
 use longshore_engine::{
-    Answer, Command, ConnectionId, ConsumeMessages, ConsumerId, Holding, LeaseMessages,
-    MessageAnswer, MessageCommand, MessageCredit, MessageDelivery, MessageFilter, MessageMove,
+    Answer, Command, ConnectionId, ConsumeMessages, ConsumerId, LeaseMessages, MessageAnswer,
+    MessageCommand, MessageCredit, MessageDelivery, MessageFilter, MessageMove, MessageName,
     MessageSettlement, MessageTag, MessageVerdict, MonoMs, MoveTo, OperationKind, PublishMessage,
     ReplyTo,
 };
@@ -674,7 +674,7 @@ impl Peers {
 /// How one settles what one has for a time.
 pub(crate) fn settlement(got: &MessageDelivery, verdict: MessageVerdict) -> MessageSettlement {
     let queue = got.queue.to_string();
-    let message = Holding { queue, urgency: got.tag.urgency, place: got.tag.place };
+    let message = MessageName { queue, urgency: got.tag.urgency, place: got.tag.place };
     let token = got.lease.map(|(token, _)| token).unwrap_or_default();
     MessageSettlement { message, token, verdict }
 }

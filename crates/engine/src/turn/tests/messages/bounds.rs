@@ -112,7 +112,7 @@ fn a_transaction_lets_go_what_went_with_its_queue() {
     let settlements = vec![(tag, MessageVerdict::Ack)];
     let transaction = MessageTransaction { settlements, ..a_transaction() };
     shard.carry_out(MessageCommand::Transact(Box::new(transaction))).unwrap();
-    let left = shard.turn.takers.connections.get(&HERE).map_or(0, |it| it.holds.len());
+    let left = shard.turn.takers.connections.get(&HERE).map_or(0, |it| it.unsettled.len());
     assert_eq!(left, 0);
 }
 

@@ -315,7 +315,7 @@ fn acks_publishes_and_jobs_are_one_commit_or_nothing() {
     let taken = shard.take("in", 2);
     let leased = |verdict| {
         let of = |it: &MessageDelivery| MessageSettlement {
-            message: holding(it),
+            message: name_of(it),
             token: it.lease.unwrap().0,
             verdict,
         };
