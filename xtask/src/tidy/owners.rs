@@ -20,7 +20,11 @@ pub(super) fn check(sources: &[Source], found: &mut Vec<Violation>) {
     let parts: Vec<_> = types.chain(LENT.iter().copied()).collect();
     for source in sources.iter().filter(|source| source.path.starts_with(ENGINE)) {
         for part in &parts {
-            for (number, line) in body_of(&source.text, part) {
+            let tuple = format!("pub(crate) struct {part}(");
+            let tuples = source.text.lines().enumerate().filter_map(|(index, line)| {
+                line.strip_prefix(&*tuple).map(|fields| (index + 1, fields))
+            });
+            for (number, line) in body_of(&source.text, part).into_iter().chain(tuples) {
                 if line.starts_with("pub(crate) ") || line.starts_with("pub ") {
                     let message = format!(
                         "a field of `{part}`, which `State` holds: only the module that owns it \
@@ -66,6 +70,8 @@ mod tests {
         let found = found_in("pub(crate) struct Parts {\n    a: u8,\n    pub(crate) b: u8,\n}\n");
         assert_eq!(found.len(), 1);
         assert!(found[0].starts_with("crates/engine/src/a.rs:3: a field of `Parts`"), "{found:?}");
+        let tuple = found_in("pub(crate) struct Parts(pub(crate) u8);\n");
+        assert_eq!(tuple.len(), 1);
         let lent = found_in("pub(crate) struct Shelf {\n    pub(crate) a: u8,\n}\n");
         assert_eq!(lent.len(), 1);
     }

@@ -100,9 +100,9 @@ impl State {
     }
 
     /// How a message enters that nobody waits for, such as a dead letter, where its exchange
-    /// exists and leads anywhere. It enters queues however long they are, those of jobs as well.
-    /// Only a message that tells of the end of a job does not: such messages could fill the queues
-    /// by themselves.
+    /// exists and leads anywhere. It enters queues however long they are, those of jobs as well;
+    /// but a message that tells of the end of a job does not go into a full queue of jobs: such
+    /// messages could fill it by themselves.
     pub(super) fn decide_entry(
         &self,
         namespace: NamespaceId,

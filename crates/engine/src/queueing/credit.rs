@@ -45,6 +45,12 @@ impl CreditLeft {
     }
 }
 
+/// Entries that a turn looks at or hands out, bytes of their args, cursors and bodies, and names
+/// of kinds, heads and parts of trees that it looks at.
+const TURN_ENTRIES_MAX: usize = 2000;
+const TURN_BYTES_MAX: usize = 16 << 20;
+const TURN_LOOKS_MAX: usize = 16 << 10;
+
 /// What one command, or one round of dispatch, looks at and hands out before the turn ends; the
 /// rest follows with the next tick.
 #[derive(Debug)]
@@ -58,7 +64,7 @@ pub(crate) struct Budget {
 impl Budget {
     /// What a turn begins with.
     pub(crate) fn full() -> Self {
-        Self { entries: 2000, bytes: 16 << 20, looks: 16 << 10 }
+        Self { entries: TURN_ENTRIES_MAX, bytes: TURN_BYTES_MAX, looks: TURN_LOOKS_MAX }
     }
 
     pub(crate) fn entries(&self) -> usize {

@@ -1,7 +1,8 @@
 //! Kinds that a gate or a limit holds back, or did. Their lanes stand in the trees of their kinds
 //! alone. So a gate that closes and opens, or a limit that is spent and lets go, takes whole trees
 //! out of the merge and puts them back, and no lane moves. A lane may still stand in the tree of
-//! its namespace from before. The first offer that meets it there takes it out.
+//! its namespace from before. An offer that meets it there notes it, and it is put apart after that
+//! offer.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
