@@ -211,7 +211,8 @@ impl<M: Tree, C, F: Faults> Driver<M, C, F> {
                     lease.max = 0;
                 }
                 // With a number, the worker asks again and gets the same answer.
-                give_back_in = lease.ask.is_none().then(|| namespace.clone());
+                let goes_back = lease.ask.is_none() || self.faults.has(Fault::TakenBack);
+                give_back_in = goes_back.then(|| namespace.clone());
             }
             Command::Messages(MessageCommand::Lease(_)) => give_back_in = Some(namespace.clone()),
             Command::Subscribe(command) => {
@@ -231,9 +232,9 @@ impl<M: Tree, C, F: Faults> Driver<M, C, F> {
     /// Does what is due, and what has to come of what was taken up.
     fn end_turn(&mut self, clock: Clock, out: &mut Vec<Action<C>>) {
         self.heed_space(clock, out);
-        if !self.shortage.refusing {
+        if !self.shortage.refusing || self.faults.has(Fault::WorksWhileRefusing) {
             self.submit_give_backs(clock);
-            if self.room() > Admit::Nothing {
+            if self.room() > Admit::Nothing || self.faults.has(Fault::TicksWithoutRoom) {
                 self.turn.tick(clock);
             }
         }
@@ -242,7 +243,8 @@ impl<M: Tree, C, F: Faults> Driver<M, C, F> {
         self.release(durable, out);
         self.seal(clock, out);
         self.rotate_if_due(clock, out);
-        if self.mark_at.is_some_and(|at| at <= clock.mono) {
+        let quiet = self.mark_at.is_some_and(|at| at <= clock.mono);
+        if quiet && !self.faults.has(Fault::UnmarkedRest) {
             self.mark_at = None;
             out.push(Action::Mark);
         }
@@ -294,7 +296,7 @@ impl<M: Tree, C, F: Faults> Driver<M, C, F> {
     fn deliver(&mut self, consumer: ConsumerId, jobs: Vec<Delivery>, out: &mut Vec<Action<C>>) {
         match self.consumers.get(&consumer) {
             // Where the shard stops nothing that comes back from a stream would be heard.
-            Some(to) if to.gone || self.stopping => {
+            Some(to) if (to.gone && !self.faults.has(Fault::DeliversToGone)) || self.stopping => {
                 if !self.faults.has(Fault::StrandedDelivery) {
                     self.give_backs.add_jobs(&to.namespace, &jobs);
                 }
@@ -311,7 +313,7 @@ impl<M: Tree, C, F: Faults> Driver<M, C, F> {
         out: &mut Vec<Action<C>>,
     ) {
         match self.consumers.get(&consumer) {
-            Some(to) if to.gone => {
+            Some(to) if to.gone && !self.faults.has(Fault::DeliversToGone) => {
                 if !self.faults.has(Fault::StrandedDelivery) {
                     self.give_backs.add_messages(&to.namespace, consumer, &messages);
                 }
@@ -358,11 +360,14 @@ impl<M: Tree, C, F: Faults> Driver<M, C, F> {
         let room = if refusing { Admit::Nothing } else { self.room() };
         let until = |at: MonoMs| at.0.saturating_sub(clock.mono.0);
         let tick = if room > Admit::Nothing { self.turn.next_wake_ms(clock) } else { None };
-        let give_backs = (!refusing && !self.give_backs.is_empty()).then_some(0);
-        let mark = self.mark_at.map(until);
+        let returns = !refusing && !self.give_backs.is_empty();
+        let returns = returns && !self.faults.has(Fault::SleepsOnReturns);
+        let give_backs = returns.then_some(0);
+        let mark = self.mark_at.filter(|_| !self.faults.has(Fault::SleepsPastMark)).map(until);
         let rotate = self.rotate_at().map(until);
         // Nobody says that the disk has room for grants again.
-        let grants = (self.disk >= DiskLevel::SettleOnly).then_some(GRANTS_LOOK_MS);
+        let full = self.disk >= DiskLevel::SettleOnly && !self.faults.has(Fault::SleepsOnFullDisk);
+        let grants = full.then_some(GRANTS_LOOK_MS);
         let wake_ms = [tick, give_backs, mark, rotate, grants].into_iter().flatten().min();
         let is_idle = self.in_flight.is_none() && room == Admit::All;
         Rest { wake_ms, admit: self.admit(), is_idle }

@@ -7,9 +7,12 @@ use crate::workload::versions;
 
 const DAY_MS: u64 = 24 * 3600 * 1000;
 
+/// Bytes of outcomes in runs that forget them: those of a few jobs.
+pub(crate) const OUTCOME_BYTES_MAX: u64 = 2 << 10;
+
 /// What the shard of a run may hold.
 pub(crate) fn limits(seed: u64, random: &mut Random) -> Limits {
-    let kinds_max = if versions::has_some(seed) { 24 } else { 12 };
+    let kinds_max = if versions::has_some(seed) { 28 } else { 16 };
     // Nothing that the verdict needs is forgotten before it is given.
     Limits {
         retain_ms_default: 30 * DAY_MS,

@@ -76,6 +76,12 @@ pub enum Canary {
     EventAlone,
     /// Whoever brings events to a trigger is believed that it has come no further.
     EventsTwice,
+    /// Whoever brings events to a replay leaves out the first of them.
+    ReplayGap,
+    /// A flush keeps how many events keys have as the flush before it did.
+    CountBack,
+    /// How many events of a key are expected is not heard.
+    ExpectationUnheard,
     /// The success of a job is told as its start.
     StepUntold,
     /// A flush leaves out the answers that are kept for keys.
@@ -94,12 +100,24 @@ pub enum Canary {
     LostSlots,
     /// That a job is withdrawn is told, and not heard.
     WithdrawalUnheard,
+    /// The priorities of jobs are not heard.
+    PriorityUnheard,
+    /// Leases run by wall time, which steps.
+    WallLeases,
+    /// A flush forgets how the last runs of jobs ended.
+    LostEnds,
+    /// A flush leaves out which job is the first of each ordering key.
+    LostHeads,
+    /// A flush leaves out what producers appended last.
+    ForgottenProducer,
+    /// A flush leaves out which outcomes are to be forgotten.
+    KeptOutcomes,
     /// The tree that ships is not told of some of what is removed.
     RemovedStays,
 }
 
 /// Every canary with its name on the command line.
-pub const CANARIES: [(&str, Canary); 65] = [
+pub const CANARIES: [(&str, Canary); 92] = [
     ("no-fsync", Canary::NoFsync),
     ("token-reuse", Canary::TokenReuse),
     ("lost-dead-set", Canary::LostDeadSet),
@@ -161,10 +179,37 @@ pub const CANARIES: [(&str, Canary); 65] = [
     ("aborted-forgotten-early", Canary::AbortedForgottenEarly),
     ("events-let-go", Canary::Driver(Fault::EventsLetGo)),
     ("events-unread", Canary::Driver(Fault::EventsUnread)),
+    ("state-let-go", Canary::Driver(Fault::StateLetGo)),
+    ("replayed-twice", Canary::Driver(Fault::ReplayedTwice)),
+    ("replayed-in-memory", Canary::Driver(Fault::ReplayedInMemory)),
+    ("replay-uncounted", Canary::Driver(Fault::ReplayUncounted)),
+    ("unflushed-at-rest", Canary::Driver(Fault::UnflushedAtRest)),
+    ("rotated-in-vain", Canary::Driver(Fault::RotatedInVain)),
+    ("unmarked-rest", Canary::Driver(Fault::UnmarkedRest)),
+    ("sleeps-on-returns", Canary::Driver(Fault::SleepsOnReturns)),
+    ("sleeps-past-mark", Canary::Driver(Fault::SleepsPastMark)),
+    ("sleeps-past-age", Canary::Driver(Fault::SleepsPastAge)),
+    ("sleeps-on-full-disk", Canary::Driver(Fault::SleepsOnFullDisk)),
+    ("taken-back", Canary::Driver(Fault::TakenBack)),
+    ("delivers-to-gone", Canary::Driver(Fault::DeliversToGone)),
+    ("works-while-refusing", Canary::Driver(Fault::WorksWhileRefusing)),
+    ("ticks-without-room", Canary::Driver(Fault::TicksWithoutRoom)),
+    ("publishes-while-full", Canary::Driver(Fault::PublishesWhileFull)),
+    ("hangs-while-crammed", Canary::Driver(Fault::HangsWhileCrammed)),
+    ("stranded-callers", Canary::Driver(Fault::StrandedCallers)),
     ("trigger-back", Canary::TriggerBack),
     ("event-alone", Canary::EventAlone),
     ("events-twice", Canary::EventsTwice),
+    ("replay-gap", Canary::ReplayGap),
     ("step-untold", Canary::StepUntold),
+    ("priority-unheard", Canary::PriorityUnheard),
+    ("wall-leases", Canary::WallLeases),
+    ("lost-ends", Canary::LostEnds),
+    ("lost-heads", Canary::LostHeads),
+    ("forgotten-producer", Canary::ForgottenProducer),
+    ("kept-outcomes", Canary::KeptOutcomes),
+    ("count-back", Canary::CountBack),
+    ("expectation-unheard", Canary::ExpectationUnheard),
 ];
 
 /// Those that only a run over the tree that ships can notice, likewise.

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use longshore_engine::query::{Lookup, find_job, group_offsets, peek_messages};
 use longshore_engine::wire::{Input, Wire};
 use longshore_engine::{
-    Checkpoint, Clock, Command, MessageCommand, MessageFilter, MessageVerdict, PublishMessage,
-    Request, StreamChange, StreamCommand, Trigger, TriggerCommand, Verdict,
+    Checkpoint, Clock, Command, Job, MessageCommand, MessageFilter, MessageVerdict, PublishMessage,
+    REPLAY_PREFIX, Request, StreamChange, StreamCommand, Trigger, TriggerCommand, Verdict,
 };
 
 use crate::map::{Entries, Image, SimTree};
@@ -19,8 +19,17 @@ use crate::workload::scopes::SCOPED;
 /// The keys under which the state keeps its own numbers, its index of dead jobs and how far jobs
 /// have come, as the engine's catalogue of keys has them.
 const META_KEY: &[u8] = &[1];
-const DEAD_KEY_FIRST: u8 = 10;
+pub(crate) const DEAD_KEY_FIRST: u8 = 10;
 const CHECKPOINT_KEY_FIRST: u8 = 21;
+
+/// How keys of jobs begin, of the first jobs of ordering keys, and of outcomes in the order in
+/// which they are forgotten.
+const JOB_KEY_FIRST: u8 = 5;
+pub(crate) const KEY_HEAD_FIRST: u8 = 9;
+pub(crate) const ENDED_KEY_FIRST: u8 = 11;
+
+/// How keys begin of what producers appended last.
+pub(crate) const PRODUCER_KEY_FIRST: u8 = 202;
 
 /// How keys of the state of schedules begin.
 const SCHEDULE_STATE_KEY_FIRST: u8 = 132;
@@ -31,7 +40,7 @@ pub(crate) const MESSAGE_KEY_FIRST: u8 = 100;
 const PLACE_AT: usize = 10;
 
 /// How keys of messages begin whose time has not come.
-const DELAYED_KEY_FIRST: u8 = 108;
+pub(crate) const DELAYED_KEY_FIRST: u8 = 108;
 
 /// How keys of what groups have read begin.
 const GROUP_OFFSET_KEY_FIRST: u8 = 203;
@@ -84,6 +93,31 @@ pub(crate) fn drop_progress(request: &mut Request) {
     }
 }
 
+/// Takes out of new jobs how urgent they are.
+pub(crate) fn drop_priorities(request: &mut Request) {
+    let Command::EnqueueJobs(enqueue) = &mut request.command else { return };
+    for job in &mut enqueue.jobs {
+        job.priority = None;
+    }
+}
+
+/// Makes a state in which jobs do not say how their last runs ended.
+pub(crate) fn forget_ends(entries: &mut Entries) {
+    for (_, value) in entries.range_mut(vec![JOB_KEY_FIRST]..vec![JOB_KEY_FIRST + 1]) {
+        if let Ok(job) = Job::from_bytes(value) {
+            *value = Job { ends: Vec::new(), ..job }.to_bytes();
+        }
+    }
+}
+
+/// Takes out of batches how many events of their keys are expected.
+pub(crate) fn expect_nothing(request: &mut Request) {
+    let Command::Stream(StreamCommand::Append(batches)) = &mut request.command else { return };
+    for key in batches.iter_mut().flat_map(|batch| &mut batch.keys) {
+        key.expected = None;
+    }
+}
+
 /// Takes out of messages what faces keep of them, and with it their ordering keys.
 pub(crate) fn drop_keys(request: &mut Request) {
     let Command::Messages(MessageCommand::Publish(messages)) = &mut request.command else { return };
@@ -108,11 +142,6 @@ pub(crate) fn forget_tokens(map: &mut Image) {
     }
     out.push(END);
     map.entries.insert(META_KEY.to_vec(), Bytes::from(out));
-}
-
-/// Makes a state without its index of dead jobs.
-pub(crate) fn lose_dead(entries: &mut Entries) {
-    entries.retain(|key, _| key.first() != Some(&DEAD_KEY_FIRST));
 }
 
 /// Makes a state whose checkpoints are those of an earlier one, where that had them.
@@ -208,6 +237,17 @@ pub(crate) fn believe_bringer(map: &SimTree, request: &mut Request) {
     }
 }
 
+/// Has the first of some events for a replay become nothing.
+pub(crate) fn skip_first_of_replay(request: &mut Request) {
+    let Command::Stream(StreamCommand::Trigger(TriggerCommand::Fire(fire))) = &mut request.command
+    else {
+        return;
+    };
+    if fire.trigger.starts_with(REPLAY_PREFIX) && fire.events.len() > 1 {
+        fire.events.remove(0);
+    }
+}
+
 /// Makes a state in which what was published since an earlier one is in one queue at most.
 pub(crate) fn halve_fanouts(entries: &mut Entries, earlier: &Entries) {
     let mut seen = std::collections::BTreeSet::new();
@@ -290,11 +330,6 @@ pub(crate) fn lose_spent_scopes(entries: &mut Entries) {
 pub(crate) fn lose_messages_of_events(entries: &mut Entries, earlier: &Entries) {
     let of = [&[MESSAGE_KEY_FIRST][..], &EVENTS_NAMESPACE.to_be_bytes()].concat();
     entries.retain(|key, _| !key.starts_with(&of) || earlier.contains_key(key));
-}
-
-/// Makes a state without the messages whose time has not come.
-pub(crate) fn lose_delayed(entries: &mut Entries) {
-    entries.retain(|key, _| key.first() != Some(&DELAYED_KEY_FIRST));
 }
 
 /// Turns what goes back into what is acked and published anew; what does the latter.

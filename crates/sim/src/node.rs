@@ -5,12 +5,15 @@ use std::sync::Arc;
 
 use longshore_engine::driver::{
     Action, Call, Class, DiskLevel, DiskMarks, Driver, Ending, InboxLimits, Input, Policy, Refused,
-    ReserveMove, Space, Start, Waiting, bytes_of,
+    ReserveMove, Space, Start, Tree, Waiting, bytes_of,
 };
 use longshore_engine::{
     Answer, Clock, Command, ConsumerId, Instruction, Limits, ReplyTo, Request, StreamChange, Turn,
 };
-use longshore_journal::{AppendError, FaultyJournal, Group, Journal, OpenError, Position};
+use longshore_journal::{
+    AppendError, EntryIterator, FaultyJournal, Group, Journal, OpenError, Position,
+};
+use longshore_store::Flusher;
 use longshore_streams::{CompactError, Compaction, StreamLog};
 
 use crate::canary::{Canary, Injected};
@@ -22,6 +25,7 @@ use crate::trace::Trace;
 use crate::watch::Watch;
 use crate::workload::Check;
 use crate::workload::changes::OPERATION_KEY_FIRST;
+use crate::workload::counted::COUNT_KEY_FIRST;
 use crate::workload::gates::GATE_KEY_FIRST;
 use crate::workload::holds::HELD_BACK_JOB_KEY_FIRST;
 use crate::workload::keyed::ANSWER_KEY_FIRST;
@@ -98,6 +102,21 @@ fn kept_back(canary: Canary) -> Option<u8> {
         Canary::BreachBack => Some(SLA_KEY_FIRST),
         Canary::LevelBack => Some(MINUTE_KEY_FIRST),
         Canary::OperationBack => Some(OPERATION_KEY_FIRST),
+        Canary::CountBack => Some(COUNT_KEY_FIRST),
+        _ => None,
+    }
+}
+
+/// The sort of keys that a flush leaves out.
+fn left_out(canary: Canary) -> Option<u8> {
+    match canary {
+        Canary::LostDeadSet => Some(faults::DEAD_KEY_FIRST),
+        Canary::LostHeads => Some(faults::KEY_HEAD_FIRST),
+        Canary::KeptOutcomes => Some(faults::ENDED_KEY_FIRST),
+        Canary::ForgottenProducer => Some(faults::PRODUCER_KEY_FIRST),
+        Canary::LostDelayed => Some(faults::DELAYED_KEY_FIRST),
+        Canary::LostAnswers => Some(ANSWER_KEY_FIRST),
+        Canary::LostGates => Some(GATE_KEY_FIRST),
         _ => None,
     }
 }
@@ -113,8 +132,10 @@ fn tamper_with(canary: Canary, entries: &mut Entries, earlier: &Entries) {
     if let Some(first) = kept_back(canary) {
         faults::keep_values(first, entries, earlier);
     }
+    if let Some(first) = left_out(canary) {
+        entries.retain(|key, _| key.first() != Some(&first));
+    }
     match canary {
-        Canary::LostDeadSet => faults::lose_dead(entries),
         Canary::CursorBack => faults::keep_checkpoints(entries, earlier),
         Canary::HeadwayForgotten => faults::forget_headway(entries),
         Canary::ScheduleBack => faults::keep_schedules(entries, earlier),
@@ -127,17 +148,11 @@ fn tamper_with(canary: Canary, entries: &mut Entries, earlier: &Entries) {
         Canary::BucketBack => faults::keep_buckets(entries, earlier),
         Canary::HalfFanout => faults::halve_fanouts(entries, earlier),
         Canary::LeakedSlot => faults::keep(SPENT_KEY_FIRST, entries, earlier),
-        Canary::LostDelayed => faults::lose_delayed(entries),
         Canary::LeakedTenant => faults::keep(TENANT_KEY_FIRST, entries, earlier),
         Canary::LeakedHold => faults::keep(HELD_BACK_JOB_KEY_FIRST, entries, earlier),
-        Canary::LostAnswers => {
-            entries.retain(|key, _| key.first() != Some(&ANSWER_KEY_FIRST));
-        }
         Canary::LeakedGate => faults::keep_closed_gates(entries, earlier),
         Canary::LostSlots => faults::lose_spent_scopes(entries),
-        Canary::LostGates => {
-            entries.retain(|key, _| key.first() != Some(&GATE_KEY_FIRST));
-        }
+        Canary::LostEnds => faults::forget_ends(entries),
         _ => {}
     }
 }
@@ -180,22 +195,15 @@ impl Node {
         let kept = start.kept(streams.synced());
         let entries = journal.read_from(kept.next()).map_err(violation)?;
         streams.cut(tail).map_err(|error| events_error(&error))?;
-        for entry in entries {
-            let (position, entry) = entry.map_err(violation)?;
-            if start.replay(position, &entry).map_err(violation)? {
-                let image = sealed.lock().pop_front().expect("it was sealed just now");
-                store.flush(image, flusher.as_ref());
-            }
-            let replayed = streams.replay(position, start.take_stream_changes());
-            replayed.map_err(|error| events_error(&error))?;
-        }
+        let replayed_bytes =
+            replay(&mut start, entries, (store, &streams), (persisted, &sealed, flusher))?;
         let (driver, group) =
             start.serve(clock, &[NAMESPACES[0], NAMESPACES[1], relay::NAMESPACE], POLICY);
         let settled = streams.settle(&driver.turn().streams());
         settled.map_err(|error| events_error(&error))?;
         let mut waiting = Waiting::new(INBOX);
         waiting.set_open(true);
-        let watch = Watch::new(clock, store.image.position);
+        let watch = Watch::new(clock, store.image.position, replayed_bytes);
         let (flush, truncate) = (None, None);
         let mut node = Self {
             driver,
@@ -266,6 +274,7 @@ impl Node {
     /// Has the driver take something in.
     pub(crate) fn step(&mut self, mut input: Input<ReplyTo>, clock: Clock) -> Released {
         let mut released = Vec::new();
+        self.watch.told(&input, clock);
         if let Input::Call(call) = &mut input
             && let Some(answer) = self.tamper(&mut call.request, clock)
         {
@@ -295,10 +304,10 @@ impl Node {
                 it.redelivered &= it.returns > 0;
             }
         }
+        self.watch.wanted(&action, clock);
         match action {
             Action::Commit { mut group, .. } => {
                 assert!(self.group.is_none(), "two groups in flight");
-                self.watch.sealed_group(&group, clock);
                 self.changes = std::mem::take(&mut group.stream_changes);
                 if self.canary == Some(Canary::HalfTransaction)
                     && let Some(StreamChange::Marked { committed, .. }) = self.changes.last_mut()
@@ -314,18 +323,10 @@ impl Node {
                 let group = Group::from_encoded(group.first, group.count, group.bytes);
                 self.group = Some((group.expect("the engine writes whole entries"), 0));
             }
-            Action::Flush { durable } => {
-                self.watch.flush_ordered = durable;
-                self.flush = Some(durable);
-            }
+            Action::Flush { durable } => self.flush = Some(durable),
             Action::Truncate { before } => self.truncate = Some(before),
             Action::Mark => self.mark = true,
-            action => {
-                if let Action::Shortage { begins } = action {
-                    self.watch.refusing = begins;
-                }
-                released.push(action);
-            }
+            action => released.push(action),
         }
     }
 
@@ -346,9 +347,12 @@ impl Node {
                 }
             }
             (Canary::EventsTwice, _) => faults::believe_bringer(self.tree(), request),
+            (Canary::ReplayGap, _) => faults::skip_first_of_replay(request),
             (Canary::InterruptUnheard, _) => faults::release_interrupted(request),
             (Canary::VersionsUnheard, _) => faults::widen_versions(request),
             (Canary::ProgressUnheard, _) => faults::drop_progress(request),
+            (Canary::PriorityUnheard, _) => faults::drop_priorities(request),
+            (Canary::ExpectationUnheard, _) => faults::expect_nothing(request),
             (Canary::KeysUnheard, _) => faults::drop_keys(request),
             _ => {}
         }
@@ -379,11 +383,12 @@ impl Node {
         clock: Clock,
         stands: impl Fn(ConsumerId) -> bool,
     ) -> (Released, Check) {
-        let (mut released, mut round) = (Vec::new(), Vec::new());
+        let (mut released, mut round, mut took_up) = (Vec::new(), Vec::new(), false);
         for _ in 0..rounds {
             self.waiting.take_round(&mut round, self.driver.admit());
             if !round.is_empty() {
-                self.watch.taking_up(&self.driver);
+                self.watch.taking_up(&self.driver, &round);
+                took_up = true;
             }
             for call in round.drain(..) {
                 if let Command::Subscribe(command) = &call.request.command
@@ -394,7 +399,9 @@ impl Node {
                 released.append(&mut self.step(Input::Call(call), clock));
             }
         }
+        let resting = self.watch.resting(&self.driver, clock);
         released.append(&mut self.step(Input::EndTurn, clock));
+        self.watch.rested(&resting, &self.driver, took_up);
         (released, self.watch.check(&self.driver, clock))
     }
 
@@ -568,6 +575,31 @@ impl Node {
         self.mark(store)?;
         Ok(Some(all))
     }
+}
+
+/// Adds the entries of the journal to a state at `persisted`. Bytes of them that are in nothing
+/// that was set aside.
+fn replay(
+    start: &mut Start<SimTree, Injected>,
+    entries: EntryIterator,
+    (store, streams): (&mut Store, &StreamLog),
+    (persisted, sealed, flusher): (Position, &Sealed, Option<Flusher>),
+) -> Result<usize, StartError> {
+    let mut replayed_bytes = 0;
+    for entry in entries {
+        let (position, entry) = entry.map_err(violation)?;
+        replayed_bytes += if position > persisted { entry.len() } else { 0 };
+        if start.replay(position, &entry).map_err(violation)? {
+            let image = sealed.lock().pop_front().expect("it was sealed just now");
+            store.flush(image, flusher.as_ref());
+            replayed_bytes = 0;
+        } else if start.tree().is_due() {
+            return Err(StartError::Violation("memory is full of what is replayed".to_owned()));
+        }
+        let replayed = streams.replay(position, start.take_stream_changes());
+        replayed.map_err(|error| events_error(&error))?;
+    }
+    Ok(replayed_bytes)
 }
 
 fn violation(error: impl std::fmt::Display) -> StartError {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use longshore_engine::{
     Answer, Command, EndKind, GateChange, GateClosed, GateCommand, HoldCommand, KindRange,
-    LeaseJobs, QueuePattern, RESERVED_KIND_PREFIX, Settlement, Start, Verdict,
+    LeaseJobs, NamespaceView, QueuePattern, RESERVED_KIND_PREFIX, Settlement, Start, Verdict,
 };
 
 use crate::network::Call;
@@ -61,7 +61,8 @@ impl Simulation {
             relay.check(node.tree(), clock, true)?;
         }
         if let (Some(node), Some(fired)) = (&self.node, &self.fired) {
-            fired.check(node.tree(), clock, (&node.streams, true))?;
+            let streams = node.turn().streams();
+            fired.check(node.tree(), clock, (&streams, &node.streams, true))?;
         }
         self.drain_messages()?;
         let verdict = self.judge()?;
@@ -243,7 +244,18 @@ impl Simulation {
     fn judge(&mut self) -> Result<oracle::Verdict, String> {
         let clock = self.now();
         let Some(node) = &self.node else { return Err("the shard ended".to_owned()) };
-        invariants::check((node.turn(), node.tree()), &self.shadow, clock)?;
+        self.shadow.order.hear(self.clock.mono());
+        invariants::check((node.turn(), node.tree()), &mut self.shadow, clock)?;
+        if self.shadow.forgets {
+            let over = |it: &NamespaceView| it.outcome_bytes > self.limits.outcome_bytes_max;
+            let views = node.turn().stats(clock, None, usize::MAX).namespaces;
+            if let Some(over) = views.iter().find(|it| over(it)) {
+                return Err(format!(
+                    "{} keeps {} bytes of outcomes",
+                    over.name, over.outcome_bytes
+                ));
+            }
+        }
         changes::check(self.store.ledger.durable())?;
         oracle::judge(node.tree(), &self.shadow, clock)
     }

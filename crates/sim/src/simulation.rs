@@ -110,7 +110,7 @@ pub(crate) struct Simulation {
     /// Who brings about breaches of a level, in runs without both.
     pub(crate) breaches: Option<Breaches>,
     canary: Option<Canary>,
-    limits: Limits,
+    pub(crate) limits: Limits,
     next_id: u64,
     /// Leases whose worker went away before the answer, to be given back.
     give_back: Vec<(usize, Vec<Settlement>)>,
@@ -155,7 +155,11 @@ impl Simulation {
                 client.expect(seed);
             }
         }
-        let limits = crate::bounds::limits(seed, &mut random);
+        let mut limits = crate::bounds::limits(seed, &mut random);
+        let forgets = alone && breaches.is_none() && seed % 3 == 1;
+        if forgets {
+            limits.outcome_bytes_max = crate::bounds::OUTCOME_BYTES_MAX;
+        }
         Self {
             random,
             clock: SimClock::new(),
@@ -164,7 +168,7 @@ impl Simulation {
             node: None,
             network: Network::default(),
             clients,
-            shadow: Shadow::default(),
+            shadow: Shadow::of(forgets),
             has_versions: versions::has_some(seed),
             events: Events::new(seed, config.canary),
             peers: Peers::of(seed),
@@ -194,7 +198,8 @@ impl Simulation {
     }
 
     pub(crate) fn now(&mut self) -> Clock {
-        self.clock.read(&mut self.random)
+        let steps = self.canary == Some(Canary::WallLeases);
+        self.clock.read(&mut self.random, steps)
     }
 
     fn step(&mut self) -> Check {
@@ -267,7 +272,8 @@ impl Simulation {
     fn send_events(&mut self) {
         let Some(node) = &mut self.node else { return };
         let one = self.events.next(&mut self.random);
-        for (reply_to, command) in one.into_iter().chain(self.events.next_of_newest()) {
+        let (newest, counted) = (self.events.next_of_newest(), self.events.next_of_counted());
+        for (reply_to, command) in [one, newest, counted].into_iter().flatten() {
             self.trace.note(format_args!("events send {}: {command:?}", reply_to.0));
             if node.call(reply_to, 0, command).is_err() {
                 self.events.dismissed(reply_to);
@@ -288,10 +294,12 @@ impl Simulation {
     /// Somebody publishes what becomes an event and then a job, brings it there, or runs the job.
     fn send_fired(&mut self) {
         let (Some(node), Some(fired)) = (&mut self.node, &mut self.fired) else { return };
-        let Some((reply_to, command)) = fired.next(&node.streams) else { return };
-        self.trace.note(format_args!("fired sends {}: {command:?}", reply_to.0));
-        if node.call_in(relay::NAMESPACE, reply_to, command).is_err() {
-            fired.dismissed(reply_to);
+        let (one, again) = (fired.next(&node.streams), fired.next_of_replays(&node.streams));
+        for (reply_to, command) in one.into_iter().chain(again) {
+            self.trace.note(format_args!("fired sends {}: {command:?}", reply_to.0));
+            if node.call_in(relay::NAMESPACE, reply_to, command).is_err() {
+                fired.dismissed(reply_to);
+            }
         }
     }
 
@@ -533,12 +541,14 @@ impl Simulation {
         let clock = self.now();
         match self.node.as_ref().filter(|node| node.turn().group_bytes() == 0) {
             Some(node) => {
-                invariants::check((node.turn(), node.tree()), &self.shadow, clock)?;
+                self.shadow.order.hear(self.clock.mono());
+                invariants::check((node.turn(), node.tree()), &mut self.shadow, clock)?;
                 if let Some(relay) = &self.relay {
                     relay.check(node.tree(), clock, false)?;
                 }
                 if let Some(fired) = &self.fired {
-                    fired.check(node.tree(), clock, (&node.streams, false))?;
+                    let streams = node.turn().streams();
+                    fired.check(node.tree(), clock, (&streams, &node.streams, false))?;
                 }
                 if self.breaches.is_some() {
                     breaches::check(node.tree(), clock)?;

@@ -84,6 +84,13 @@ impl StreamLog {
         cut: bool,
     ) -> Result<Partition, OpenError> {
         found.retain(|file| file.base <= end.base);
+        if end.len_bytes == 0 {
+            // All had been trimmed, and what is there should have gone: nothing says how long such
+            // a file is, so nothing may be written behind it.
+            for file in found.drain(..).filter(|_| cut) {
+                self.remove(&file.name(id))?;
+            }
+        }
         let (counting, replaced) = sort_out(found);
         // What they are replaced by has to be whole before they go: nothing else has their events.
         let files = self.files_of(id, &counting, end, cut)?;

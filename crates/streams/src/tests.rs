@@ -323,6 +323,25 @@ fn what_is_kept_no_longer_goes_with_the_next_sync() {
 }
 
 /// One file of events without a time kept all behind it for ever.
+/// A power cut brings back a file that was trimmed, and a kill follows before the next sync.
+#[test]
+fn a_trimmed_file_that_comes_back_is_not_written_on() {
+    let disk = SimDisk::new(3);
+    let mut bench = Bench::new(Arc::new(disk.clone()));
+    bench.append(1, 1000, 10);
+    bench.log.sync().unwrap();
+    bench.trim(1);
+    bench.log.sync().unwrap();
+    let disk = disk.crash(Crash::PowerCutLosingAll);
+    assert!(disk.names().unwrap().len() > 1, "the file is back");
+    bench.reopen(Arc::new(disk.clone())).unwrap();
+    bench.append(1, 1000, 10);
+    bench.append(1, 1000, 10);
+    assert_eq!(bench.read_all(), [1, 2]);
+    bench.reopen(Arc::new(disk.crash(Crash::Kill))).unwrap();
+    assert_eq!(bench.read_all(), [1, 2]);
+}
+
 #[test]
 fn a_file_of_events_without_a_time_goes_with_the_first_old_one_behind_it() {
     let (_dir, disk) = folder();

@@ -154,4 +154,38 @@ mod tests {
             [DiskLevel::Ample, DiskLevel::Warn, DiskLevel::Refuse, DiskLevel::SettleOnly]
         );
     }
+
+    #[test]
+    fn the_reserve_goes_to_who_is_starved_and_is_taken_where_it_leaves_enough() {
+        let marks =
+            DiskMarks { warn_bytes: Some(30), refuse_bytes: Some(20), settle_only_bytes: Some(10) };
+        let moves = |free_bytes, is_held, is_starved| {
+            marks.reserve(Space { free_bytes, total_bytes: 1000 }, 5, is_held, is_starved)
+        };
+        assert_eq!(moves(0, true, true), Some(ReserveMove::GiveUp));
+        assert_eq!(moves(100, false, true), None, "there is none to give");
+        assert_eq!(moves(100, true, false), None);
+        assert_eq!(moves(25, false, false), Some(ReserveMove::Take));
+        assert_eq!(moves(24, false, false), None, "publishing would be refused for its sake");
+    }
+
+    #[test]
+    fn a_full_disk_takes_settlements_and_no_jobs() {
+        use crate::command::{EnqueueJobs, Settlement, Verdict};
+        use crate::ids::{Epoch, JobId, Token};
+
+        let enqueue = Command::EnqueueJobs(EnqueueJobs { queue: "q".into(), jobs: Vec::new() });
+        let (id, token) = (JobId::default(), Token { epoch: Epoch(1), counter: 1 });
+        let release = Settlement { id, token, verdict: Verdict::Release };
+        let settle = Command::SettleJobs(vec![release]);
+        for (level, enqueues) in [
+            (DiskLevel::Ample, true),
+            (DiskLevel::Warn, true),
+            (DiskLevel::Refuse, false),
+            (DiskLevel::SettleOnly, false),
+        ] {
+            assert_eq!(level.admits(&enqueue), enqueues, "{level:?}");
+            assert!(level.admits(&settle), "{level:?}");
+        }
+    }
 }

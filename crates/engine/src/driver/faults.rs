@@ -52,6 +52,42 @@ pub enum Fault {
     EventsLetGo,
     /// A start reads the journal from where the state is, whatever the files of the events have.
     EventsUnread,
+    /// The journal is given back as far as events are in their files, whatever the state has.
+    StateLetGo,
+    /// What the state has is replayed once more, where the journal begins before it.
+    ReplayedTwice,
+    /// What is replayed is not set aside before all of it is.
+    ReplayedInMemory,
+    /// What was replayed does not count as what a restart has to replay.
+    ReplayUncounted,
+    /// What is durable when it is sealed is not flushed.
+    UnflushedAtRest,
+    /// Where nothing more may be sealed, what is to be sealed counts as sealed all the same.
+    RotatedInVain,
+    /// A journal that is quiet is not marked.
+    UnmarkedRest,
+    /// What is given back waits for something else that comes in.
+    SleepsOnReturns,
+    /// The mark of a quiet journal waits for something else that comes in.
+    SleepsPastMark,
+    /// What is old is set aside with the next thing that comes in.
+    SleepsPastAge,
+    /// Nobody looks whether a full disk has room again.
+    SleepsOnFullDisk,
+    /// What a worker can ask for again goes back where it did not hear of it.
+    TakenBack,
+    /// What comes for a consumer that has gone is let out.
+    DeliversToGone,
+    /// What is due is done while there is no space.
+    WorksWhileRefusing,
+    /// What is due is done while a group or memory is full.
+    TicksWithoutRoom,
+    /// New jobs are taken up while memory is full.
+    PublishesWhileFull,
+    /// Calls wait for a flush that waits for space.
+    HangsWhileCrammed,
+    /// Who waits when a shortage begins waits on.
+    StrandedCallers,
 }
 
 /// Which faults a driver has.

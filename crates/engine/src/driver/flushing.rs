@@ -38,7 +38,8 @@ impl<M: Tree, C, F: Faults> Driver<M, C, F> {
     pub(super) fn rotate_if_due(&mut self, clock: Clock, out: &mut Vec<Action<C>>) {
         // Only between groups is the memtable the state at one position.
         let between = self.turn.group_bytes() == 0 || self.faults.has(Fault::RotatedInGroup);
-        if !between || !self.tree().can_rotate() {
+        let possible = self.tree().can_rotate() || self.faults.has(Fault::RotatedInVain);
+        if !between || !possible {
             return;
         }
         let large = self.tree().is_due() && !self.faults.has(Fault::OverfullMemtable);
@@ -55,7 +56,9 @@ impl<M: Tree, C, F: Faults> Driver<M, C, F> {
         let Some(position) = tree_mut::<M>(self.turn.complete_map()).rotate() else { return };
         let durable = self.turn.durable();
         if position <= durable {
-            out.push(Action::Flush { durable });
+            if !self.faults.has(Fault::UnflushedAtRest) {
+                out.push(Action::Flush { durable });
+            }
         } else if self.faults.has(Fault::FlushBeyondDurable) {
             out.push(Action::Flush { durable: position });
         } else if !self.faults.has(Fault::Unflushed) {
@@ -71,7 +74,7 @@ impl<M: Tree, C, F: Faults> Driver<M, C, F> {
     /// When the memtable is to be sealed for its age, where that is possible.
     pub(super) fn rotate_at(&self) -> Option<MonoMs> {
         let possible = self.turn.group_bytes() == 0 && self.tree().can_rotate();
-        self.is_old_at().filter(|_| possible)
+        self.is_old_at().filter(|_| possible && !self.faults.has(Fault::SleepsPastAge))
     }
 
     /// The state on disk is that at `persisted`, and the files of streams have all events up to
@@ -85,6 +88,8 @@ impl<M: Tree, C, F: Faults> Driver<M, C, F> {
         let beyond = self.faults.has(Fault::TruncateBeyondFlushed);
         let state = if beyond { self.turn.durable() } else { persisted };
         let events = events.filter(|_| !self.faults.has(Fault::EventsLetGo));
+        let state =
+            if self.faults.has(Fault::StateLetGo) { events.unwrap_or(state) } else { state };
         let needed = events.map_or(state, |events| events.min(state));
         if !self.faults.has(Fault::KeptJournal) {
             out.push(Action::Truncate { before: needed.next() });

@@ -33,6 +33,8 @@ impl<M: Tree, C, F: Faults> Driver<M, C, F> {
             if self.turn.is_publishing() { Admit::NoJobs } else { Admit::All }
         } else if self.is_crammed() {
             Admit::Nothing
+        } else if self.faults.has(Fault::PublishesWhileFull) {
+            Admit::All
         } else {
             Admit::NoJobs
         }
@@ -52,7 +54,8 @@ impl<M: Tree, C, F: Faults> Driver<M, C, F> {
     /// their calls take effect is not known before there is space.
     pub(super) fn heed_space(&mut self, clock: Clock, out: &mut Vec<Action<C>>) {
         let starved = self.shortage.starved && !self.faults.has(Fault::HangsWhileStarved);
-        let lacks = starved || (self.shortage.flush_waits && self.is_crammed());
+        let waits = self.shortage.flush_waits && !self.faults.has(Fault::HangsWhileCrammed);
+        let lacks = starved || (waits && self.is_crammed());
         if lacks == self.shortage.refusing {
             return;
         }
@@ -63,6 +66,9 @@ impl<M: Tree, C, F: Faults> Driver<M, C, F> {
             return self.turn.end_shortage(clock);
         }
         self.turn.begin_shortage(clock);
+        if self.faults.has(Fault::StrandedCallers) {
+            return;
+        }
         let waiting: Vec<ReplyTo> = self.unanswered.keys().copied().collect();
         for reply_to in waiting {
             out.extend(self.let_go(reply_to).map(|caller| Action::Dismiss { caller }));

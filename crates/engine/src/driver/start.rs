@@ -78,6 +78,11 @@ impl<M: Tree, F: Faults> Start<M, F> {
         events.map_or(self.persisted, |events| events.min(self.persisted))
     }
 
+    /// The map of the state so far.
+    pub fn tree(&self) -> &M {
+        tree(self.recovery.map())
+    }
+
     /// Whether the state has streams.
     pub fn has_streams(&self) -> bool {
         self.recovery.has_streams()
@@ -94,7 +99,7 @@ impl<M: Tree, F: Faults> Start<M, F> {
     /// Whether something was sealed, to be flushed before the next one: what the journal holds is
     /// durable, so memory need not hold all of a long one.
     pub fn replay(&mut self, position: Position, entry: &Bytes) -> Result<bool, StartFault> {
-        if position <= self.persisted {
+        if position <= self.persisted && !self.faults.has(Fault::ReplayedTwice) {
             let events = appends_of(entry);
             self.events = events.map_err(|error| ReplayFault::Malformed { position, error })?;
             return Ok(false);
@@ -109,7 +114,8 @@ impl<M: Tree, F: Faults> Start<M, F> {
         }
         self.journal_bytes += entry.len() as u64;
         let map: &M = tree(self.recovery.map());
-        let may_rotate = map.is_due() && map.can_rotate();
+        let may_rotate =
+            map.is_due() && map.can_rotate() && !self.faults.has(Fault::ReplayedInMemory);
         if !may_rotate || tree_mut::<M>(self.recovery.complete_map()).rotate().is_none() {
             return Ok(false);
         }
@@ -127,7 +133,8 @@ impl<M: Tree, F: Faults> Start<M, F> {
     ) -> (Driver<M, C, F>, SealedGroup) {
         let mut turn = self.recovery.start(clock, namespaces);
         let group = turn.seal().expect("a life begins with a record");
-        let journal_bytes = self.journal_bytes + group.bytes.len() as u64;
+        let replayed = if self.faults.has(Fault::ReplayUncounted) { 0 } else { self.journal_bytes };
+        let journal_bytes = replayed + group.bytes.len() as u64;
         (Driver::new(turn, policy, self.faults, clock, journal_bytes), group)
     }
 }

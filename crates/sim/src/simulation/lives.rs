@@ -112,6 +112,7 @@ impl Simulation {
             Ok(node) => {
                 self.lives += 1;
                 self.flipped = None;
+                self.shadow.order.begins(self.clock.mono());
                 self.events.check(&node.streams)?;
                 self.node = Some(node);
                 if let Some(peers) = &mut self.peers {

@@ -13,6 +13,7 @@ use longshore_streams::batch::{BatchHeader, sample};
 use longshore_streams::{Partition, ReadError, StreamEntry, StreamLog};
 
 use super::Check;
+use super::counted::Counted;
 use super::newest::Newest;
 use super::transactions::Transactions;
 use crate::canary::Canary;
@@ -34,6 +35,8 @@ pub(crate) struct Events {
     transactions: Transactions,
     /// Whoever writes the stream that keeps the newest event of each key.
     newest: Newest,
+    /// Whoever says how many events of a key are expected, in a third of all runs.
+    counted: Option<Counted>,
     /// The chance of that one, in a third of all runs; apart, so that the draws of others stay as
     /// they were.
     chance: Option<Random>,
@@ -72,6 +75,7 @@ impl Events {
             partitions: Vec::new(),
             transactions: Transactions::default(),
             newest: Newest::new(forgets_early),
+            counted: Counted::of(seed),
             chance: (seed % 3 == 1).then(|| Random::new(seed.rotate_left(16) ^ 0x6e65_7765_7374)),
         }
     }
@@ -80,6 +84,11 @@ impl Events {
     pub(crate) fn next_of_newest(&mut self) -> Option<(ReplyTo, Command)> {
         let chance = self.chance.as_mut()?;
         if chance.percent(80) { None } else { self.newest.next(chance) }
+    }
+
+    /// Something to ask about the stream that counts the events of each key.
+    pub(crate) fn next_of_counted(&mut self) -> Option<(ReplyTo, Command)> {
+        self.counted.as_mut()?.next()
     }
 
     /// Something to ask of the first namespace, if there is something.
@@ -120,6 +129,10 @@ impl Events {
         }
         if let Some(checked) = self.newest.told(to, answer, log) {
             return Some(checked);
+        }
+        let counted = self.counted.as_mut().and_then(|it| it.told(to, answer, log));
+        if counted.is_some() {
+            return counted;
         }
         let asked = self.asked.remove(&to)?;
         Some(self.hear(&asked, answer, log))
@@ -174,6 +187,9 @@ impl Events {
         self.asked.clear();
         self.transactions.lost();
         self.newest.lost();
+        if let Some(counted) = &mut self.counted {
+            counted.lost();
+        }
         for producer in &mut self.partitions {
             producer.waits = false;
         }
@@ -181,7 +197,11 @@ impl Events {
 
     /// Whoever sent this gets no answer; whether it is one of these.
     pub(crate) fn dismissed(&mut self, to: ReplyTo) -> bool {
-        if self.transactions.dismissed(to) || self.newest.dismissed(to) {
+        let of_counted = |it: &mut Counted| it.dismissed(to);
+        if self.transactions.dismissed(to)
+            || self.newest.dismissed(to)
+            || self.counted.as_mut().is_some_and(of_counted)
+        {
             return true;
         }
         let asked = self.asked.remove(&to);
@@ -197,13 +217,19 @@ impl Events {
     pub(crate) fn look(&mut self, log: &StreamLog) -> Check {
         self.partitions.iter_mut().try_for_each(|producer| producer.read_on(log))?;
         self.newest.look(log)?;
+        self.look_at_counted(log)?;
         self.transactions.look(log)
+    }
+
+    fn look_at_counted(&mut self, log: &StreamLog) -> Check {
+        self.counted.as_mut().map_or(Ok(()), |counted| counted.look(log))
     }
 
     /// Everything that was acknowledged or read is read back, in order and once.
     pub(crate) fn check(&mut self, log: &StreamLog) -> Check {
         self.partitions.iter().try_for_each(|producer| producer.check(log))?;
         self.newest.look(log)?;
+        self.look_at_counted(log)?;
         self.transactions.look(log)
     }
 }

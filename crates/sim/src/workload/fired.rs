@@ -11,8 +11,8 @@ use longshore_engine::{
     Answer, BindingSpec, Clock, Command, DeclareExchange, DeclareQueue, Delivery, EndKind,
     ExchangeKind, FireTrigger, JobId, JobView, LIVES_STREAM, LeaseJobs, MessageAnswer,
     MessageCommand, MessageFilter, MessageSettings, PublishMessage, QueuePattern, QueueSettings,
-    Rejection, ReplyTo, Settlement, StreamAnswer, StreamCommand, StreamSettings, Token, Trigger,
-    TriggerCommand, TriggerEvent, Verdict,
+    Rejection, ReplyTo, Settlement, StreamAnswer, StreamCommand, StreamSettings, StreamView, Token,
+    Trigger, TriggerCommand, TriggerEvent, Verdict,
 };
 use longshore_streams::batch::BatchHeader;
 use longshore_streams::event::{Event, events_of};
@@ -20,6 +20,7 @@ use longshore_streams::{Partition, StreamLog};
 
 use super::messages::check::ALL;
 use super::relay::NAMESPACE;
+use super::replayed::{Replays, is_replayed};
 use super::{Check, invariants, told};
 use crate::map::SimTree;
 use crate::random::Random;
@@ -34,7 +35,7 @@ const OWN: &str = "f.own";
 /// A queue that the stream is bound to.
 const BOX: &str = "f.box";
 const WORK: &str = "f.work";
-const STREAM: &str = "fired";
+pub(super) const STREAM: &str = "fired";
 /// What makes jobs, and what makes messages.
 const TRIGGERS: [&str; 2] = ["t", "m"];
 const KEYS: [&str; 3] = ["a", "b", "c"];
@@ -79,6 +80,7 @@ pub(crate) struct Fired {
     newest: BTreeMap<String, u64>,
     /// Jobs of which somebody was told that they ended.
     ended: BTreeSet<JobId>,
+    replays: Replays,
 }
 
 impl Fired {
@@ -96,6 +98,7 @@ impl Fired {
             seen: BTreeMap::new(),
             newest: BTreeMap::new(),
             ended: BTreeSet::new(),
+            replays: Replays::of(seed),
         })
     }
 
@@ -112,6 +115,11 @@ impl Fired {
         let reply_to = ReplyTo(FIRST_REPLY + self.next_reply);
         self.waits = Some((reply_to, asked));
         Some((reply_to, command))
+    }
+
+    /// Something to ask about replays, if there is something.
+    pub(crate) fn next_of_replays(&mut self, log: &StreamLog) -> Option<(ReplyTo, Command)> {
+        if self.set_up < setup().len() { None } else { self.replays.next(log) }
     }
 
     fn work(&mut self, log: &StreamLog) -> Option<(Asked, Command)> {
@@ -160,15 +168,7 @@ impl Fired {
             come = self.random.below(come);
         }
         let next = partition.ends().1.min(come + 1 + self.random.below(EVENTS_MAX));
-        let events: Vec<_> = shown(partition, come).ok()?.into_iter().collect();
-        let events = events.into_iter().filter(|event| event.offset < next);
-        let event = |Event { offset, time, key, value, headers }| TriggerEvent {
-            offset,
-            key,
-            value,
-            headers,
-            time,
-        };
+        let events = to_bring(partition, (come, next))?;
         let fire = FireTrigger {
             stream: STREAM.to_owned(),
             trigger: trigger(of).name,
@@ -176,17 +176,17 @@ impl Fired {
             id: partition.id(),
             expected: Some(come),
             next,
-            events: events.map(event).collect(),
+            events,
         };
-        if fire.events.is_empty() {
-            return None;
-        }
         let command = StreamCommand::Trigger(TriggerCommand::Fire(fire));
         Some((Asked::Fire((of, index), next), Command::Stream(command)))
     }
 
     /// An answer that is one of its requests'; it is a promise from here on.
     pub(crate) fn told(&mut self, to: ReplyTo, answer: &Answer) -> Option<Check> {
+        if let Some(checked) = self.replays.told(to, answer) {
+            return Some(checked);
+        }
         let (_, asked) = self.waits.take_if(|(reply_to, _)| *reply_to == to)?;
         Some(self.hear(&asked, answer))
     }
@@ -250,11 +250,12 @@ impl Fired {
     /// The process has ended: what was not answered is in doubt.
     pub(crate) fn lost(&mut self) {
         self.waits = None;
+        self.replays.lost();
     }
 
     /// Whoever sent this gets no answer; whether it is one of these.
     pub(crate) fn dismissed(&mut self, to: ReplyTo) -> bool {
-        self.waits.take_if(|(reply_to, _)| *reply_to == to).is_some()
+        self.replays.dismissed(to) || self.waits.take_if(|(reply_to, _)| *reply_to == to).is_some()
     }
 
     /// Checks a state to which nothing was added since its last group. `all_shown` where all of its
@@ -263,7 +264,7 @@ impl Fired {
         &self,
         map: &SimTree,
         clock: Clock,
-        (log, all_shown): (&StreamLog, bool),
+        (streams, log, all_shown): (&[StreamView], &StreamLog, bool),
     ) -> Check {
         if self.set_up < setup().len() || log.waits_for_space() {
             return Ok(());
@@ -300,7 +301,9 @@ impl Fired {
         }
         let jobs = invariants::jobs_of(map, NAMESPACE, None, clock);
         let [of_jobs, of_messages] = &due;
-        self.check_jobs(map, &jobs, of_jobs)?;
+        let (replayed, made): (Vec<_>, Vec<_>) = jobs.iter().cloned().partition(is_replayed);
+        self.replays.check(map, (streams, log), &replayed)?;
+        self.check_jobs(map, &made, of_jobs)?;
         told::check(log, &jobs, all_shown)?;
         match self.messages(map, BOX)?.symmetric_difference(of_messages).next() {
             Some(odd) => Err(format!("event {odd} is a message or was passed, not both")),
@@ -350,7 +353,7 @@ impl Fired {
 }
 
 /// The number that a message, an event or a job says.
-fn number(bytes: &Bytes) -> Result<u64, String> {
+pub(super) fn number(bytes: &Bytes) -> Result<u64, String> {
     let text = String::from_utf8_lossy(bytes);
     text.parse().map_err(|_| format!("{text:?} is no number of a message"))
 }
@@ -368,6 +371,21 @@ pub(super) fn shown(partition: &Partition, mut offset: u64) -> Result<Vec<Event>
         offset = header.end_offset();
     }
     Ok(found)
+}
+
+/// The events of a partition from one offset to another, as they are brought to a trigger; `None`
+/// where there are none.
+pub(super) fn to_bring(partition: &Partition, (from, to): (u64, u64)) -> Option<Vec<TriggerEvent>> {
+    let events = shown(partition, from).ok()?.into_iter();
+    let event = |Event { offset, time, key, value, headers }| TriggerEvent {
+        offset,
+        key,
+        value,
+        headers,
+        time,
+    };
+    let events: Vec<_> = events.filter(|event| event.offset < to).map(event).collect();
+    (!events.is_empty()).then_some(events)
 }
 
 /// Which of what has to be declared is the queue of the jobs.

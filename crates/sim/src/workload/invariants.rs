@@ -31,13 +31,15 @@ pub(crate) fn jobs_of(
 }
 
 /// Checks a state to which nothing was added since its last group.
-pub(crate) fn check((turn, map): (&Turn, &SimTree), shadow: &Shadow, clock: Clock) -> Check {
-    let (mut counted, mut all) = (BTreeMap::new(), Vec::new());
+pub(crate) fn check((turn, map): (&Turn, &SimTree), shadow: &mut Shadow, clock: Clock) -> Check {
+    let (mut counted, mut lists) = (BTreeMap::new(), Vec::new());
     let held_back = holds::held_back(map);
     for (namespace, name) in NAMESPACES.iter().enumerate() {
         let jobs = jobs_of(map, name, None, clock);
         let by_id = jobs.iter().map(|view| (view.job.id, view)).collect();
-        ops::schedule::check(map, name, &jobs, shadow.disk_was_full)?;
+        if !shadow.forgets {
+            ops::schedule::check(map, name, &jobs, shadow.disk_was_full)?;
+        }
         for view in jobs.iter().filter(|view| view.job.tick.is_none()) {
             check_told(shadow, namespace, view)?;
             check_follow_ups(shadow, namespace, view, &by_id)?;
@@ -57,8 +59,13 @@ pub(crate) fn check((turn, map): (&Turn, &SimTree), shadow: &Shadow, clock: Cloc
         for view in &jobs {
             count(&mut counted, name, view, (&heads, &held_back));
         }
-        all.extend(jobs);
+        lists.push(jobs);
     }
+    if let [first, second] = &lists[..] {
+        let Shadow { order, jobs, .. } = &mut *shadow;
+        order.look(map, [&first[..], &second[..]], jobs, turn.engine_time())?;
+    }
+    let all: Vec<_> = lists.into_iter().flatten().collect();
     uniques::check(map, &all)?;
     holds::check(map, &all)?;
     shadow.accounts.check(map)?;

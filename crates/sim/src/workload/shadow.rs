@@ -10,6 +10,7 @@ use super::gates::KnownGates;
 use super::holds::KnownHolds;
 use super::keyed::{self, KnownKeys};
 use super::limits::KnownLimits;
+use super::order::Order;
 use super::queues::SetQueues;
 use super::scopes::KnownScopes;
 use super::slas::KnownSlas;
@@ -105,6 +106,18 @@ pub(crate) struct Told {
     pub(crate) done_at_most: u64,
 }
 
+impl Told {
+    /// Whether an outcome may be all that is left of it: one that is dead is kept.
+    fn may_have_ended(&self) -> bool {
+        let ends = |end: &EndKind| matches!(end, EndKind::Acked | EndKind::Discarded);
+        let mut grants = self.grants.values();
+        self.outcome.is_some()
+            || self.cancel_tried
+            || self.new.expiry.is_some()
+            || grants.any(|granted| granted.tried.iter().any(ends))
+    }
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Shadow {
     pub(crate) jobs: BTreeMap<JobKey, Told>,
@@ -138,11 +151,21 @@ pub(crate) struct Shadow {
     pub(crate) scopes: KnownScopes,
     /// What is known of keys.
     pub(crate) keys: KnownKeys,
+    /// What was seen of the order of jobs.
+    pub(crate) order: Order,
+    /// Little is kept of jobs that have ended.
+    pub(crate) forgets: bool,
 }
 
 impl Shadow {
+    /// Nothing is known of a run, in which little or much is kept of jobs that have ended.
+    pub(crate) fn of(forgets: bool) -> Self {
+        Self { forgets, ..Self::default() }
+    }
+
     /// A client sends this: from now on it may have happened.
     pub(crate) fn tried(&mut self, namespace: usize, command: &Command) {
+        self.order.tried(command);
         match command {
             Command::EnqueueJobs(enqueue) => ops::enqueue::tried(self, namespace, enqueue),
             Command::LeaseJobs(request) => ops::lease::tried(self, namespace, request),
@@ -243,6 +266,7 @@ impl Shadow {
         // It may have been in any queue that was purged.
         let moved = self.may_be(key, Many::Moved) && self.purged.iter().any(|it| it.0 == key.0);
         kept_briefly
+            || (self.forgets && (told.may_have_ended() || self.may_be(key, Many::Cancelled)))
             || told.remove_tried
             || told.withdrawals_untold > 0
             || told.outcome == Some(Outcome::Withdrawn)
