@@ -2,10 +2,12 @@
 //! which kinds and which queues are out of the merge.
 
 use std::collections::BTreeMap;
+use std::ops::Bound::{Excluded, Unbounded};
 use std::ops::ControlFlow;
 
 use super::{GATE_SETS_MAX, Gate};
 use crate::answer::{BlockedBy, Instruction};
+use crate::circle::Circle;
 use crate::ids::{GateId, JobId, KindId, NamespaceId, QueueId};
 use crate::job::Job;
 use crate::map::Reader;
@@ -30,10 +32,23 @@ pub(crate) struct Gating {
     kinds: BTreeMap<(NamespaceId, String), u32>,
     /// Closed gates of each namespace, where it has any.
     closed: BTreeMap<NamespaceId, u32>,
-    /// Volatile: where the look goes on through queues that are offered again.
-    offered: BTreeMap<NamespaceId, Option<QueueId>>,
-    /// Volatile: where the look goes on through runs that may have to be told something.
-    told: BTreeMap<NamespaceId, Option<JobId>>,
+    /// Volatile: where the look is through queues that are offered again.
+    offered: BTreeMap<NamespaceId, Circle<QueueId>>,
+    /// Volatile: where the look is through runs that may have to be told something.
+    told: BTreeMap<NamespaceId, Circle<JobId>>,
+    /// Volatile: the namespaces in which each of the two looked last: they take turns.
+    last: [Option<NamespaceId>; 2],
+}
+
+/// The namespace that comes after the last one, in a circle; it is the last one then.
+fn next_in_turn<T>(
+    of: &BTreeMap<NamespaceId, T>,
+    last: &mut Option<NamespaceId>,
+) -> Option<NamespaceId> {
+    let from = last.map_or(Unbounded, Excluded);
+    let next = of.range((from, Unbounded)).next().or_else(|| of.first_key_value());
+    *last = next.map(|(ns, _)| *ns);
+    *last
 }
 
 /// One more closed gate, or one less.
@@ -308,47 +323,44 @@ impl State {
 
     /// Something may hand out again in a namespace: its queues are offered to those who wait.
     pub(crate) fn offer_all(&mut self, ns: NamespaceId) {
-        self.gating.offered.insert(ns, None);
+        self.gating.offered.entry(ns).or_default().begin();
         self.offer_some();
     }
 
     fn offer_some(&mut self) {
-        let Some((ns, after)) = self.gating.offered.first_key_value().map(|(ns, at)| (*ns, *at))
-        else {
-            return;
-        };
-        let (due, last) = self.lanes.queues_due_after(ns, after, LOOKS_PER_TICK);
+        let Gating { offered, last: [last, _], .. } = &mut self.gating;
+        let Some(ns) = next_in_turn(offered, last) else { return };
+        let Some(circle) = offered.get_mut(&ns) else { return };
+        let lanes = &self.lanes;
+        let (seen, over) =
+            circle.go_on(LOOKS_PER_TICK, |after, most| lanes.queues_after(after, most));
+        if over {
+            offered.remove(&ns);
+        }
+        let due: Vec<_> = seen.into_iter().filter(|id| lanes.is_due_in(*id, ns)).collect();
         self.note_fresh(due);
-        match last {
-            Some(last) => self.gating.offered.insert(ns, Some(last)),
-            None => self.gating.offered.remove(&ns),
-        };
     }
 
     /// What runs shall do may have changed in a namespace: their sessions are told with their next
     /// heartbeats.
     pub(crate) fn tell_all_runs(&mut self, ns: NamespaceId) {
-        self.gating.told.insert(ns, None);
+        self.gating.told.entry(ns).or_default().begin();
         self.tell_some_runs();
     }
 
     fn tell_some_runs(&mut self) {
-        let Some((ns, after)) = self.gating.told.first_key_value().map(|(ns, at)| (*ns, *at))
-        else {
-            return;
-        };
-        let runs = self.leases.after(ns, after).map(|(id, _)| id);
-        let runs: Vec<_> = runs.take(LOOKS_PER_TICK).collect();
-        for id in &runs {
-            self.note_told(ns, *id);
+        let Gating { told, last: [_, last], .. } = &mut self.gating;
+        let Some(ns) = next_in_turn(told, last) else { return };
+        let Some(circle) = told.get_mut(&ns) else { return };
+        let leases = &self.leases;
+        let (runs, over) = circle.go_on(LOOKS_PER_TICK, |after, most| {
+            leases.after(ns, after.copied()).map(|(id, _)| id).take(most).collect()
+        });
+        if over {
+            told.remove(&ns);
         }
-        match runs.last() {
-            Some(last) if runs.len() == LOOKS_PER_TICK => {
-                self.gating.told.insert(ns, Some(*last));
-            }
-            _ => {
-                self.gating.told.remove(&ns);
-            }
+        for id in runs {
+            self.note_told(ns, id);
         }
     }
 
