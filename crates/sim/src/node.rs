@@ -22,7 +22,7 @@ use crate::trace::Trace;
 use crate::watch::Watch;
 use crate::workload::Check;
 use crate::workload::changes::OPERATION_KEY_FIRST;
-use crate::workload::gates::GATE_KEY_FIRST;
+use crate::workload::gates::{GATE_KEY_FIRST, SET_JOBS_KEY_FIRST};
 use crate::workload::holds::HELD_BACK_JOB_KEY_FIRST;
 use crate::workload::keyed::ANSWER_KEY_FIRST;
 use crate::workload::limits::{BUDGET_KEY_FIRST, SPENT_KEY_FIRST};
@@ -98,6 +98,7 @@ fn kept_back(canary: Canary) -> Option<u8> {
         Canary::BreachBack => Some(SLA_KEY_FIRST),
         Canary::LevelBack => Some(MINUTE_KEY_FIRST),
         Canary::OperationBack => Some(OPERATION_KEY_FIRST),
+        Canary::GateSetBack => Some(SET_JOBS_KEY_FIRST),
         _ => None,
     }
 }

@@ -5,15 +5,14 @@ use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Unbounded};
 use std::ops::ControlFlow;
 
-use super::{GATE_SETS_MAX, Gate};
+use super::Gate;
+use super::sets::GateSets;
 use crate::answer::{BlockedBy, Instruction};
 use crate::circle::Circle;
 use crate::ids::{GateId, JobId, KindId, NamespaceId, QueueId};
 use crate::job::Job;
 use crate::map::Reader;
 use crate::queueing::LiveLease;
-use crate::record::Record;
-use crate::rejection::Rejection;
 use crate::state::{State, keys};
 use crate::timer::Subject;
 use crate::wire::Wire;
@@ -26,7 +25,7 @@ const LOOKS_PER_TICK: usize = 1024;
 pub(crate) struct Gating {
     gates: BTreeMap<NamespaceId, BTreeMap<String, Gate>>,
     /// The numbers of the sets of gates that jobs name, from 1 on.
-    sets: BTreeMap<NamespaceId, BTreeMap<Vec<String>, u16>>,
+    pub(super) sets: GateSets,
     /// Closed gates on which each queue and each kind depends. What depends on none is not here.
     queues: BTreeMap<(NamespaceId, String), u32>,
     kinds: BTreeMap<(NamespaceId, String), u32>,
@@ -101,12 +100,18 @@ impl Gating {
         if gates.is_empty() {
             return Some(0);
         }
-        self.sets.get(&ns)?.get(gates).copied()
+        self.sets.number(ns, gates)
+    }
+
+    /// Whether no job needs the number of a set of gates.
+    pub(crate) fn is_unused_set(&self, ns: NamespaceId, set: u16) -> bool {
+        self.sets.is_unused(ns, set)
     }
 
     /// How many sets a namespace has.
+    #[cfg(test)]
     pub(crate) fn sets_of(&self, ns: NamespaceId) -> usize {
-        self.sets.get(&ns).map_or(0, BTreeMap::len)
+        self.sets.all(ns).count()
     }
 
     pub(crate) fn holds_queue(&self, ns: NamespaceId, queue: &str) -> bool {
@@ -154,31 +159,10 @@ pub(crate) fn gates_told(reader: &dyn Reader, ns: NamespaceId, job: &Job) -> Vec
 }
 
 impl State {
-    /// The number of the set of gates that jobs under decision name, of which `earlier` ones of
-    /// the same command have numbers that are not applied yet.
-    pub(crate) fn decide_gate_set(
-        &self,
-        namespace: NamespaceId,
-        gates: &[String],
-        earlier: usize,
-    ) -> Result<Record, Rejection> {
-        let sets = self.gating.sets_of(namespace) + earlier;
-        if sets >= GATE_SETS_MAX {
-            return Err(Rejection::TooManyGateSets { limit: GATE_SETS_MAX });
-        }
-        let set = 1 + sets as u16;
-        Ok(Record::GateSetNamed { namespace, set, gates: gates.to_vec() })
-    }
-
-    pub(crate) fn apply_gate_set_named(&mut self, ns: NamespaceId, set: u16, gates: Vec<String>) {
-        self.put(&keys::gate_set(ns, set), &gates);
-        self.add_gate_set(ns, set, gates);
-    }
-
-    fn add_gate_set(&mut self, ns: NamespaceId, set: u16, gates: Vec<String>) {
+    pub(super) fn add_gate_set(&mut self, ns: NamespaceId, set: u16, gates: Vec<String>) {
         let closed = gates.iter().any(|gate| self.gating.is_closed(ns, gate));
         self.lanes.shut_set(ns, set, closed);
-        self.gating.sets.entry(ns).or_default().insert(gates, set);
+        self.gating.sets.insert(ns, set, gates);
     }
 
     pub(crate) fn apply_gate_put(&mut self, ns: NamespaceId, name: &str, gate: &Gate) {
@@ -250,11 +234,11 @@ impl State {
                 }
             }
         }
-        let named = self.gating.sets.get(&ns).into_iter().flatten();
+        let named = self.gating.sets.all(ns);
         let named = named.filter(|(gates, _)| gates.iter().any(|gate| gate == name));
         for (gates, set) in named {
             let closed = gates.iter().any(|gate| self.gating.is_closed(ns, gate));
-            self.lanes.shut_set(ns, *set, closed);
+            self.lanes.shut_set(ns, set, closed);
         }
         self.tell_all_runs(ns);
         if before.is_some() {
@@ -279,8 +263,9 @@ impl State {
         for name in names {
             self.apply_gate_deleted(ns, &name);
         }
-        for (_, set) in self.gating.sets.remove(&ns).unwrap_or_default() {
+        for set in self.gating.sets.remove(ns) {
             self.remove(&keys::gate_set(ns, set));
+            self.remove(&keys::gate_set_jobs(ns, set));
         }
         self.gating.offered.remove(&ns);
         self.gating.told.remove(&ns);
@@ -302,7 +287,11 @@ impl State {
             let Some((ns, set)) = ns.zip(set.map(u16::from_be_bytes)) else {
                 panic!("key {key:02x?} in the state is no set of gates")
             };
-            self.add_gate_set(ns, set, gates);
+            let jobs: Option<u64> = self.value(&keys::gate_set_jobs(ns, set));
+            self.add_gate_set(ns, set, gates.clone());
+            if let Some(jobs) = jobs {
+                self.gating.sets.count(ns, &gates, jobs);
+            }
         }
     }
 
