@@ -4,7 +4,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use longshore_server::api::{
@@ -101,7 +100,8 @@ impl InHand {
 }
 
 enum Event {
-    Leased(Result<Vec<u8>, Refusal>),
+    /// To the request of that turn.
+    Leased(u64, Result<Vec<u8>, Refusal>),
     Settled(Result<Vec<u8>, Refusal>),
     Beat(Key, Result<Vec<u8>, Fault>),
     Ran(Key, Verdict),
@@ -133,6 +133,8 @@ struct Worker<R> {
     /// The server refused many at once: one by one shows which.
     one_by_one: bool,
     leasing: Option<Request>,
+    /// How many jobs it asks for.
+    asked: usize,
     settling: Option<Request>,
     /// When running jobs are to be stopped; the worker takes no more.
     drain_until: Option<Instant>,
@@ -166,6 +168,7 @@ pub(crate) async fn run<R: Runner>(
         done: Vec::new(),
         one_by_one: false,
         leasing: None,
+        asked: 0,
         settling: None,
         drain_until: None,
         away: false,
@@ -185,6 +188,7 @@ impl<R: Runner> Worker<R> {
         stop: &mut watch::Receiver<bool>,
     ) -> Result<(), Failure> {
         let mut nobody_stops = false;
+        let mut scale = self.settings.scale.clone();
         loop {
             if self.drain_until.is_none() && *stop.borrow() {
                 self.begin_stop();
@@ -200,6 +204,7 @@ impl<R: Runner> Worker<R> {
                     Ok(()) => {}
                     Err(_) => nobody_stops = true,
                 },
+                true = scaled(&mut scale) => {}
                 () = sleep_until(self.wake_at()) => self.on_time(),
             }
         }
@@ -208,9 +213,12 @@ impl<R: Runner> Worker<R> {
     /// Starts the requests that are due.
     fn ask(&mut self) {
         let short = self.short.map_or(usize::MAX, |short| short.most(Instant::now()));
-        let scale = self.settings.scale.as_ref().map(|scale| scale.load(Ordering::Relaxed));
+        let scale = self.settings.scale.as_ref().map(|scale| *scale.borrow());
         let most = scale.unwrap_or(self.settings.concurrency).min(short);
         let free = most.saturating_sub(self.in_hand.len());
+        if self.leasing.is_some() && self.asked > free && self.drain_until.is_none() {
+            self.withdraw(free);
+        }
         if self.leasing.is_none() && free > 0 && self.drain_until.is_none() && !self.one_by_one {
             self.lease(free);
         }
@@ -222,8 +230,19 @@ impl<R: Runner> Worker<R> {
         }
     }
 
+    /// Takes back the request that waits, in favour of one for fewer jobs or for none. Nobody hears
+    /// of jobs that it is granted meanwhile: the server gives them back with the next request,
+    /// whose `seen` does not name it.
+    fn withdraw(&mut self, free: usize) {
+        let Some(request) = self.leasing.take() else { return };
+        request.task.abort();
+        self.put_back(request.settle);
+        self.lease(free);
+    }
+
     fn lease(&mut self, free: usize) {
         self.turn += 1;
+        self.asked = free.min(1000);
         let settle = if self.settling.is_none() { self.take_done() } else { Vec::new() };
         let request = LeaseRequest {
             queues: if self.settings.weights.is_empty() {
@@ -234,7 +253,7 @@ impl<R: Runner> Worker<R> {
             weights: self.settings.weights.clone(),
             kinds: self.settings.kinds.clone(),
             versions: self.settings.versions.clone(),
-            max: Some(free.min(1000)),
+            max: Some(self.asked),
             wait: Some(WAIT),
             lease: self.settings.lease,
             worker: Some(self.settings.name.clone()),
@@ -244,7 +263,9 @@ impl<R: Runner> Worker<R> {
             settle: settle.clone(),
         };
         let body = to_json(&request);
-        let task = self.request(&self.lease_client, "/lease", body, Event::Leased);
+        let turn = self.turn;
+        let answered = move |answer| Event::Leased(turn, answer);
+        let task = self.request(&self.lease_client, "/lease", body, answered);
         self.leasing = Some(Request { task, settle });
     }
 
@@ -302,7 +323,9 @@ impl<R: Runner> Worker<R> {
 
     fn on_event(&mut self, event: Event) -> Result<(), Failure> {
         match event {
-            Event::Leased(answer) => self.on_leased(answer)?,
+            // That of a request that was withdrawn counts as lost.
+            Event::Leased(turn, answer) if turn == self.turn => self.on_leased(answer)?,
+            Event::Leased(..) => {}
             Event::Settled(answer) => self.on_settled(answer)?,
             Event::Beat(key, answer) => self.on_beat(key, answer),
             Event::Ran(key, verdict) => self.on_ran(key, verdict),
@@ -333,6 +356,8 @@ impl<R: Runner> Worker<R> {
                 self.on_refused(request.settle, &refusal);
                 return Ok(());
             }
+            // It takes none any more.
+            Err(_) if self.drain_until.is_some() => return Ok(()),
             // The server knows the worker, and wants none of it.
             Err(refusal) => return Err(refusal.failure()),
         };
@@ -600,17 +625,13 @@ impl<R: Runner> Worker<R> {
             in_hand.interrupt = Some(STOPPING.to_owned());
             in_hand.stop.send_replace(Stop::Interrupt);
         }
-        // The turn that waits may be granted jobs that nobody will hear of: the farewell, whose
-        // `seen` does not name it, gives them back.
-        if let Some(request) = self.leasing.take() {
-            request.task.abort();
-            self.put_back(request.settle);
-        }
+        // What runs may go on for long: nothing is to wait for it that others could run.
+        self.withdraw(0);
     }
 
     /// Settles what is left and gives back what was granted and not seen.
     async fn say_farewell(&mut self) {
-        if let Some(request) = self.settling.take() {
+        for request in [self.leasing.take(), self.settling.take()].into_iter().flatten() {
             request.task.abort();
             self.put_back(request.settle);
         }
@@ -663,6 +684,17 @@ impl<R: Runner> Worker<R> {
     fn take_done_or_none(&mut self) -> Vec<SettlementText<'static>> {
         if self.done.is_empty() { Vec::new() } else { self.take_done() }
     }
+}
+
+/// Whether it is to run another number of jobs at a time: true once it is.
+async fn scaled(scale: &mut Option<Scale>) -> bool {
+    if let Some(of) = scale
+        && of.changed().await.is_ok()
+    {
+        return true;
+    }
+    // Nobody scales it, or does so any more.
+    std::future::pending().await
 }
 
 fn no_answer() -> Fault {
