@@ -40,6 +40,8 @@ pub(crate) struct Overlay<'a> {
     /// Numbers of sets of gates that no job needed before the command, and whether it gives them
     /// other gates.
     gate_sets: BTreeMap<u16, bool>,
+    /// The last number that no job needed and that was given to a set.
+    gate_set_given: u16,
     /// Of ids that their clients chose.
     new_ids: BTreeMap<JobId, Earlier>,
     flows: BTreeMap<&'a str, Flow>,
@@ -63,6 +65,7 @@ impl<'a> Overlay<'a> {
             new_kinds: BTreeSet::new(),
             new_gate_sets: BTreeSet::new(),
             gate_sets: BTreeMap::new(),
+            gate_set_given: 0,
             new_ids: BTreeMap::new(),
             flows: BTreeMap::new(),
             places: 0,
@@ -138,7 +141,10 @@ impl<'a> Overlay<'a> {
             return Ok(());
         }
         let (namespace, gates) = (self.ns, gates.to_vec());
-        let set = self.state.decide_gate_set(namespace, &self.gate_sets)?;
+        let set = self.state.decide_gate_set(namespace, &self.gate_sets, self.gate_set_given)?;
+        if self.state.gating.is_unused_set(namespace, set) {
+            self.gate_set_given = set;
+        }
         self.gate_sets.insert(set, true);
         self.new_gate_sets.insert(gates.clone());
         self.record(Record::GateSetNamed { namespace, set, gates });

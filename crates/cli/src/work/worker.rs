@@ -126,7 +126,7 @@ struct Worker<R> {
     beat_client: Arc<Client>,
     session: String,
     turn: u64,
-    seen: Option<u64>,
+    seen: u64,
     in_hand: HashMap<Key, InHand>,
     /// Ends of runs that the server is not known to know.
     done: Vec<SettlementText<'static>>,
@@ -163,7 +163,7 @@ pub(crate) async fn run<R: Runner>(
         beat_client: Arc::new(client.another()),
         session: uuid::Uuid::now_v7().to_string(),
         turn: 0,
-        seen: None,
+        seen: 0,
         in_hand: HashMap::new(),
         done: Vec::new(),
         one_by_one: false,
@@ -259,7 +259,7 @@ impl<R: Runner> Worker<R> {
             worker: Some(self.settings.name.clone()),
             session: Some(self.session.clone()),
             turn: Some(self.turn),
-            seen: self.seen,
+            seen: Some(self.seen),
             settle: settle.clone(),
         };
         let body = to_json(&request);
@@ -361,7 +361,7 @@ impl<R: Runner> Worker<R> {
             // The server knows the worker, and wants none of it.
             Err(refusal) => return Err(refusal.failure()),
         };
-        self.seen = Some(self.turn);
+        self.seen = self.turn;
         let answer: LeaseAnswer<'_> = read(&body)?;
         self.on_answers(request.settle, answer.settled);
         for job in answer.jobs {
@@ -647,7 +647,7 @@ impl<R: Runner> Worker<R> {
                     worker: Some(self.settings.name.clone()),
                     session: Some(self.session.clone()),
                     turn: Some(self.turn),
-                    seen: self.seen,
+                    seen: Some(self.seen),
                     settle: settle.clone(),
                     ..LeaseRequest::default()
                 };
@@ -665,7 +665,7 @@ impl<R: Runner> Worker<R> {
                 match answer {
                     Err(refusal) => self.on_refused(settle, &refusal),
                     Ok(body) => {
-                        self.seen = Some(self.turn);
+                        self.seen = self.turn;
                         let answered = read::<LeaseAnswer<'_>>(&body);
                         self.on_answers(settle, answered.map(|it| it.settled).unwrap_or_default());
                     }

@@ -289,9 +289,7 @@ impl State {
             };
             let jobs: Option<u64> = self.value(&keys::gate_set_jobs(ns, set));
             self.add_gate_set(ns, set, gates.clone());
-            if let Some(jobs) = jobs {
-                self.gating.sets.count(ns, &gates, jobs);
-            }
+            self.gating.sets.count(ns, &gates, jobs.expect("jobs of a set of gates are counted"));
         }
     }
 

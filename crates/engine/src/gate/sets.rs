@@ -4,6 +4,7 @@
 //! again as a rule; where more than a few are kept so, it is given to the next set.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use super::GATE_SETS_MAX;
 use crate::ids::NamespaceId;
@@ -17,8 +18,8 @@ const UNUSED_KEPT: usize = 4;
 #[derive(Debug)]
 struct GateSet {
     number: u16,
-    /// Jobs that need it. None where it was numbered before they were counted: it stays.
-    jobs: Option<u64>,
+    /// Jobs that need it.
+    jobs: u64,
 }
 
 /// The sets of a namespace. Their numbers are 1, 2 and so on without a gap.
@@ -33,7 +34,7 @@ impl SetsOf {
     /// So many jobs need a set from now on.
     fn count(&mut self, gates: &[String], jobs: u64) {
         let Some(set) = self.by_gates.get_mut(gates) else { return };
-        set.jobs = Some(jobs);
+        set.jobs = jobs;
         if jobs == 0 {
             self.unused.insert(set.number);
         } else {
@@ -64,7 +65,7 @@ impl GateSets {
     }
 
     pub(super) fn insert(&mut self, ns: NamespaceId, number: u16, gates: Vec<String>) {
-        self.0.entry(ns).or_default().by_gates.insert(gates, GateSet { number, jobs: None });
+        self.0.entry(ns).or_default().by_gates.insert(gates, GateSet { number, jobs: 0 });
     }
 
     fn forget(&mut self, ns: NamespaceId, gates: &[String]) {
@@ -86,11 +87,13 @@ impl GateSets {
         gone.by_gates.into_values().map(|set| set.number).collect()
     }
 
-    /// The number for a set that has none, beside those that the same command uses.
-    fn next(&self, ns: NamespaceId, used: &BTreeMap<u16, bool>) -> Option<u16> {
+    /// The number for a set that has none, beside those that the same command uses. Of those that
+    /// no job needs it has given those up to `given`.
+    fn next(&self, ns: NamespaceId, used: &BTreeMap<u16, bool>, given: u16) -> Option<u16> {
         let none = SetsOf::default();
         let of = self.0.get(&ns).unwrap_or(&none);
-        let mut unused = of.unused.iter().filter(|number| !used.contains_key(number)).copied();
+        let unused = of.unused.range((Bound::Excluded(given), Bound::Unbounded));
+        let mut unused = unused.filter(|number| !used.contains_key(number)).copied();
         if of.unused.len() > UNUSED_KEPT
             && let Some(number) = unused.next()
         {
@@ -103,13 +106,15 @@ impl GateSets {
 }
 
 impl State {
-    /// The number for a set of gates that has none. Those in `used` the same command uses.
+    /// The number for a set of gates that has none. Those in `used` the same command uses; of those
+    /// that no job needs it has given those up to `given`.
     pub(crate) fn decide_gate_set(
         &self,
         namespace: NamespaceId,
         used: &BTreeMap<u16, bool>,
+        given: u16,
     ) -> Result<u16, Rejection> {
-        let next = self.gating.sets.next(namespace, used);
+        let next = self.gating.sets.next(namespace, used, given);
         next.ok_or(Rejection::TooManyGateSets { limit: GATE_SETS_MAX })
     }
 
@@ -137,10 +142,12 @@ impl State {
 
     fn count_gate_set(&mut self, ns: NamespaceId, job: &Job, change: impl FnOnce(&mut u64)) {
         let gates = &job.options.gates;
-        let of = self.gating.sets.0.get_mut(&ns).filter(|_| !gates.is_empty());
-        let Some(of) = of else { return };
-        let Some(GateSet { number, jobs: Some(jobs) }) = of.by_gates.get(gates) else { return };
-        let (number, mut jobs) = (*number, *jobs);
+        if gates.is_empty() {
+            return;
+        }
+        let of = self.gating.sets.0.get_mut(&ns).expect("gates that jobs name have numbers");
+        let set = of.by_gates.get(gates).expect("gates that jobs name have numbers");
+        let (number, mut jobs) = (set.number, set.jobs);
         change(&mut jobs);
         of.count(gates, jobs);
         self.put(&keys::gate_set_jobs(ns, number), &jobs);

@@ -18,7 +18,7 @@ const SET_KEY_FIRST: u8 = 172;
 pub(crate) const SET_JOBS_KEY_FIRST: u8 = 234;
 
 /// Gates that jobs name, and one that is over queues and kinds.
-pub(crate) const GATES: [&str; 3] = ["bank", "disk", "all"];
+pub(crate) const GATES: [&str; 6] = ["bank", "disk", "mail", "search", "shop", "all"];
 
 pub(crate) fn sample(random: &mut Random) -> Command {
     let name = (*random.pick(&GATES)).to_owned();
