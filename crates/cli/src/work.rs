@@ -14,11 +14,11 @@ mod worker;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use clap::Args;
 use longshore_server::api::DurationText;
+use tokio::sync::watch;
 
 pub(crate) use self::backoff::Backoff;
 pub(crate) use self::child::Stop;
@@ -140,7 +140,7 @@ fn settings_of(args: WorkArgs, config: &WorkConfig) -> Result<Settings, Failure>
             Some(range) => range.max,
             None => args.concurrency.or(config.concurrency).unwrap_or(1),
         },
-        scale: args.autoscale.map(|range| Arc::new(AtomicUsize::new(range.min))),
+        scale: None,
         lease,
         grace: Duration::from_millis(grace.unwrap_or(DurationText::seconds(25)).0),
         name: args.name.unwrap_or_else(worker_name),
@@ -159,7 +159,9 @@ pub(crate) async fn execute(args: WorkArgs, context: &Context) -> anyhow::Result
     let quiet = args.quiet;
     let (allow_shell, range) = (args.allow_shell, args.autoscale);
     let every = Duration::from_millis(args.autoscale_every.0.max(1));
-    let settings = settings_of(args, config)?;
+    let mut settings = settings_of(args, config)?;
+    let (scale, scaled) = range.map(|range| watch::channel(range.min)).unzip();
+    settings.scale = scaled;
     check_concurrency(settings.concurrency)?;
     let stop = stop_on_signal()?;
     stderr::start(Form::Plain)?;
@@ -188,7 +190,7 @@ pub(crate) async fn execute(args: WorkArgs, context: &Context) -> anyhow::Result
         run(&client, settings.clone(), runner, stop.clone())
     });
     let follow = async {
-        let of = range.zip(settings.scale.clone());
+        let of = range.zip(scale);
         let Some((range, scale)) = of else { return std::future::pending().await };
         autoscale::follow(client.another(), settings.clone(), (range, scale, every), quiet).await;
     };

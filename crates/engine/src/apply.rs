@@ -169,7 +169,7 @@ impl State {
             }
             Record::GateDeleted { namespace, name } => self.apply_gate_deleted(namespace, &name),
             Record::GateSetNamed { namespace, set, gates } => {
-                self.apply_gate_set_named(namespace, set, gates);
+                self.apply_gate_set_named(namespace, set, &gates);
             }
             Record::SlaPut { namespace, name, sla } => self.apply_sla_put(namespace, &name, *sla),
             Record::SlaDeleted { namespace, name } => self.apply_sla_deleted(namespace, &name),

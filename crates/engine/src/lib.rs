@@ -13,6 +13,7 @@ mod answer;
 mod apply;
 pub mod ask;
 mod bounds;
+mod circle;
 mod command;
 mod cost;
 pub mod driver;

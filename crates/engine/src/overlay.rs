@@ -37,6 +37,11 @@ pub(crate) struct Overlay<'a> {
     new_queues: BTreeSet<&'a str>,
     new_kinds: BTreeSet<(&'a str, u32)>,
     new_gate_sets: BTreeSet<Vec<String>>,
+    /// Numbers of sets of gates that no job needed before the command, and whether it gives them
+    /// other gates.
+    gate_sets: BTreeMap<u16, bool>,
+    /// The last number that no job needed and that was given to a set.
+    gate_set_given: u16,
     /// Of ids that their clients chose.
     new_ids: BTreeMap<JobId, Earlier>,
     flows: BTreeMap<&'a str, Flow>,
@@ -59,6 +64,8 @@ impl<'a> Overlay<'a> {
             new_queues: BTreeSet::new(),
             new_kinds: BTreeSet::new(),
             new_gate_sets: BTreeSet::new(),
+            gate_sets: BTreeMap::new(),
+            gate_set_given: 0,
             new_ids: BTreeMap::new(),
             flows: BTreeMap::new(),
             places: 0,
@@ -123,13 +130,24 @@ impl<'a> Overlay<'a> {
 
     /// Numbers a set of gates that has no number yet.
     pub(crate) fn gate_set(&mut self, gates: &[String]) -> Result<(), Rejection> {
-        let known = self.state.gating.set_of(self.ns, gates).is_some();
-        if known || self.new_gate_sets.contains(gates) {
+        if self.new_gate_sets.contains(gates) {
             return Ok(());
         }
-        let record = self.state.decide_gate_set(self.ns, gates, self.new_gate_sets.len())?;
-        self.record(record);
-        self.new_gate_sets.insert(gates.to_vec());
+        let known = self.state.gating.set_of(self.ns, gates);
+        if let Some(set) = known.filter(|set| self.gate_sets.get(set) != Some(&true)) {
+            if self.state.gating.is_unused_set(self.ns, set) {
+                self.gate_sets.insert(set, false);
+            }
+            return Ok(());
+        }
+        let (namespace, gates) = (self.ns, gates.to_vec());
+        let set = self.state.decide_gate_set(namespace, &self.gate_sets, self.gate_set_given)?;
+        if self.state.gating.is_unused_set(namespace, set) {
+            self.gate_set_given = set;
+        }
+        self.gate_sets.insert(set, true);
+        self.new_gate_sets.insert(gates.clone());
+        self.record(Record::GateSetNamed { namespace, set, gates });
         Ok(())
     }
 

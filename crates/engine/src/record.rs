@@ -549,7 +549,8 @@ wire_enum! {
             /// Its name.
             name: String,
         },
-        /// Jobs name this set of gates from now on.
+        /// Jobs name this set of gates from now on. Where its number was that of another set, no
+        /// job needs that one any more.
         172 => GateSetNamed {
             /// Its namespace.
             namespace: NamespaceId,

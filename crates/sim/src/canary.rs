@@ -96,6 +96,8 @@ pub enum Canary {
     BucketBack,
     /// A flush keeps gates that were opened since the flush before.
     LeakedGate,
+    /// A flush keeps how many jobs need sets of gates as the flush before it did.
+    GateSetBack,
     /// A flush leaves out which queues, kinds and namespaces limits hold back.
     LostSlots,
     /// That a job is withdrawn is told, and not heard.
@@ -117,7 +119,7 @@ pub enum Canary {
 }
 
 /// Every canary with its name on the command line.
-pub const CANARIES: [(&str, Canary); 92] = [
+pub const CANARIES: [(&str, Canary); 93] = [
     ("no-fsync", Canary::NoFsync),
     ("token-reuse", Canary::TokenReuse),
     ("lost-dead-set", Canary::LostDeadSet),
@@ -150,6 +152,7 @@ pub const CANARIES: [(&str, Canary); 92] = [
     ("lost-move", Canary::LostMove),
     ("bucket-back", Canary::BucketBack),
     ("leaked-gate", Canary::LeakedGate),
+    ("gate-set-back", Canary::GateSetBack),
     ("lost-slots", Canary::LostSlots),
     ("withdrawal-unheard", Canary::WithdrawalUnheard),
     ("answer-before-commit", Canary::Driver(Fault::AnswerBeforeCommit)),

@@ -26,7 +26,7 @@ use crate::watch::Watch;
 use crate::workload::Check;
 use crate::workload::changes::OPERATION_KEY_FIRST;
 use crate::workload::counted::COUNT_KEY_FIRST;
-use crate::workload::gates::GATE_KEY_FIRST;
+use crate::workload::gates::{GATE_KEY_FIRST, SET_JOBS_KEY_FIRST};
 use crate::workload::holds::HELD_BACK_JOB_KEY_FIRST;
 use crate::workload::keyed::ANSWER_KEY_FIRST;
 use crate::workload::limits::{BUDGET_KEY_FIRST, SPENT_KEY_FIRST};
@@ -103,6 +103,7 @@ fn kept_back(canary: Canary) -> Option<u8> {
         Canary::LevelBack => Some(MINUTE_KEY_FIRST),
         Canary::OperationBack => Some(OPERATION_KEY_FIRST),
         Canary::CountBack => Some(COUNT_KEY_FIRST),
+        Canary::GateSetBack => Some(SET_JOBS_KEY_FIRST),
         _ => None,
     }
 }

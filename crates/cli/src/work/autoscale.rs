@@ -2,12 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use longshore_server::WorkerPatience;
 use longshore_server::api::{QueueRecord, SlaList, SlaRecord, SlaTargetText};
+use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::CONCURRENCY_MAX;
@@ -40,7 +39,7 @@ impl FromStr for Range {
 }
 
 /// How many jobs run at a time now.
-pub(crate) type Scale = Arc<AtomicUsize>;
+pub(crate) type Scale = watch::Receiver<usize>;
 
 fn is_meant(pattern: &str, queue: &str) -> bool {
     match pattern.strip_suffix('*') {
@@ -89,7 +88,7 @@ fn needed(
 pub(super) async fn follow(
     client: Client,
     settings: Settings,
-    (range, scale, every): (Range, Scale, Duration),
+    (range, scale, every): (Range, watch::Sender<usize>, Duration),
     quiet: bool,
 ) {
     let mut patience = WorkerPatience::default();
@@ -97,9 +96,9 @@ pub(super) async fn follow(
         if let Some(wanted) = look(&client, &settings).await {
             let wanted = usize::try_from(wanted).unwrap_or(range.max);
             let wanted = wanted.clamp(range.min, range.max);
-            let before = scale.load(Ordering::Relaxed);
+            let before = *scale.borrow();
             if let Some(wanted) = patience.next(before, wanted) {
-                scale.store(wanted, Ordering::Relaxed);
+                scale.send_replace(wanted);
                 if !quiet {
                     note(&format!("runs {wanted} jobs at a time from now on, {before} before"));
                 }

@@ -4,7 +4,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use longshore_server::api::{
@@ -118,7 +117,8 @@ impl InHand {
 }
 
 enum Event {
-    Leased(Result<Vec<u8>, Refusal>),
+    /// To the request of that turn.
+    Leased(u64, Result<Vec<u8>, Refusal>),
     Settled(Result<Vec<u8>, Refusal>),
     Beat(Key, Result<Vec<u8>, Fault>),
     Ran(Key, Verdict),
@@ -143,13 +143,15 @@ struct Worker<R> {
     beat_client: Arc<Client>,
     session: String,
     turn: u64,
-    seen: Option<u64>,
+    seen: u64,
     in_hand: HashMap<Key, InHand>,
     /// Ends of runs that the server is not known to know.
     done: Vec<SettlementText<'static>>,
     /// The server refused many at once: one by one shows which.
     one_by_one: bool,
     leasing: Option<Request>,
+    /// How many jobs it asks for.
+    asked: usize,
     settling: Option<Request>,
     /// When running jobs are to be stopped; the worker takes no more.
     drain_until: Option<Instant>,
@@ -178,11 +180,12 @@ pub(crate) async fn run<R: Runner>(
         beat_client: Arc::new(client.another()),
         session: uuid::Uuid::now_v7().to_string(),
         turn: 0,
-        seen: None,
+        seen: 0,
         in_hand: HashMap::new(),
         done: Vec::new(),
         one_by_one: false,
         leasing: None,
+        asked: 0,
         settling: None,
         drain_until: None,
         away: false,
@@ -202,6 +205,7 @@ impl<R: Runner> Worker<R> {
         stop: &mut watch::Receiver<bool>,
     ) -> Result<(), Failure> {
         let mut nobody_stops = false;
+        let mut scale = self.settings.scale.clone();
         loop {
             if self.drain_until.is_none() && *stop.borrow() {
                 self.begin_stop();
@@ -217,6 +221,7 @@ impl<R: Runner> Worker<R> {
                     Ok(()) => {}
                     Err(_) => nobody_stops = true,
                 },
+                true = scaled(&mut scale) => {}
                 () = sleep_until(self.wake_at()) => self.on_time(),
             }
         }
@@ -225,9 +230,12 @@ impl<R: Runner> Worker<R> {
     /// Starts the requests that are due.
     fn ask(&mut self) {
         let short = self.short.map_or(usize::MAX, |short| short.most(Instant::now()));
-        let scale = self.settings.scale.as_ref().map(|scale| scale.load(Ordering::Relaxed));
+        let scale = self.settings.scale.as_ref().map(|scale| *scale.borrow());
         let most = scale.unwrap_or(self.settings.concurrency).min(short);
         let free = most.saturating_sub(self.in_hand.len());
+        if self.leasing.is_some() && self.asked > free && self.drain_until.is_none() {
+            self.withdraw(free);
+        }
         if self.leasing.is_none() && free > 0 && self.drain_until.is_none() && !self.one_by_one {
             self.lease(free);
         }
@@ -239,8 +247,19 @@ impl<R: Runner> Worker<R> {
         }
     }
 
+    /// Takes back the request that waits, in favour of one for fewer jobs or for none. Nobody hears
+    /// of jobs that it is granted meanwhile: the server gives them back with the next request,
+    /// whose `seen` does not name it.
+    fn withdraw(&mut self, free: usize) {
+        let Some(request) = self.leasing.take() else { return };
+        request.task.abort();
+        self.put_back(request.settle);
+        self.lease(free);
+    }
+
     fn lease(&mut self, free: usize) {
         self.turn += 1;
+        self.asked = free.min(1000);
         let settle = if self.settling.is_none() { self.take_done() } else { Vec::new() };
         let request = LeaseRequest {
             queues: if self.settings.weights.is_empty() {
@@ -251,17 +270,19 @@ impl<R: Runner> Worker<R> {
             weights: self.settings.weights.clone(),
             kinds: self.settings.kinds.clone(),
             versions: self.settings.versions.clone(),
-            max: Some(free.min(1000)),
+            max: Some(self.asked),
             wait: Some(WAIT),
             lease: self.settings.lease,
             worker: Some(self.settings.name.clone()),
             session: Some(self.session.clone()),
             turn: Some(self.turn),
-            seen: self.seen,
+            seen: Some(self.seen),
             settle: settle.clone(),
         };
         let body = to_json(&request);
-        let task = self.request(&self.lease_client, "/lease", body, Event::Leased);
+        let turn = self.turn;
+        let answered = move |answer| Event::Leased(turn, answer);
+        let task = self.request(&self.lease_client, "/lease", body, answered);
         self.leasing = Some(Request { task, settle });
     }
 
@@ -319,7 +340,9 @@ impl<R: Runner> Worker<R> {
 
     fn on_event(&mut self, event: Event) -> Result<(), Failure> {
         match event {
-            Event::Leased(answer) => self.on_leased(answer)?,
+            // That of a request that was withdrawn counts as lost.
+            Event::Leased(turn, answer) if turn == self.turn => self.on_leased(answer)?,
+            Event::Leased(..) => {}
             Event::Settled(answer) => self.on_settled(answer)?,
             Event::Beat(key, answer) => self.on_beat(key, answer),
             Event::Ran(key, verdict) => self.on_ran(key, verdict),
@@ -350,10 +373,12 @@ impl<R: Runner> Worker<R> {
                 self.on_refused(request.settle, &refusal);
                 return Ok(());
             }
+            // It takes none any more.
+            Err(_) if self.drain_until.is_some() => return Ok(()),
             // The server knows the worker, and wants none of it.
             Err(refusal) => return Err(refusal.failure()),
         };
-        self.seen = Some(self.turn);
+        self.seen = self.turn;
         let answer: LeaseAnswer<'_> = read(&body)?;
         self.on_answers(request.settle, answer.settled);
         for job in answer.jobs {
@@ -617,17 +642,13 @@ impl<R: Runner> Worker<R> {
             in_hand.interrupt = Some(STOPPING.to_owned());
             in_hand.stop.send_replace(Stop::Interrupt);
         }
-        // The turn that waits may be granted jobs that nobody will hear of: the farewell, whose
-        // `seen` does not name it, gives them back.
-        if let Some(request) = self.leasing.take() {
-            request.task.abort();
-            self.put_back(request.settle);
-        }
+        // What runs may go on for long: nothing is to wait for it that others could run.
+        self.withdraw(0);
     }
 
     /// Settles what is left and gives back what was granted and not seen.
     async fn say_farewell(&mut self) {
-        if let Some(request) = self.settling.take() {
+        for request in [self.leasing.take(), self.settling.take()].into_iter().flatten() {
             request.task.abort();
             self.put_back(request.settle);
         }
@@ -643,7 +664,7 @@ impl<R: Runner> Worker<R> {
                     worker: Some(self.settings.name.clone()),
                     session: Some(self.session.clone()),
                     turn: Some(self.turn),
-                    seen: self.seen,
+                    seen: Some(self.seen),
                     settle: settle.clone(),
                     ..LeaseRequest::default()
                 };
@@ -661,7 +682,7 @@ impl<R: Runner> Worker<R> {
                 match answer {
                     Err(refusal) => self.on_refused(settle, &refusal),
                     Ok(body) => {
-                        self.seen = Some(self.turn);
+                        self.seen = self.turn;
                         let answered = read::<LeaseAnswer<'_>>(&body);
                         self.on_answers(settle, answered.map(|it| it.settled).unwrap_or_default());
                     }
@@ -680,6 +701,17 @@ impl<R: Runner> Worker<R> {
     fn take_done_or_none(&mut self) -> Vec<SettlementText<'static>> {
         if self.done.is_empty() { Vec::new() } else { self.take_done() }
     }
+}
+
+/// Whether it is to run another number of jobs at a time: true once it is.
+async fn scaled(scale: &mut Option<Scale>) -> bool {
+    if let Some(of) = scale
+        && of.changed().await.is_ok()
+    {
+        return true;
+    }
+    // Nobody scales it, or does so any more.
+    std::future::pending().await
 }
 
 fn no_answer() -> Fault {

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::harness::Server;
+use super::harness::{Server, until};
 
 const FILE: &str = r#"
 CancelAbandonedOrders:
@@ -85,6 +85,40 @@ fn a_file_is_understood_line_by_line_and_can_be_the_truth() {
     server.run(&["schedules", "import", crontab.to_str().unwrap()]).good();
     let list = server.run(&["schedules", "list"]).good();
     assert!(list.contains("bin-backup-all") && list.contains("Asia/Tokyo"), "{list}");
+}
+
+/// The two entries come at the times that they say, and their jobs are what they say.
+#[test]
+fn the_entries_of_the_talk_run_as_written() {
+    let server = Server::start();
+    fs::write(server.folder.path().join("schedule.yml"), FILE).unwrap();
+    server.run(&["schedules", "import", "schedule.yml"]).good();
+    let slots = |name: &str| {
+        let list = server.run(&["schedules", "next", name, "--limit", "4", "-o", "json"]).json();
+        let slots = list["slots"].as_array().unwrap_or_else(|| panic!("{list}")).clone();
+        slots.iter().map(|slot| slot["at"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    for at in slots("CancelAbandonedOrders") {
+        assert!(matches!(&at[15..19], "0:00" | "5:00"), "{at}");
+    }
+    for at in slots("clear_leaderboards_contributors") {
+        assert_eq!(&at[11..19], "06:30:00");
+    }
+    let _worker = server.worker(&["--queue", "default", "--queue", "low", "--exec", "cat"]);
+    let said = [
+        ("CancelAbandonedOrders", "CancelAbandonedOrders", "default", "[]"),
+        ("clear_leaderboards_contributors", "ClearLeaderboards", "low", "[\"contributors\"]"),
+    ];
+    for (name, kind, queue, args) in said {
+        // Nobody waits for a Monday.
+        server.run(&["schedules", "next", name, "--in", "1ms"]).good();
+        let of = format!("/v1/jobs?kind={kind}&state=succeeded");
+        let ended = || server.ask("GET", &of, "").1["jobs"].as_array().unwrap().clone();
+        until(|| !ended().is_empty());
+        let job = server.job(ended()[0]["id"].as_str().unwrap());
+        assert_eq!((&job["queue"], &job["schedule"]["name"]), (&queue.into(), &name.into()));
+        assert_eq!(job["result"].to_string(), args, "it was given what the entry says");
+    }
 }
 
 /// A schedule file of another application, which has the same name, lost its schedules.

@@ -2,16 +2,17 @@
 //! which kinds and which queues are out of the merge.
 
 use std::collections::BTreeMap;
+use std::ops::Bound::{Excluded, Unbounded};
 use std::ops::ControlFlow;
 
-use super::{GATE_SETS_MAX, Gate};
+use super::Gate;
+use super::sets::GateSets;
 use crate::answer::{BlockedBy, Instruction};
+use crate::circle::Circle;
 use crate::ids::{GateId, JobId, KindId, NamespaceId, QueueId};
 use crate::job::Job;
 use crate::map::Reader;
 use crate::queueing::LiveLease;
-use crate::record::Record;
-use crate::rejection::Rejection;
 use crate::state::{State, keys};
 use crate::timer::Subject;
 use crate::wire::Wire;
@@ -24,16 +25,29 @@ const LOOKS_PER_TICK: usize = 1024;
 pub(crate) struct Gating {
     gates: BTreeMap<NamespaceId, BTreeMap<String, Gate>>,
     /// The numbers of the sets of gates that jobs name, from 1 on.
-    sets: BTreeMap<NamespaceId, BTreeMap<Vec<String>, u16>>,
+    pub(super) sets: GateSets,
     /// Closed gates on which each queue and each kind depends. What depends on none is not here.
     queues: BTreeMap<(NamespaceId, String), u32>,
     kinds: BTreeMap<(NamespaceId, String), u32>,
     /// Closed gates of each namespace, where it has any.
     closed: BTreeMap<NamespaceId, u32>,
-    /// Volatile: where the look goes on through queues that are offered again.
-    offered: BTreeMap<NamespaceId, Option<QueueId>>,
-    /// Volatile: where the look goes on through runs that may have to be told something.
-    told: BTreeMap<NamespaceId, Option<JobId>>,
+    /// Volatile: where the look is through queues that are offered again.
+    offered: BTreeMap<NamespaceId, Circle<QueueId>>,
+    /// Volatile: where the look is through runs that may have to be told something.
+    told: BTreeMap<NamespaceId, Circle<JobId>>,
+    /// Volatile: the namespaces in which each of the two looked last: they take turns.
+    last: [Option<NamespaceId>; 2],
+}
+
+/// The namespace that comes after the last one, in a circle; it is the last one then.
+fn next_in_turn<T>(
+    of: &BTreeMap<NamespaceId, T>,
+    last: &mut Option<NamespaceId>,
+) -> Option<NamespaceId> {
+    let from = last.map_or(Unbounded, Excluded);
+    let next = of.range((from, Unbounded)).next().or_else(|| of.first_key_value());
+    *last = next.map(|(ns, _)| *ns);
+    *last
 }
 
 /// One more closed gate, or one less.
@@ -86,12 +100,18 @@ impl Gating {
         if gates.is_empty() {
             return Some(0);
         }
-        self.sets.get(&ns)?.get(gates).copied()
+        self.sets.number(ns, gates)
+    }
+
+    /// Whether no job needs the number of a set of gates.
+    pub(crate) fn is_unused_set(&self, ns: NamespaceId, set: u16) -> bool {
+        self.sets.is_unused(ns, set)
     }
 
     /// How many sets a namespace has.
+    #[cfg(test)]
     pub(crate) fn sets_of(&self, ns: NamespaceId) -> usize {
-        self.sets.get(&ns).map_or(0, BTreeMap::len)
+        self.sets.all(ns).count()
     }
 
     pub(crate) fn holds_queue(&self, ns: NamespaceId, queue: &str) -> bool {
@@ -139,31 +159,10 @@ pub(crate) fn gates_told(reader: &dyn Reader, ns: NamespaceId, job: &Job) -> Vec
 }
 
 impl State {
-    /// The number of the set of gates that jobs under decision name, of which `earlier` ones of
-    /// the same command have numbers that are not applied yet.
-    pub(crate) fn decide_gate_set(
-        &self,
-        namespace: NamespaceId,
-        gates: &[String],
-        earlier: usize,
-    ) -> Result<Record, Rejection> {
-        let sets = self.gating.sets_of(namespace) + earlier;
-        if sets >= GATE_SETS_MAX {
-            return Err(Rejection::TooManyGateSets { limit: GATE_SETS_MAX });
-        }
-        let set = 1 + sets as u16;
-        Ok(Record::GateSetNamed { namespace, set, gates: gates.to_vec() })
-    }
-
-    pub(crate) fn apply_gate_set_named(&mut self, ns: NamespaceId, set: u16, gates: Vec<String>) {
-        self.put(&keys::gate_set(ns, set), &gates);
-        self.add_gate_set(ns, set, gates);
-    }
-
-    fn add_gate_set(&mut self, ns: NamespaceId, set: u16, gates: Vec<String>) {
+    pub(super) fn add_gate_set(&mut self, ns: NamespaceId, set: u16, gates: Vec<String>) {
         let closed = gates.iter().any(|gate| self.gating.is_closed(ns, gate));
         self.lanes.shut_set(ns, set, closed);
-        self.gating.sets.entry(ns).or_default().insert(gates, set);
+        self.gating.sets.insert(ns, set, gates);
     }
 
     pub(crate) fn apply_gate_put(&mut self, ns: NamespaceId, name: &str, gate: &Gate) {
@@ -235,11 +234,11 @@ impl State {
                 }
             }
         }
-        let named = self.gating.sets.get(&ns).into_iter().flatten();
+        let named = self.gating.sets.all(ns);
         let named = named.filter(|(gates, _)| gates.iter().any(|gate| gate == name));
         for (gates, set) in named {
             let closed = gates.iter().any(|gate| self.gating.is_closed(ns, gate));
-            self.lanes.shut_set(ns, *set, closed);
+            self.lanes.shut_set(ns, set, closed);
         }
         self.tell_all_runs(ns);
         if before.is_some() {
@@ -264,8 +263,9 @@ impl State {
         for name in names {
             self.apply_gate_deleted(ns, &name);
         }
-        for (_, set) in self.gating.sets.remove(&ns).unwrap_or_default() {
+        for set in self.gating.sets.remove(ns) {
             self.remove(&keys::gate_set(ns, set));
+            self.remove(&keys::gate_set_jobs(ns, set));
         }
         self.gating.offered.remove(&ns);
         self.gating.told.remove(&ns);
@@ -287,7 +287,9 @@ impl State {
             let Some((ns, set)) = ns.zip(set.map(u16::from_be_bytes)) else {
                 panic!("key {key:02x?} in the state is no set of gates")
             };
-            self.add_gate_set(ns, set, gates);
+            let jobs: Option<u64> = self.value(&keys::gate_set_jobs(ns, set));
+            self.add_gate_set(ns, set, gates.clone());
+            self.gating.sets.count(ns, &gates, jobs.expect("jobs of a set of gates are counted"));
         }
     }
 
@@ -308,47 +310,44 @@ impl State {
 
     /// Something may hand out again in a namespace: its queues are offered to those who wait.
     pub(crate) fn offer_all(&mut self, ns: NamespaceId) {
-        self.gating.offered.insert(ns, None);
+        self.gating.offered.entry(ns).or_default().begin();
         self.offer_some();
     }
 
     fn offer_some(&mut self) {
-        let Some((ns, after)) = self.gating.offered.first_key_value().map(|(ns, at)| (*ns, *at))
-        else {
-            return;
-        };
-        let (due, last) = self.lanes.queues_due_after(ns, after, LOOKS_PER_TICK);
+        let Gating { offered, last: [last, _], .. } = &mut self.gating;
+        let Some(ns) = next_in_turn(offered, last) else { return };
+        let Some(circle) = offered.get_mut(&ns) else { return };
+        let lanes = &self.lanes;
+        let (seen, over) =
+            circle.go_on(LOOKS_PER_TICK, |after, most| lanes.queues_after(after, most));
+        if over {
+            offered.remove(&ns);
+        }
+        let due: Vec<_> = seen.into_iter().filter(|id| lanes.is_due_in(*id, ns)).collect();
         self.note_fresh(due);
-        match last {
-            Some(last) => self.gating.offered.insert(ns, Some(last)),
-            None => self.gating.offered.remove(&ns),
-        };
     }
 
     /// What runs shall do may have changed in a namespace: their sessions are told with their next
     /// heartbeats.
     pub(crate) fn tell_all_runs(&mut self, ns: NamespaceId) {
-        self.gating.told.insert(ns, None);
+        self.gating.told.entry(ns).or_default().begin();
         self.tell_some_runs();
     }
 
     fn tell_some_runs(&mut self) {
-        let Some((ns, after)) = self.gating.told.first_key_value().map(|(ns, at)| (*ns, *at))
-        else {
-            return;
-        };
-        let runs = self.leases.after(ns, after).map(|(id, _)| id);
-        let runs: Vec<_> = runs.take(LOOKS_PER_TICK).collect();
-        for id in &runs {
-            self.note_told(ns, *id);
+        let Gating { told, last: [_, last], .. } = &mut self.gating;
+        let Some(ns) = next_in_turn(told, last) else { return };
+        let Some(circle) = told.get_mut(&ns) else { return };
+        let leases = &self.leases;
+        let (runs, over) = circle.go_on(LOOKS_PER_TICK, |after, most| {
+            leases.after(ns, after.copied()).map(|(id, _)| id).take(most).collect()
+        });
+        if over {
+            told.remove(&ns);
         }
-        match runs.last() {
-            Some(last) if runs.len() == LOOKS_PER_TICK => {
-                self.gating.told.insert(ns, Some(*last));
-            }
-            _ => {
-                self.gating.told.remove(&ns);
-            }
+        for id in runs {
+            self.note_told(ns, id);
         }
     }
 

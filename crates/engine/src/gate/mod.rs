@@ -5,6 +5,7 @@
 
 mod apply;
 mod decide;
+mod sets;
 
 pub(crate) use apply::{Gating, gates_told};
 pub(crate) use decide::{check_gates, sorted};
@@ -16,8 +17,8 @@ use crate::wire::wire_struct;
 /// Gates that a namespace may have.
 pub(crate) const GATES_MAX: usize = 1000;
 
-/// Sets of gates that the jobs of a namespace may name: each that waits has a tree of heads of its
-/// own, which dispatch looks at.
+/// Sets of gates that the jobs of a namespace may name at a time: each that waits has a tree of
+/// heads of its own, which dispatch looks at.
 pub(crate) const GATE_SETS_MAX: usize = 2000;
 
 /// Gates that one job may name.

@@ -1,22 +1,21 @@
 //! What a limit over a namespace or a kind held back is offered to those who wait once it lets go.
 //! Letting go is only noted; the turn looks, where somebody stands in line, at so many queues. A
-//! look through a namespace begins where the one before ended, so that each queue has its turn,
-//! however soon the limit is spent again, and namespaces take turns. It knows nobody who waits.
+//! look through a namespace or a kind begins where the one before ended, so that each queue has its
+//! turn, however soon the limit is spent again, and namespaces and kinds take turns. It knows
+//! nobody who waits.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Unbounded};
 
 use super::{LimitScope, LimitSettings};
-use crate::command::QueuePattern;
-use crate::ids::NamespaceId;
+use crate::circle::Circle;
+use crate::ids::{KindId, NamespaceId};
 use crate::queue::Queue;
+use crate::queueing::KindPlace;
 use crate::state::State;
 
-/// Queues of namespaces that the looks of one turn are about.
+/// Queues of namespaces, and lanes of kinds, that the looks of one turn are about.
 const QUEUES_MAX: usize = if cfg!(test) { 16 } else { 256 };
-
-/// Queues with something due of kinds that are offered in one turn.
-const QUEUES_OF_KINDS_MAX: usize = 4096;
 
 /// Where looks through the queues of a namespace are.
 #[derive(Debug, Default)]
@@ -27,6 +26,9 @@ struct Round {
     left: usize,
 }
 
+/// A kind in all its versions.
+type KindName = (NamespaceId, String);
+
 /// What memory holds of such looks. All of it is volatile.
 #[derive(Debug, Default)]
 pub(crate) struct Offering {
@@ -36,10 +38,13 @@ pub(crate) struct Offering {
     under_way: BTreeSet<NamespaceId>,
     /// The namespace that was looked at last.
     last: Option<NamespaceId>,
-    /// Kinds whose limits have let go since the turn before.
-    kinds: BTreeSet<(NamespaceId, String)>,
-    last_kind: Option<(NamespaceId, String)>,
-    /// Queues that were looked at.
+    /// Of kinds with a limit over them that has let go, until all their lanes were looked at.
+    kinds: BTreeMap<KindName, Circle<KindPlace>>,
+    /// Those of them that nothing holds back.
+    kinds_under_way: BTreeSet<KindName>,
+    /// The kind that was looked at last.
+    last_kind: Option<KindName>,
+    /// Queues and lanes that were looked at.
     #[cfg(test)]
     pub(crate) looked: usize,
 }
@@ -52,17 +57,19 @@ fn next_in_turn<T: Clone + Ord>(of: &BTreeSet<T>, last: Option<&T>) -> Option<T>
 
 impl Offering {
     pub(crate) fn goes_on(&self) -> bool {
-        !self.under_way.is_empty() || !self.kinds.is_empty()
-    }
-
-    /// A limit over a kind lets go.
-    pub(super) fn mark_kind(&mut self, ns: NamespaceId, kind: &str) {
-        self.kinds.insert((ns, kind.to_owned()));
+        !self.under_way.is_empty() || !self.kinds_under_way.is_empty()
     }
 
     /// A limit holds the namespace back. Where it lets go, that goes on from where it came.
     pub(super) fn hold(&mut self, ns: NamespaceId) {
         self.under_way.remove(&ns);
+    }
+
+    /// A limit holds the kind back, likewise.
+    pub(super) fn hold_kind(&mut self, ns: NamespaceId, kind: &str) {
+        if !self.kinds_under_way.is_empty() {
+            self.kinds_under_way.remove(&(ns, kind.to_owned()));
+        }
     }
 
     fn next_namespace(&mut self) -> Option<NamespaceId> {
@@ -71,17 +78,22 @@ impl Offering {
         Some(next)
     }
 
-    fn take_kind(&mut self) -> Option<(NamespaceId, String)> {
-        let next = next_in_turn(&self.kinds, self.last_kind.as_ref())?;
-        self.kinds.remove(&next);
+    fn next_kind(&mut self) -> Option<KindName> {
+        let next = next_in_turn(&self.kinds_under_way, self.last_kind.as_ref())?;
         self.last_kind = Some(next.clone());
         Some(next)
     }
 
-    /// Namespaces of which something is remembered.
+    /// All lanes of a kind were looked at, or there are none.
+    fn end_kind(&mut self, kind: &KindName) {
+        self.kinds.remove(kind);
+        self.kinds_under_way.remove(kind);
+    }
+
+    /// Namespaces and kinds of which something is remembered.
     #[cfg(test)]
     pub(crate) fn remembered(&self) -> usize {
-        self.rounds.len()
+        self.rounds.len() + self.kinds.len()
     }
 }
 
@@ -97,6 +109,18 @@ impl State {
         offering.under_way.insert(ns);
     }
 
+    /// A limit over a kind lets go: its lanes are to be offered, unless another one holds it.
+    pub(super) fn mark_kind(&mut self, ns: NamespaceId, kind: &str) {
+        let kinds = self.kinds.all_of(ns, kind);
+        if kinds.iter().any(|kind| self.limiting.holds_kind(*kind)) {
+            return;
+        }
+        let kind = (ns, kind.to_owned());
+        let offering = &mut self.limiting.offering;
+        offering.kinds.entry(kind.clone()).or_default().begin();
+        offering.kinds_under_way.insert(kind);
+    }
+
     /// Offers some of what limits have let go, once in a turn.
     pub(crate) fn go_on_offering(&mut self) {
         let mut left = QUEUES_MAX;
@@ -105,19 +129,19 @@ impl State {
         {
             left = left.saturating_sub(self.offer_queues(ns, left).max(1));
         }
-        // Each kind once and with all that it is offered, or what is cut off would be asked for by
-        // nobody any more.
-        let mut left = QUEUES_OF_KINDS_MAX;
+        let mut left = QUEUES_MAX;
         while left > 0
-            && let Some((ns, kind)) = self.limiting.offering.take_kind()
+            && let Some(kind) = self.limiting.offering.next_kind()
         {
-            left = left.saturating_sub(self.offer_kind(ns, &kind).max(1));
+            left = left.saturating_sub(self.offer_kind(&kind, left).max(1));
         }
     }
 
     /// Nobody is there whom anything could be offered to. Who comes asks by himself.
     pub(crate) fn stop_offering(&mut self) {
-        self.limiting.offering.kinds.clear();
+        for kind in std::mem::take(&mut self.limiting.offering.kinds_under_way) {
+            self.limiting.offering.kinds.remove(&kind);
+        }
         for ns in std::mem::take(&mut self.limiting.offering.under_way) {
             self.forget_round(ns);
         }
@@ -162,22 +186,32 @@ impl State {
         looked
     }
 
-    /// Offers the queues with something due of a kind, unless something holds it back again. How
+    /// Offers the queues of up to `most` lanes of a kind, unless something holds it back again. How
     /// many it did.
-    fn offer_kind(&mut self, ns: NamespaceId, kind: &str) -> usize {
-        let mut kinds = self.kinds.all_of(ns, kind);
-        kinds.retain(|kind| !self.limiting.holds_kind(*kind));
-        if kinds.is_empty() || self.limiting.holds_namespace(ns) {
+    fn offer_kind(&mut self, kind: &KindName, most: usize) -> usize {
+        let ns = kind.0;
+        let kinds: BTreeSet<KindId> = self.kinds.all_of(ns, &kind.1).into_iter().collect();
+        // Once the namespace lets go, all of its queues are offered.
+        let held = self.limiting.holds_namespace(ns);
+        let round = self.limiting.offering.kinds.remove(kind).filter(|_| !held);
+        let Some(mut round) = round else {
+            self.limiting.offering.end_kind(kind);
             return 0;
+        };
+        let find =
+            |after: Option<&KindPlace>, most| self.lanes.due_of_after((ns, &kinds), after, most);
+        let (places, over) = round.go_on(most, find);
+        let looked = places.len();
+        if over {
+            self.limiting.offering.end_kind(kind);
+        } else {
+            self.limiting.offering.kinds.insert(kind.clone(), round);
         }
-        let all = QueuePattern::Prefix(String::new());
-        let due = self.due_queues(ns, &all, Some(&kinds), QUEUES_OF_KINDS_MAX);
-        let looked = due.len();
         #[cfg(test)]
         {
             self.limiting.offering.looked += looked;
         }
-        self.note_fresh(due);
+        self.note_fresh(places.into_iter().map(|(.., lane)| lane.queue));
         looked
     }
 }

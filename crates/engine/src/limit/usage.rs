@@ -319,7 +319,7 @@ impl State {
                 let queue = self.queues.named(ns, &of.key).map(|queue| queue.id);
                 self.note_fresh(queue);
             }
-            LimitScope::Kind { .. } => self.limiting.offering.mark_kind(ns, &of.key),
+            LimitScope::Kind { .. } => self.mark_kind(ns, &of.key),
             LimitScope::Namespace => self.mark_namespace(ns),
         }
     }
@@ -335,6 +335,9 @@ impl State {
                 }
             }
             LimitScope::Kind { .. } => {
+                if spent {
+                    self.limiting.offering.hold_kind(of.ns, &of.key);
+                }
                 for kind in self.kinds.all_of(of.ns, &of.key) {
                     turn(&mut self.limiting.kinds, kind, spent);
                     self.switch_kind((of.ns, &of.key), kind);

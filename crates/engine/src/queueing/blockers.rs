@@ -51,6 +51,7 @@ impl State {
     pub(crate) fn file_new(&mut self, ns: NamespaceId, queue: QueueId, job: &Job) {
         self.enter_ordering_key(ns, job);
         self.enter_tenant(ns, queue, job);
+        self.enter_gate_set(ns, job);
         self.file(ns, queue, job);
     }
 
@@ -62,6 +63,7 @@ impl State {
         self.leave_pause(ns, job.id);
         self.leave_hold(ns, job.id);
         self.leave_tenant(ns, job);
+        self.leave_gate_set(ns, job);
     }
 
     /// Files an entry that waits: in its lane, or aside where a key blocks it.

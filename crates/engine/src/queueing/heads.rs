@@ -121,6 +121,47 @@ impl Heads {
         })
     }
 
+    /// The lanes of a tree after one, in their order, each with the name of its queue.
+    pub(super) fn lanes_after(
+        &self,
+        root: NodeId,
+        after: Option<(&str, LaneId)>,
+    ) -> impl Iterator<Item = (&Arc<str>, LaneId)> {
+        let (mut at, mut next) = (root, NONE);
+        while at != NONE {
+            let node = self.node(at);
+            if after.is_none_or(|after| after < (&*node.name, node.lane)) {
+                (next, at) = (at, node.left);
+            } else {
+                at = node.right;
+            }
+        }
+        std::iter::from_fn(move || {
+            let node = (next != NONE).then(|| self.node(next))?;
+            next = self.following(next);
+            Some((&node.name, node.lane))
+        })
+    }
+
+    /// The node that comes after one in the order of a tree.
+    fn following(&self, id: NodeId) -> NodeId {
+        let (mut at, mut below) = (self.node(id).right, NONE);
+        while at != NONE {
+            (below, at) = (at, self.node(at).left);
+        }
+        if below != NONE {
+            return below;
+        }
+        let mut at = id;
+        loop {
+            let parent = self.node(at).parent;
+            if parent == NONE || self.node(parent).left == at {
+                return parent;
+            }
+            at = parent;
+        }
+    }
+
     /// Adds a lane to a tree.
     pub(super) fn insert(
         &mut self,
@@ -395,6 +436,19 @@ mod tests {
                 assert_eq!(best(&heads, root, &pattern), scanned, "{pattern:?}");
             }
         }
+        let mut sorted: Vec<_> = naive.keys().map(|lane| (name(lane.queue.0), *lane)).collect();
+        sorted.sort_unstable();
+        let walked = |after: Option<&(String, LaneId)>| {
+            let after = after.map(|(name, lane)| (&**name, *lane));
+            let lanes = heads.lanes_after(root, after);
+            lanes.map(|(name, lane)| (name.to_string(), lane)).collect::<Vec<_>>()
+        };
+        assert_eq!(walked(None), sorted);
+        assert_eq!(walked(sorted.last()), []);
+        let gone = (format!("{}!", sorted[300].0), sorted[300].1);
+        let after = sorted.partition_point(|lane| *lane <= gone);
+        assert_eq!(walked(sorted.get(300)), sorted[301..]);
+        assert_eq!(walked(Some(&gone)), sorted[after..], "after one that is not there");
         let most = naive.len();
         assert!(most > 500 && depth(&heads, root) < 40, "{most} lanes");
         for (_, (id, _)) in std::mem::take(&mut naive) {

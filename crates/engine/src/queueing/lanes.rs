@@ -127,6 +127,9 @@ pub(crate) struct Site<'a> {
     pub(crate) deadline_ms: u64,
 }
 
+/// Where a look through lanes of kinds has come to.
+pub(crate) type KindPlace = (KindId, u16, Arc<str>, LaneId);
+
 /// How a lane goes on after an entry.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Next {
@@ -461,21 +464,15 @@ impl Lanes {
         due.map(|(id, _)| *id)
     }
 
-    /// Of the next `most` queues after one, those of a namespace that hand out and have something
-    /// due; and the last that was looked at, where more follow.
-    pub(crate) fn queues_due_after(
-        &self,
-        ns: NamespaceId,
-        after: Option<QueueId>,
-        most: usize,
-    ) -> (Vec<QueueId>, Option<QueueId>) {
-        let looked = self.queues.range((after.map_or(Unbounded, Excluded), Unbounded)).take(most);
-        let looked: Vec<_> = looked.collect();
-        let last = looked.last().filter(|_| looked.len() == most).map(|(id, _)| **id);
-        let due = looked
-            .into_iter()
-            .filter(|(_, queue)| queue.namespace == ns && queue.due > 0 && !queue.shut);
-        (due.map(|(id, _)| *id).collect(), last)
+    /// The next `most` queues after one, of all namespaces.
+    pub(crate) fn queues_after(&self, after: Option<&QueueId>, most: usize) -> Vec<QueueId> {
+        let from = after.map_or(Unbounded, Excluded);
+        self.queues.range((from, Unbounded)).map(|(id, _)| *id).take(most).collect()
+    }
+
+    /// Whether a queue is of a namespace, hands out and has something due.
+    pub(crate) fn is_due_in(&self, id: QueueId, ns: NamespaceId) -> bool {
+        self.queues.get(&id).is_some_and(|of| of.namespace == ns && of.due > 0 && !of.shut)
     }
 
     /// The time of a lane's head has come.
@@ -588,6 +585,30 @@ impl Lanes {
     pub(crate) fn due_of(&self, kind: KindId, most: usize) -> Vec<LaneId> {
         let roots = self.of_kind.range((kind, 0)..=(kind, u16::MAX)).map(|(_, root)| *root);
         roots.flat_map(|root| self.heads.lanes(root)).take(most).collect()
+    }
+
+    /// Up to `most` lanes after one, of the trees of some kinds of a namespace that hand out.
+    pub(crate) fn due_of_after(
+        &self,
+        (ns, kinds): (NamespaceId, &BTreeSet<KindId>),
+        after: Option<&KindPlace>,
+        most: usize,
+    ) -> Vec<KindPlace> {
+        let from = after.map_or((KindId(0), 0), |(kind, set, ..)| (*kind, *set));
+        let open = |set: u16| !self.shut_sets.contains(&(ns, set));
+        let of = kinds.range(from.0..).filter(|kind| !self.is_held_kind(**kind));
+        let trees = of.flat_map(|kind| {
+            let first = if *kind == from.0 { from.1 } else { 0 };
+            self.of_kind.range((*kind, first)..=(*kind, u16::MAX))
+        });
+        let trees = trees.filter(|((_, set), _)| open(*set));
+        let places = trees.flat_map(|((kind, set), root)| {
+            let after = after.filter(|(of, part, ..)| (of, part) == (kind, set));
+            let after = after.map(|(.., name, lane)| (&**name, *lane));
+            let lanes = self.heads.lanes_after(*root, after);
+            lanes.map(|(name, lane)| (*kind, *set, Arc::clone(name), lane))
+        });
+        places.take(most).collect()
     }
 
     /// Whether an entry of the queue could be handed out.

@@ -18,5 +18,5 @@ pub(crate) use dispatch::Offer;
 pub(crate) use filing::DUE_SECONDS_TOLD_MAX;
 #[cfg(test)]
 pub(crate) use lanes::Room;
-pub(crate) use lanes::{LaneId, Lanes, PartId, Slot};
+pub(crate) use lanes::{KindPlace, LaneId, Lanes, PartId, Slot};
 pub(crate) use leases::{AtWorker, HolderKey, Leases, LiveLease, holder_key};

@@ -64,6 +64,8 @@
 //! |      |                                                        | where more than one do   |
 //! | 171  | namespace u32, 1 where closed u8, counted name         | `Gate`                   |
 //! | 172  | namespace u32, set u16                                 | names: gates of jobs     |
+//! | 234  | namespace u32, set u16                                 | how many jobs need that  |
+//! |      |                                                        | set of gates, u64        |
 //! | 173  | namespace u32, counted tag                             | `Hold`                   |
 //! | 174  | namespace u32, counted tag, id 16                      | -: waits aside for it    |
 //! | 175  | namespace u32, id 16                                   | that tag                 |
@@ -167,6 +169,7 @@ pub(crate) const LIMIT_SPENT: u8 = 156;
 pub(crate) const BODY_HOLDERS: u8 = 170;
 pub(crate) const GATE: u8 = 171;
 pub(crate) const GATE_SET: u8 = 172;
+pub(crate) const GATE_SET_JOBS: u8 = 234;
 pub(crate) const HOLD: u8 = 173;
 pub(crate) const HELD_BACK: u8 = 174;
 pub(crate) const HELD_BACK_JOB: u8 = 175;
@@ -437,6 +440,10 @@ pub(crate) fn gate(ns: NamespaceId, closed: bool, name: &str) -> Vec<u8> {
 
 pub(crate) fn gate_set(ns: NamespaceId, set: u16) -> Vec<u8> {
     Key::new(GATE_SET).namespace(ns).u16(set).done()
+}
+
+pub(crate) fn gate_set_jobs(ns: NamespaceId, set: u16) -> Vec<u8> {
+    Key::new(GATE_SET_JOBS).namespace(ns).u16(set).done()
 }
 
 pub(crate) fn hold(ns: NamespaceId, tag: &str) -> Vec<u8> {
@@ -720,6 +727,7 @@ mod tests {
             BODY_HOLDERS,
             GATE,
             GATE_SET,
+            GATE_SET_JOBS,
             HOLD,
             HELD_BACK,
             HELD_BACK_JOB,

@@ -3,6 +3,7 @@
 mod accounts;
 mod autoscale;
 mod bounded;
+mod busy_keys;
 mod caps;
 mod checkpoints;
 mod consumers;
@@ -52,6 +53,7 @@ use crate::command::{
 use crate::ids::{JobId, MonoMs, TimeMs, Token};
 use crate::job::{EndKind, JobError, RetryPolicy};
 use crate::limits::Limits;
+use crate::map::OrderedMap;
 use crate::moment::Clock;
 use crate::operation::{OperationKind, OperationState};
 use crate::queue::QueueSettings;
@@ -63,6 +65,9 @@ type Map = BTreeMap<Vec<u8>, Bytes>;
 /// A shard whose journal is a list and whose disk is instant.
 struct Shard {
     turn: Turn,
+    /// The state that a restart begins with, and at which position it is.
+    kept: (Map, Position),
+    /// What came after it.
     journal: Vec<Bytes>,
     answers: BTreeMap<u64, Answer>,
     /// To which consumer, in order.
@@ -80,9 +85,22 @@ impl Shard {
     }
 
     fn recover(journal: &[Bytes], limits: Limits) -> Self {
-        let mut recovery = Recovery::begin(Map::new(), Position::START, limits).unwrap();
+        Self::recover_from((Map::new(), Position::START), journal, limits)
+    }
+
+    fn recover_from(kept: (Map, Position), journal: &[Bytes], limits: Limits) -> Self {
+        Self::recover_on(kept.0.clone(), kept, journal, limits)
+    }
+
+    fn recover_on(
+        map: impl OrderedMap,
+        kept: (Map, Position),
+        journal: &[Bytes],
+        limits: Limits,
+    ) -> Self {
+        let mut recovery = Recovery::begin(map, kept.1, limits).unwrap();
         for (index, entry) in journal.iter().enumerate() {
-            recovery.replay(Position(index as u64 + 1), entry).unwrap();
+            recovery.replay(Position(kept.1.0 + index as u64 + 1), entry).unwrap();
         }
         let clock = Clock { wall: TimeMs(1_000_000), mono: MonoMs(0), random: 0 };
         let turn = recovery.start(clock, &["default"]);
@@ -91,16 +109,24 @@ impl Shard {
         let (delivered, closed) = (Vec::new(), Vec::new());
         let (next_reply, messages) = (1, Vec::new());
         let mut shard =
-            Self { turn, journal, answers, delivered, closed, messages, clock, next_reply };
+            Self { turn, kept, journal, answers, delivered, closed, messages, clock, next_reply };
         shard.flush();
         shard
     }
 
     fn restart(&self) -> Self {
-        let mut shard = Self::recover(&self.journal, self.turn.state.limits.clone());
+        let (kept, limits) = (self.kept.clone(), self.turn.state.limits.clone());
+        let mut shard = Self::recover_from(kept, &self.journal, limits);
         shard.clock.wall = self.clock.wall;
         shard.next_reply = 1_000_000;
         shard
+    }
+
+    /// Keeps the state as it is now: a restart begins with that.
+    fn keep(&mut self) {
+        self.turn.complete_map();
+        self.kept = (self.turn.map().entries().clone(), self.turn.position());
+        self.journal.clear();
     }
 
     fn flush(&mut self) {
@@ -112,7 +138,7 @@ impl Shard {
                 self.journal.push(Bytes::copy_from_slice(entry));
                 rest = after;
             }
-            assert_eq!(self.journal.len() as u64, group.last().0);
+            assert_eq!(self.kept.1.0 + self.journal.len() as u64, group.last().0);
         }
         let position = self.turn.position();
         for effect in self.turn.committed(position) {

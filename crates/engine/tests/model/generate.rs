@@ -20,7 +20,7 @@ const QUEUES: [&str; 5] = ["q", "q2", "low", "x.y", "other"];
 const KINDS: [&str; 5] = ["k1", "k2", "k3", "k4", "longshore.shell"];
 const KEYS: [&str; 2] = ["key", "lock"];
 const LIMITS: [&str; 3] = ["l1", "l2", "l3"];
-const GATES: [&str; 3] = ["g", "g2", "gate"];
+const GATES: [&str; 8] = ["g", "g2", "g3", "g4", "g5", "g6", "g7", "gate"];
 const TENANTS: [&str; 3] = ["acme", "big", "small"];
 const TAGS: [&str; 3] = ["shard=1", "shard=2", "x"];
 const WORKERS: [&str; 3] = ["w1", "w2", "w3"];

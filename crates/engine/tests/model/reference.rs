@@ -241,8 +241,6 @@ pub(crate) struct Reference {
     /// What is set of kinds, by their names.
     kinds_set: BTreeMap<(NamespaceId, String), JobDefaults>,
     pub(crate) gates: Vec<gate::RefGate>,
-    /// Sets of gates that jobs ever named.
-    pub(crate) gate_sets: Vec<(NamespaceId, Vec<String>)>,
     last_gate: u32,
     pub(crate) accounts: account::RefAccounts,
     pub(crate) holds: Vec<hold::RefHold>,
@@ -300,7 +298,6 @@ impl Reference {
             slas: Vec::new(),
             kinds_set: BTreeMap::new(),
             gates: Vec::new(),
-            gate_sets: Vec::new(),
             last_gate: 0,
             accounts: account::RefAccounts::default(),
             holds: Vec::new(),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use longshore_engine::wire::Wire;
 use longshore_engine::{Answer, Command, GateAnswer, GateChange, GateClosed, GateCommand, Start};
-use longshore_engine::{Delivery, Gate, JobId, JobView, TimeMs};
+use longshore_engine::{Delivery, Gate, JobId, JobState, JobView, TimeMs};
 
 use super::{Check, KINDS, QUEUES};
 use crate::map::SimTree;
@@ -15,9 +15,10 @@ use crate::random::Random;
 const LANE_KEY_FIRST: u8 = 6;
 pub(crate) const GATE_KEY_FIRST: u8 = 171;
 const SET_KEY_FIRST: u8 = 172;
+pub(crate) const SET_JOBS_KEY_FIRST: u8 = 234;
 
 /// Gates that jobs name, and one that is over queues and kinds.
-pub(crate) const GATES: [&str; 3] = ["bank", "disk", "all"];
+pub(crate) const GATES: [&str; 6] = ["bank", "disk", "mail", "search", "shop", "all"];
 
 pub(crate) fn sample(random: &mut Random) -> Command {
     let name = (*random.pick(&GATES)).to_owned();
@@ -135,8 +136,10 @@ impl KnownGates {
 }
 
 /// `jobs` are those of each namespace, by its number as keys have it. What stands in a part of a
-/// lane names the gates that make that part.
+/// lane names the gates that make that part, and a set of gates is needed by as many jobs as name
+/// it and have not ended, or are dead.
 pub(crate) fn check(map: &SimTree, jobs: &[(u32, Vec<JobView>)]) -> Check {
+    check_counts(map, jobs)?;
     let gates: BTreeMap<(u32, JobId), &Vec<String>> = jobs
         .iter()
         .flat_map(|(ns, views)| views.iter().map(move |view| ((*ns, view.job.id), view)))
@@ -157,6 +160,33 @@ pub(crate) fn check(map: &SimTree, jobs: &[(u32, Vec<JobView>)]) -> Check {
         if named.as_ref().unwrap_or(&Vec::new()) != *own {
             return Err(format!("job {id} names {own:?} and stands in the part of {named:?}"));
         }
+    }
+    Ok(())
+}
+
+fn check_counts(map: &SimTree, jobs: &[(u32, Vec<JobView>)]) -> Check {
+    let mut wanted = BTreeMap::new();
+    for (ns, view) in jobs.iter().flat_map(|(ns, views)| views.iter().map(move |it| (ns, it))) {
+        let needs = view.job.phase.is_unfinished() || view.state() == JobState::Dead;
+        if needs && !view.job.options.gates.is_empty() {
+            *wanted.entry((*ns, view.job.options.gates.clone())).or_insert(0_u64) += 1;
+        }
+    }
+    let mut found = BTreeMap::new();
+    for (key, gates) in map.entries.range(vec![SET_KEY_FIRST]..vec![SET_KEY_FIRST + 1]) {
+        let of = key.get(1..5).and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes);
+        let ns = of.ok_or("a set of gates of no namespace")?;
+        let gates = Vec::<String>::from_bytes(gates).map_err(|error| format!("a set: {error}"))?;
+        let rest = key.get(1..).unwrap_or_default();
+        let jobs = map.entries.get(&[&[SET_JOBS_KEY_FIRST][..], rest].concat());
+        let jobs = jobs.map(u64::from_bytes).transpose().map_err(|error| error.to_string())?;
+        let jobs = jobs.ok_or_else(|| format!("jobs of the gates {gates:?} are not counted"))?;
+        if jobs > 0 && found.insert((ns, gates.clone()), jobs).is_some() {
+            return Err(format!("the gates {gates:?} have two numbers"));
+        }
+    }
+    if found != wanted {
+        return Err(format!("sets of gates are needed by {found:?} jobs, and by {wanted:?}"));
     }
     Ok(())
 }

@@ -65,6 +65,7 @@ impl State {
             _ => 0,
         };
         let beside = args_bytes + job.notes_bytes;
+        self.enter_gate_set(ns, &job);
         let size = self.put_job(ns, job) + beside + self.checkpoint_bytes(ns, id);
         self.put(&keys::dead(ns, queue, ended_at, id), &size);
         self.set_timer(forget_at, Subject::job(ns, id));
@@ -85,6 +86,7 @@ impl State {
         self.remove(&key);
         self.clear_timer(forget_at, Subject::job(ns, job.id));
         self.jobs.dead.take(ns);
+        self.leave_gate_set(ns, job);
         let kept = self.namespaces.change_kept(ns);
         count::take(&mut kept.dead_bytes, size, "bytes of dead jobs");
         let counts = &mut self.queues.change(queue).counts;

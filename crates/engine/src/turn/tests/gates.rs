@@ -194,3 +194,99 @@ fn jobs_name_a_bounded_number_of_sets_of_gates() {
     let answer = shard.restart().enqueue(behind(251, &["two"]));
     assert!(matches!(answer, Answer::Rejected(Rejection::TooManyGateSets { .. })), "{answer:?}");
 }
+
+const NS: crate::ids::NamespaceId = crate::ids::NamespaceId(1);
+
+impl Shard {
+    /// A job comes and goes that names these gates.
+    fn pass_behind(&mut self, n: u64, gates: Vec<String>) {
+        let id = JobId(u128::from(n).to_be_bytes());
+        let retain_ms = Some(0);
+        let answer = self.enqueue(NewJob { id, retain_ms, gates, ..job(0) });
+        assert!(matches!(answer, Answer::Enqueued(_)), "{answer:?}");
+        let run = self.lease(1).remove(0);
+        assert_eq!(run.id, id);
+        self.settle(&run, ack()).unwrap();
+    }
+}
+
+/// The numbers of sets of gates were never free again: after 2000 different ones jobs that named
+/// others were refused for ever.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "it asks for the tier that it runs in")]
+fn sets_of_gates_that_no_job_needs_make_room_for_others() {
+    let sets = if std::env::var_os("LONGSHORE_FULL").is_some() { 1_000_000 } else { 20_000 };
+    let mut shard = Shard::new();
+    let mut keys = None;
+    for n in 0..sets {
+        shard.pass_behind(n, vec![format!("g{n}"), format!("h{}", n % 7)]);
+        assert!(shard.turn.state.gating.sets_of(NS) <= 5);
+        if n % 5_000 == 4_999 {
+            shard.advance(1);
+            shard.keep();
+            shard = shard.restart();
+            let left = shard.turn.map().entries().len();
+            assert!(*keys.get_or_insert(left) + 8 >= left, "{left} keys after {n} sets");
+        }
+    }
+}
+
+/// A set that waits keeps its number whatever comes and goes, and so does that of a dead job.
+#[test]
+fn sets_of_gates_that_jobs_need_keep_their_numbers() {
+    let mut shard = Shard::new();
+    shard.enqueue(NewJob { max_attempts: Some(1), ..behind(1, &["dead"]) });
+    let run = shard.lease(1).remove(0);
+    shard.settle(&run, fail()).unwrap();
+    close(&mut shard, "bank");
+    shard.enqueue(behind(2, &["bank"]));
+    for n in 100..200 {
+        shard.pass_behind(n, vec![format!("g{n}")]);
+        if n == 150 {
+            shard.keep();
+            shard = shard.restart();
+        }
+    }
+    close(&mut shard, "dead");
+    shard.call(Command::RetryJob { id: id(1), from: RetryFrom::Kept });
+    assert!(shard.lease(9).is_empty());
+    let mut shard = shard.restart();
+    assert!(shard.lease(9).is_empty());
+    change(&mut shard, "dead", open());
+    assert_eq!(ids(&shard.lease(9)), [1]);
+    change(&mut shard, "bank", open());
+    assert_eq!(ids(&shard.lease(9)), [2]);
+}
+
+/// One command names gates of which no job needs the number, and others that have none yet.
+#[test]
+fn a_bulk_gives_no_number_away_that_it_uses_itself() {
+    let mut shard = Shard::new();
+    for n in 0..9 {
+        shard.pass_behind(100 + n, vec![format!("g{n}")]);
+    }
+    let kept: Vec<_> = (0..9).map(|n| format!("g{n}")).collect();
+    let known = |gate: &&String| shard.turn.state.gating.set_of(NS, &[(*gate).clone()]).is_some();
+    let kept: Vec<&str> = kept.iter().filter(known).map(String::as_str).collect();
+    assert_eq!(kept.len(), 5);
+    let mut jobs = Vec::new();
+    for (index, new) in ["a", "b", "c"].into_iter().enumerate() {
+        // The last of those that have a number now, and the first, whose number is the next to go.
+        for gate in [kept[4 - index], new, kept[index]] {
+            jobs.push(behind(1 + jobs.len() as u8, &[gate]));
+        }
+    }
+    let (queue, count) = ("q".to_owned(), jobs.len());
+    let answer = shard.call(Command::EnqueueJobs(EnqueueJobs { queue, jobs: jobs.clone() }));
+    assert!(matches!(answer, Answer::Enqueued(_)), "{answer:?}");
+    for mut shard in [shard.restart(), shard] {
+        for of in &jobs {
+            let set = shard.turn.state.gating.set_of(NS, &of.gates).expect("a job needs it");
+            let named = shard.turn.state.value(&crate::state::keys::gate_set(NS, set));
+            assert_eq!(named.as_ref(), Some(&of.gates), "the number {set}");
+        }
+        close(&mut shard, kept[0]);
+        let behind = jobs.iter().filter(|job| job.gates == [kept[0]]).count();
+        assert_eq!(shard.lease(99).len(), count - behind);
+    }
+}

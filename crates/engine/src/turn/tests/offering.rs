@@ -133,6 +133,45 @@ fn workers_of_all_queues_have_their_turn_under_a_limit_over_their_namespace() {
     assert!(deliveries[1] >= 25 && deliveries[4] >= 25, "{deliveries:?}");
 }
 
+/// Each look found the same 4096 queues first: workers of the others were never offered anything.
+#[test]
+fn workers_of_all_queues_have_their_turn_under_a_limit_over_a_kind() {
+    const QUEUES: usize = 10_000;
+    let mut shard = Shard::new();
+    let name = |n: usize| format!("q{n:05}");
+    let taken = |n: usize| n.is_multiple_of(1000);
+    for n in 0..QUEUES {
+        shard.fill_in("default", &name(n), if taken(n) { 9 } else { 1 });
+    }
+    shard.one_at_a_time_in("default", LimitScope::Kind { name: None });
+    for n in (0..QUEUES).filter(|n| taken(*n)) {
+        shard.stream_of(n as u64, &name(n));
+    }
+    let (mut deliveries, mut ticks) = (BTreeMap::<u64, u64>::new(), 0);
+    while deliveries.values().sum::<u64>() < 9 * 10 {
+        for (to, jobs) in std::mem::take(&mut shard.delivered) {
+            assert_eq!(jobs.len(), 1, "one at a time");
+            *deliveries.entry(to).or_default() += 1;
+            shard.settle(&jobs[0], ack()).unwrap();
+        }
+        let before = shard.turn.state.limiting.offering.looked;
+        shard.turn.tick(shard.clock);
+        shard.flush();
+        assert!(shard.turn.state.limiting.offering.looked - before <= LOOK);
+        let served: Vec<u64> = deliveries.values().copied().collect();
+        assert!(served.iter().all(|count| count + 2 >= served[0]), "{deliveries:?}");
+        ticks += 1;
+        assert!(ticks < 10 * QUEUES.div_ceil(LOOK), "some have no turn: {deliveries:?}");
+    }
+    assert_eq!(deliveries.len(), 10);
+    for _ in 0..2 * QUEUES.div_ceil(LOOK) {
+        shard.turn.tick(shard.clock);
+        shard.flush();
+    }
+    assert!(!shard.looks_on(), "each was looked at once");
+    assert_eq!(shard.turn.state.limiting.offering.remembered(), 0);
+}
+
 /// What is offered to nobody is not looked for.
 #[test]
 fn where_nobody_waits_nothing_is_looked_for() {

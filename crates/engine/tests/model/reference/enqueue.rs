@@ -152,7 +152,6 @@ impl Reference {
             while let Some(change) = changes.next_if(|change| change.after <= index) {
                 self.replace(ns, (change.id, change.args, change.at));
             }
-            self.name_gates(ns, &new.gates);
             self.forget_tenants();
             let place = self.take_place();
             let settings = self.queue_mut(ns, queue).settings.clone();

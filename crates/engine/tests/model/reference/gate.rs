@@ -57,14 +57,6 @@ impl Reference {
         }
     }
 
-    /// Jobs of such gates are there now.
-    pub(super) fn name_gates(&mut self, ns: NamespaceId, gates: &[String]) {
-        let set = (ns, in_order(gates));
-        if !set.1.is_empty() && !self.gate_sets.contains(&set) {
-            self.gate_sets.push(set);
-        }
-    }
-
     pub(super) fn check_gates(&self, gates: &[String]) -> Refusable<()> {
         if gates.len() > 8 {
             return Err(refused("gates"));
@@ -170,6 +162,5 @@ impl Reference {
 
     pub(super) fn drop_gates(&mut self, ns: NamespaceId) {
         self.gates.retain(|it| it.ns != ns);
-        self.gate_sets.retain(|(of, _)| *of != ns);
     }
 }
