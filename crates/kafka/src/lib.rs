@@ -19,4 +19,4 @@ mod tests;
 
 pub use input::Malformed;
 pub use output::Reply;
-pub use request::{Body, Header, ParseError, Request};
+pub use request::{Body, Header, ParseError, Request, is_unanswered};
