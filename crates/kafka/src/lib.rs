@@ -8,6 +8,7 @@
 pub mod api;
 pub mod codes;
 pub mod consumer_group;
+mod dues;
 pub mod fetch_session;
 pub mod group;
 pub mod input;
