@@ -23,8 +23,8 @@ const FRAME_MAX: u32 = 131_072;
 
 /// A connection.
 #[derive(Debug)]
-pub struct Connection {
-    stream: TcpStream,
+pub struct Connection<S = TcpStream> {
+    stream: S,
     bytes: BytesMut,
     /// What was delivered while something else was waited for.
     deliveries: VecDeque<Delivered>,
@@ -55,28 +55,12 @@ impl Connection {
     pub fn silent(address: &str) -> Result<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_read_timeout(Some(wait::PATIENCE))?;
-        let (bytes, deliveries) = (BytesMut::new(), VecDeque::new());
-        Ok(Self { stream, bytes, deliveries, arriving: None })
+        Ok(Self::over(stream))
     }
 
     /// An open connection, without heartbeats.
     pub fn open(address: &str) -> Result<Self> {
-        let mut connection = Self::silent(address)?;
-        connection.send(PROTOCOL_HEADER)?;
-        connection.wait_for(|method| matches!(method, Method::ConnectionStart(_)))?;
-        let start = ConnectionStartOk {
-            mechanism: Short::cut("PLAIN"),
-            response: Bytes::from_static(b"\0guest\0guest"),
-            ..ConnectionStartOk::default()
-        };
-        connection.say(0, start)?;
-        connection.wait_for(|method| matches!(method, Method::ConnectionTune(_)))?;
-        let tune = ConnectionTuneOk { channel_max: 2047, frame_max: FRAME_MAX, heartbeat: 0 };
-        connection.say(0, tune)?;
-        let virtual_host = Short::cut("/");
-        connection.say(0, ConnectionOpen { virtual_host, ..ConnectionOpen::default() })?;
-        connection.wait_for(|method| matches!(method, Method::ConnectionOpenOk(_)))?;
-        Ok(connection)
+        Self::silent(address)?.logged_in("guest", "guest")
     }
 
     /// One with channel 1.
@@ -84,6 +68,63 @@ impl Connection {
         let mut connection = Self::open(address)?;
         connection.open_channel(1)?;
         Ok(connection)
+    }
+
+    /// Closes this end: the server reads the end, and may still answer.
+    pub fn say_no_more(&mut self) -> Result<()> {
+        Ok(self.stream.shutdown(Shutdown::Write)?)
+    }
+
+    /// Ends it while something of what the server said is not read: that resets it.
+    pub fn reset(self) -> Result<()> {
+        self.stream.peek(&mut [0])?;
+        Ok(())
+    }
+
+    /// The next message of this connection's consumers; none where none comes within that time.
+    pub fn delivered(&mut self, patience: Duration) -> Result<Option<Delivered>> {
+        let end = Instant::now() + patience;
+        while self.deliveries.is_empty() {
+            let left = end.saturating_duration_since(Instant::now());
+            self.stream.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
+            let frame = match self.frame() {
+                Err(error) if is_timeout(&error) && Instant::now() >= end => Ok(None),
+                Err(error) if is_timeout(&error) => continue,
+                Ok(None) => bail!("the server has closed the connection"),
+                other => other,
+            };
+            self.stream.set_read_timeout(Some(wait::PATIENCE))?;
+            let Some(frame) = frame? else { return Ok(None) };
+            self.take(frame)?;
+        }
+        Ok(self.deliveries.pop_front())
+    }
+}
+
+impl<S: Read + Write> Connection<S> {
+    /// One over which nothing was said.
+    pub fn over(stream: S) -> Self {
+        let (bytes, deliveries) = (BytesMut::new(), VecDeque::new());
+        Self { stream, bytes, deliveries, arriving: None }
+    }
+
+    /// Opens it, without heartbeats.
+    pub fn logged_in(mut self, user: &str, password: &str) -> Result<Self> {
+        self.send(PROTOCOL_HEADER)?;
+        self.wait_for(|method| matches!(method, Method::ConnectionStart(_)))?;
+        let start = ConnectionStartOk {
+            mechanism: Short::cut("PLAIN"),
+            response: format!("\0{user}\0{password}").into(),
+            ..ConnectionStartOk::default()
+        };
+        self.say(0, start)?;
+        self.wait_for(|method| matches!(method, Method::ConnectionTune(_)))?;
+        let tune = ConnectionTuneOk { channel_max: 2047, frame_max: FRAME_MAX, heartbeat: 0 };
+        self.say(0, tune)?;
+        let virtual_host = Short::cut("/");
+        self.say(0, ConnectionOpen { virtual_host, ..ConnectionOpen::default() })?;
+        self.wait_for(|method| matches!(method, Method::ConnectionOpenOk(_)))?;
+        Ok(self)
     }
 
     /// Opens a channel.
@@ -94,12 +135,8 @@ impl Connection {
 
     /// Sends bytes as they are.
     pub fn send(&mut self, bytes: &[u8]) -> Result<()> {
-        Ok(self.stream.write_all(bytes)?)
-    }
-
-    /// Closes this end: the server reads the end, and may still answer.
-    pub fn say_no_more(&mut self) -> Result<()> {
-        Ok(self.stream.shutdown(Shutdown::Write)?)
+        self.stream.write_all(bytes)?;
+        Ok(self.stream.flush()?)
     }
 
     /// Sends a method.
@@ -175,25 +212,6 @@ impl Connection {
             self.deliveries.extend(self.arriving.take().map(|it| it.delivered));
         }
         Ok(None)
-    }
-
-    /// The next message of this connection's consumers; none where none comes within that time.
-    pub fn delivered(&mut self, patience: Duration) -> Result<Option<Delivered>> {
-        let end = Instant::now() + patience;
-        while self.deliveries.is_empty() {
-            let left = end.saturating_duration_since(Instant::now());
-            self.stream.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
-            let frame = match self.frame() {
-                Err(error) if is_timeout(&error) && Instant::now() >= end => Ok(None),
-                Err(error) if is_timeout(&error) => continue,
-                Ok(None) => bail!("the server has closed the connection"),
-                other => other,
-            };
-            self.stream.set_read_timeout(Some(wait::PATIENCE))?;
-            let Some(frame) = frame? else { return Ok(None) };
-            self.take(frame)?;
-        }
-        Ok(self.deliveries.pop_front())
     }
 
     /// As [`Connection::wait_for`], where messages may come meanwhile, which are kept.

@@ -1,6 +1,9 @@
 //! Accounts of a real server: the first token, the command line, `kill -9`, and how containers
 //! begin.
 
+#[path = "access/leaving.rs"]
+mod leaving;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

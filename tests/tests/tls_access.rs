@@ -6,6 +6,7 @@ use std::net::TcpStream;
 use std::path::Path;
 
 use anyhow::{Result, ensure};
+use longshore_tests::kafka::{ask as ask_kafka, authenticate, handshake};
 use longshore_tests::server::{Server, serve};
 use longshore_tests::tls::{answer, connect, made, shows};
 use longshore_tests::wait::PATIENCE;
@@ -87,41 +88,6 @@ fn a_certificate_comes_in_at_the_management_api_as_over_http() -> Result<()> {
     let said = answer(&mut connect(&management, None, &[])?, &asked)?;
     ensure!(said.starts_with("HTTP/1.1 401 "), "{said}");
     Ok(())
-}
-
-/// A request of Kafka; `body` follows the header of version 1.
-fn ask_kafka(stream: &mut (impl Read + Write), kind: (i16, i16), body: &[u8]) -> Result<Vec<u8>> {
-    let mut request = Vec::new();
-    for part in [kind.0, kind.1, 0, 7, -1] {
-        request.extend(part.to_be_bytes());
-    }
-    request.extend(body);
-    let length = u32::try_from(request.len())?;
-    stream.write_all(&[&length.to_be_bytes()[..], &request].concat())?;
-    stream.flush()?;
-    let mut length = [0; 4];
-    stream.read_exact(&mut length)?;
-    let mut answer = vec![0; u32::from_be_bytes(length) as usize];
-    stream.read_exact(&mut answer)?;
-    // The number of the request.
-    ensure!(answer.starts_with(&[0, 0, 0, 7]), "{answer:?}");
-    Ok(answer.split_off(4))
-}
-
-fn handshake(stream: &mut (impl Read + Write), mechanism: &str) -> Result<i16> {
-    let length = i16::try_from(mechanism.len())?;
-    let body = [&length.to_be_bytes()[..], mechanism.as_bytes()].concat();
-    let answer = ask_kafka(stream, (17, 1), &body)?;
-    Ok(i16::from_be_bytes([answer[0], answer[1]]))
-}
-
-/// The code, and what is said with it or without.
-fn authenticate(stream: &mut (impl Read + Write), message: &str) -> Result<(i16, String)> {
-    let length = i32::try_from(message.len())?;
-    let body = [&length.to_be_bytes()[..], message.as_bytes()].concat();
-    let answer = ask_kafka(stream, (36, 0), &body)?;
-    let said = String::from_utf8_lossy(&answer[2..]).into_owned();
-    Ok((i16::from_be_bytes([answer[0], answer[1]]), said))
 }
 
 #[test]

@@ -110,6 +110,30 @@ fn each_event_becomes_one_job_whenever_the_server_dies() {
     assert_eq!(unknown.code(), "trigger_unknown");
 }
 
+/// Whichever stream came first by its name had all of the room.
+#[test]
+fn triggers_that_fill_the_same_queue_have_their_turns_while_it_is_full() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start_ready(&folder.path().join("data")).unwrap();
+    let mut client = server.client();
+    put(&mut client, "/v1/queues/mail", &json!({ "max_length": 1 })).unwrap();
+    for stream in ["a", "b", "c"] {
+        put(&mut client, &format!("/v1/streams/{stream}"), &json!({})).unwrap();
+        let event = |n: u64| json!({ "key": format!("{stream}{n}"), "value": { "n": n } });
+        append(&mut client, stream, &(0..20).map(event).collect::<Vec<_>>()).unwrap();
+        let trigger =
+            json!({ "stream": stream, "queue": "mail", "kind": "Send", "from": "earliest" });
+        put(&mut client, &format!("/v1/triggers/of-{stream}"), &trigger).unwrap();
+    }
+    let mut times: BTreeMap<String, usize> = BTreeMap::new();
+    for _ in 0..9 {
+        for job in take(&mut client, 1).unwrap() {
+            *times.entry(job["metadata"]["stream"].as_str().unwrap().to_owned()).or_default() += 1;
+        }
+    }
+    assert!(times.len() == 3 && times.values().all(|times| *times >= 2), "{times:?}");
+}
+
 #[test]
 fn a_stream_keeps_the_newest_event_of_each_key_after_its_files_are_closed() {
     let folder = tempfile::tempdir().unwrap();

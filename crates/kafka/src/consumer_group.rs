@@ -13,6 +13,7 @@ use assign::{Assignor, Part, Wish};
 use member::Member;
 
 use crate::codes;
+use crate::dues::Dues;
 use crate::message::consumer_groups::{GroupView, Heartbeat, HeartbeatRequest, TopicPartitions};
 
 /// How often a member is to be heard, and after how long of silence it is gone, in milliseconds;
@@ -64,6 +65,7 @@ pub struct Client {
 #[derive(Debug, Default)]
 pub struct Coordinator {
     groups: BTreeMap<String, Group>,
+    dues: Dues,
     bytes: usize,
 }
 
@@ -98,15 +100,29 @@ impl Coordinator {
         find: FindTopic<'_>,
     ) -> Heartbeat {
         let (name, interval_ms) = (request.group.clone(), INTERVAL_MS);
+        let id = Some(request.member.clone()).filter(|id| !id.is_empty());
         let told = self.try_heartbeat(now_ms, random, request, client, find);
-        if self.groups.get(&name).is_some_and(|group| group.members.is_empty()) {
-            let gone = self.groups.remove(&name);
-            self.bytes = self.bytes.saturating_sub(gone.map_or(0, |group| group.counted));
+        let id = told.as_ref().ok().and_then(|told| told.member.clone()).or(id);
+        if let Some(group) = self.groups.get(&name) {
+            // What the others have to do comes no earlier by it.
+            if let Some(member) = id.and_then(|id| group.members.get(&id)) {
+                self.dues.hasten(&name, member.due_ms());
+            }
+            self.forget_empty(&name);
         }
         told.unwrap_or_else(|(error, why)| {
             let message = Some(why.to_owned());
             Heartbeat { error, message, interval_ms, ..Heartbeat::default() }
         })
+    }
+
+    /// A group without members goes.
+    fn forget_empty(&mut self, name: &str) {
+        if self.groups.get(name).is_some_and(|group| group.members.is_empty()) {
+            let gone = self.groups.remove(name);
+            self.bytes = self.bytes.saturating_sub(gone.map_or(0, |group| group.counted));
+            self.dues.set(name, None);
+        }
     }
 
     fn try_heartbeat(
@@ -198,14 +214,15 @@ impl Coordinator {
         self.groups.get(name).map(Group::state)
     }
 
-    /// When [`Self::tick`] has something to do.
+    /// When [`Self::tick`] may have something to do.
     pub fn next_due_ms(&self) -> Option<u64> {
-        self.groups.values().filter_map(Group::next_due_ms).min()
+        self.dues.first_ms()
     }
 
     /// Does what is due: members that were not heard, or that give nothing back, go.
     pub fn tick(&mut self, now_ms: u64) {
-        for group in self.groups.values_mut() {
+        for name in self.dues.take(now_ms) {
+            let Some(group) = self.groups.get_mut(&name) else { continue };
             let due =
                 |(id, member): (&String, &Member)| (member.due_ms() <= now_ms).then(|| id.clone());
             let gone: Vec<String> = group.members.iter().filter_map(due).collect();
@@ -215,15 +232,9 @@ impl Coordinator {
             if !gone.is_empty() {
                 group.rebalance();
             }
+            self.dues.set(&name, group.next_due_ms());
+            self.forget_empty(&name);
         }
-        let bytes = &mut self.bytes;
-        self.groups.retain(|_, group| {
-            let stays = !group.members.is_empty();
-            if !stays {
-                *bytes = bytes.saturating_sub(group.counted);
-            }
-            stays
-        });
     }
 }
 

@@ -9,11 +9,12 @@ mod rebalance;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
 use crate::codes;
+use crate::dues::Dues;
 use crate::message::groups::{GroupView, JoinRequest, Joined, Synced};
 
 /// How long a member may be silent: bounds of what it may ask for, in milliseconds.
@@ -58,6 +59,7 @@ pub struct Client {
 #[derive(Debug, Default)]
 pub struct Coordinator {
     groups: BTreeMap<String, Group>,
+    dues: Dues,
     answers: Vec<(Ticket, Answer)>,
     /// What all groups keep, as of the last change of each.
     bytes: usize,
@@ -143,7 +145,8 @@ impl Coordinator {
         self.settle(&group);
     }
 
-    /// Ends a change of a group: what it takes is counted, and one without members goes.
+    /// Ends a change of a group: what it takes is counted, when it has something to do is filed, and
+    /// one without members goes.
     fn settle(&mut self, name: &str) {
         let Some(group) = self.groups.get_mut(name) else { return };
         self.bytes = self.bytes.saturating_sub(group.counted) + group.bytes;
@@ -151,7 +154,9 @@ impl Coordinator {
         if group.members.is_empty() && group.named.is_empty() {
             self.bytes = self.bytes.saturating_sub(group.counted);
             self.groups.remove(name);
+            return self.dues.set(name, None);
         }
+        self.dues.set(name, group.next_due_ms());
     }
 
     /// A member is there. Answers an error code.
@@ -249,19 +254,17 @@ impl Coordinator {
         self.groups.get(group).is_some_and(|group| !group.members.is_empty())
     }
 
-    /// When [`Coordinator::tick`] has something to do.
+    /// When [`Coordinator::tick`] may have something to do.
     pub fn next_due_ms(&self) -> Option<u64> {
-        self.groups.values().filter_map(Group::next_due_ms).min()
+        self.dues.first_ms()
     }
 
     /// Does what is due: members that were not heard go, rebalances end.
     pub fn tick(&mut self, now_ms: u64) {
-        let due = |(name, group): (&String, &Group)| {
-            group.next_due_ms().is_some_and(|due| due <= now_ms).then(|| name.clone())
-        };
-        let due: BTreeSet<String> = self.groups.iter().filter_map(due).collect();
-        for name in due {
-            if let Some(group) = self.groups.get_mut(&name) {
+        for name in self.dues.take(now_ms) {
+            if let Some(group) = self.groups.get_mut(&name)
+                && group.next_due_ms().is_some_and(|due| due <= now_ms)
+            {
                 group.tick(now_ms, &mut self.answers);
             }
             self.settle(&name);

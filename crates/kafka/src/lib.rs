@@ -8,6 +8,7 @@
 pub mod api;
 pub mod codes;
 pub mod consumer_group;
+mod dues;
 pub mod fetch_session;
 pub mod group;
 pub mod input;
@@ -19,4 +20,4 @@ mod tests;
 
 pub use input::Malformed;
 pub use output::Reply;
-pub use request::{Body, Header, ParseError, Request};
+pub use request::{Body, Header, ParseError, Request, is_unanswered};

@@ -142,6 +142,23 @@ impl Request {
     }
 }
 
+/// Whether nobody awaits the answer to a request to produce, of which this is the beginning. Where
+/// that does not come so far, somebody does.
+pub fn is_unanswered(beginning: Bytes) -> bool {
+    acks_of(beginning) == Ok(0)
+}
+
+fn acks_of(beginning: Bytes) -> Result<i16, Malformed> {
+    let mut input = Input::new(beginning, false);
+    let (key, version, _number) = (input.i16()?, input.i16()?, input.i32()?);
+    let _client_id = input.nullable_string()?;
+    let api = api::find(key).filter(|api| api.key == api::PRODUCE);
+    input.set_flexible(version >= api.ok_or(Malformed("a request to produce"))?.flexible);
+    input.tags()?;
+    let _transactional_id = input.nullable_string()?;
+    input.i16()
+}
+
 impl Header {
     fn api(&self) -> Option<&'static Api> {
         api::find(self.key)

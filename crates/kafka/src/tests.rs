@@ -6,7 +6,7 @@ use crate::api::{self, APIS};
 use crate::input::Input;
 use crate::message::metadata::put_versions;
 use crate::output::Reply;
-use crate::{Body, ParseError, Request, codes};
+use crate::{Body, ParseError, Request, codes, is_unanswered};
 
 /// Numbers without a pattern.
 struct Random(u64);
@@ -150,4 +150,24 @@ fn a_text_longer_than_two_bytes_can_say_is_refused_in_compact_lengths_too() {
     };
     assert_eq!(text(32_767).unwrap().unwrap().len(), 32_767);
     assert!(text(32_768).is_err());
+}
+
+#[test]
+fn the_beginning_of_a_request_to_produce_says_whether_it_is_answered() {
+    for version in [3, 9] {
+        let flexible = version >= api::find(api::PRODUCE).unwrap().flexible;
+        let none = if flexible { vec![0] } else { vec![0xff, 0xff] };
+        for acks in [-1_i16, 0, 1] {
+            let mut frame = header(api::PRODUCE, version, flexible);
+            frame.extend(&none);
+            frame.extend(acks.to_be_bytes());
+            assert_eq!(is_unanswered(frame.clone().into()), acks == 0);
+            for length in 0..frame.len() {
+                assert!(!is_unanswered(Bytes::copy_from_slice(&frame[..length])));
+            }
+        }
+    }
+    let mut other = header(api::FETCH, 4, false);
+    other.extend([0xff, 0xff, 0, 0]);
+    assert!(!is_unanswered(other.into()));
 }

@@ -41,7 +41,17 @@ impl StreamFiles {
         if in_flight.iter().all(|change| change.event_bytes() == 0) {
             return Ok(true);
         }
-        log.has_room().map_err(|error| error.to_string())
+        let has_room = log.has_room().map_err(|error| error.to_string());
+        self.note(log);
+        has_room
+    }
+
+    /// Tells once that no events wait for space any more, whoever has written them.
+    fn note(&self, log: &StreamLog) {
+        let waits = log.waits_for_space();
+        if !waits && self.waits.swap(false, Ordering::Relaxed) {
+            tracing::info!("events that waited for space on the disk are written");
+        }
     }
 
     /// That group is durable up to `position`, and not answered yet.
@@ -58,9 +68,7 @@ impl StreamFiles {
                 Ok(())
             }
             Ok(()) => {
-                if self.waits.swap(false, Ordering::Relaxed) {
-                    tracing::info!("events that waited for space on the disk are written");
-                }
+                self.note(log);
                 Ok(())
             }
             Err(error) => Err(error.to_string()),
@@ -70,7 +78,58 @@ impl StreamFiles {
     /// Makes the files durable, and answers up to where they hold what the journal has; `None`
     /// where there are no streams.
     pub(crate) fn sync(&self) -> Result<Option<Position>, String> {
-        let synced = self.log.get().map(|log| log.sync());
+        let synced = self.log.get().map(|log| {
+            let synced = log.sync();
+            self.note(log);
+            synced
+        });
         synced.transpose().map(Option::flatten).map_err(|error| error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use longshore_engine::{
+        PartitionEnds, PartitionId, StreamId, StreamSettings, StreamView, TimeMs,
+    };
+    use longshore_journal::SimDisk;
+
+    use super::*;
+
+    #[test]
+    fn it_is_told_that_events_are_written_by_a_sync() {
+        let disk = SimDisk::new(5);
+        let log = StreamLog::open(Arc::new(disk.clone()), (Position::START, false)).unwrap();
+        log.settle(&[]).unwrap();
+        let files = StreamFiles::default();
+        files.set(Arc::new(log));
+        let ends = PartitionEnds { start: 0, next: 0 };
+        let partitions = vec![(PartitionId(1), ends)];
+        let created = StreamView {
+            id: StreamId(1),
+            namespace: "default".into(),
+            name: "s".into(),
+            partitions,
+            settings: StreamSettings::default(),
+            transactions: Vec::new(),
+        };
+        files.begin(vec![StreamChange::Created(Box::new(created))]);
+        files.committed(Position(1)).unwrap();
+        files.sync().unwrap();
+        disk.set_capacity_bytes(Some(disk.used_bytes()));
+        files.begin(vec![StreamChange::Published {
+            partition: PartitionId(1),
+            base_offset: 0,
+            at: TimeMs(1),
+            headers: Vec::new(),
+            key: "k".into(),
+            value: vec![b'x'; 10_000].into(),
+        }]);
+        files.committed(Position(2)).unwrap();
+        files.sync().unwrap();
+        assert!(files.waits.load(Ordering::Relaxed));
+        disk.set_capacity_bytes(None);
+        files.sync().unwrap();
+        assert!(!files.waits.load(Ordering::Relaxed), "nothing else may be written for long");
     }
 }

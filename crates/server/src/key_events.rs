@@ -14,7 +14,8 @@ use crate::http::refusal::Refusal;
 use crate::http::tail::refusal;
 use crate::unread::{Stumble, Unread, read};
 
-/// Bytes of events that are looked through for one answer, opened; the last ones may reach beyond.
+/// Bytes of events that are looked through for one answer, opened; a batch that was begun is looked
+/// through to its end, or each answer would have to open it again.
 const LOOKED_BYTES_MAX: usize = 16 << 20;
 /// Bytes of events in one answer; the last may reach beyond.
 const TOLD_BYTES_MAX: usize = 1 << 20;
@@ -71,7 +72,7 @@ pub(crate) async fn read_key(
         // The key had no others by then.
         page.until = page.until.max(until);
     }
-    let (mut told, mut looked) = (0, 0);
+    let (mut told, mut looked, mut enough) = (0, 0, Enough::default());
     while next < until {
         if looked >= LOOKED_BYTES_MAX || told >= TOLD_BYTES_MAX || page.events.len() >= limit {
             page.next = Some(next);
@@ -107,7 +108,7 @@ pub(crate) async fn read_key(
                 page.events.push(event);
             }
             // A small batch may be a large one once it is opened.
-            if looked + opened >= LOOKED_BYTES_MAX || told >= TOLD_BYTES_MAX {
+            if told >= TOLD_BYTES_MAX || enough.is_at(looked + opened, &unread) {
                 break;
             }
         }
@@ -119,6 +120,20 @@ pub(crate) async fn read_key(
         }
     }
     Ok(page)
+}
+
+/// When enough was looked through for one answer.
+#[derive(Debug, Default)]
+struct Enough {
+    /// Behind the batch that was open when there was enough.
+    from: Option<u64>,
+}
+
+impl Enough {
+    fn is_at(&mut self, looked: usize, unread: &Unread) -> bool {
+        let open_until = || unread.open_until().unwrap_or(unread.next());
+        looked >= LOOKED_BYTES_MAX && *self.from.get_or_insert_with(open_until) <= unread.next()
+    }
 }
 
 /// Bytes of an event that is opened, about.
@@ -143,7 +158,38 @@ pub(crate) fn newest_of<E, K: Ord>(events: Vec<E>, key: impl Fn(&E) -> Option<K>
 
 #[cfg(test)]
 mod tests {
+    use longshore_streams::Chunk;
+    use longshore_streams::event::{Event, batch_of};
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_batch_that_is_open_is_looked_through_to_its_end() {
+        let event = |offset| Event {
+            offset,
+            time: 0,
+            key: None,
+            value: Some(vec![b'x'; 100].into()),
+            headers: Vec::new(),
+        };
+        let batch = |from: u64| {
+            let mut batch = batch_of(&(from..from + 300).map(event).collect::<Vec<_>>());
+            // Whoever stores it says where it stands.
+            batch[..8].copy_from_slice(&from.to_be_bytes());
+            batch
+        };
+        let batches = [batch(0), batch(300)].concat().into();
+        let chunk = Chunk { batches, start: 0, end: 600, stable: 600, aborted: Vec::new() };
+        let (unread, some) = Unread::new(&chunk, 0).slice().await.unwrap();
+        assert_eq!(some.len(), 256);
+        let mut enough = Enough::default();
+        assert!(!enough.is_at(LOOKED_BYTES_MAX, &unread));
+        // It may end within the next one, which is not looked through as well.
+        let (unread, _) = unread.slice().await.unwrap();
+        assert_eq!(unread.next(), 512);
+        assert!(enough.is_at(LOOKED_BYTES_MAX, &unread));
+        assert!(!Enough::default().is_at(LOOKED_BYTES_MAX - 1, &unread));
+    }
 
     #[test]
     fn of_each_key_the_newest_stays_and_what_has_none_too() {

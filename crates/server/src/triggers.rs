@@ -118,39 +118,32 @@ impl Runner {
         let now = Instant::now();
         self.aside.retain(|_, until| *until > now);
         self.full.retain(|_, room| !room.is_old(now));
-        for log in self.node.stream_logs() {
-            for stream in log.all() {
-                for trigger in &stream.settings.triggers {
-                    let queue = (stream.namespace.clone(), trigger.queue.clone());
-                    let order = Room::order(self.full.get(&queue), stream.partitions.len());
-                    for (index, partition) in order.map(|at| (at as u32, &stream.partitions[at])) {
-                        let of = (
-                            stream.namespace.clone(),
-                            stream.name.clone(),
-                            trigger.name.clone(),
-                            index,
-                        );
-                        if self.aside.contains_key(&of) {
-                            continue;
+        for (queue, line) in self.lines() {
+            for place in Room::order(self.full.get(&queue), line.len()) {
+                let Some(one) = line.get(place) else { continue };
+                let Some((trigger, partition)) = one.at() else { continue };
+                let of = one.of(trigger);
+                if self.aside.contains_key(&of) {
+                    continue;
+                }
+                let known = self.at.get(&of).copied();
+                let id = partition.id();
+                let fire = Fire { of: &of, stream: &one.stream, trigger, id, place };
+                match self.bring(fire, partition, known).await {
+                    Ok(at) => {
+                        // At its end a replay waits for other partitions only.
+                        if at.offset() < until_of(trigger, one.index) {
+                            let offset = at.offset().max(partition.ends().0);
+                            let (index, partition) = (one.index, Arc::clone(partition));
+                            waiting.push(Reading { index, partition, offset });
                         }
-                        let known = self.at.get(&of).copied();
-                        match self.bring(&of, trigger, (&stream, partition), known).await {
-                            Ok(at) => {
-                                there.insert(of, at);
-                                // At its end a replay waits for other partitions only.
-                                if at.offset() < until_of(trigger, index) {
-                                    let offset = at.offset().max(partition.ends().0);
-                                    let partition = Arc::clone(partition);
-                                    waiting.push(Reading { index, partition, offset });
-                                }
-                            }
-                            Err(Stop::Full(at)) => drop(there.insert(of, at)),
-                            Err(Stop::Unknown) => {
-                                self.aside.insert(of, Instant::now() + LOOK_EVERY);
-                            }
-                            Err(Stop::Aside) => {}
-                        }
+                        there.insert(of, at);
                     }
+                    Err(Stop::Full(at)) => drop(there.insert(of, at)),
+                    Err(Stop::Unknown) => {
+                        self.aside.insert(of, Instant::now() + LOOK_EVERY);
+                    }
+                    Err(Stop::Aside) => {}
                 }
             }
         }
@@ -159,21 +152,37 @@ impl Runner {
         waiting
     }
 
+    /// All partitions of all triggers, by the queues that they fill. None is ahead of others there,
+    /// whatever streams and triggers are called.
+    fn lines(&self) -> BTreeMap<(String, String), Vec<InLine>> {
+        let mut lines: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for log in self.node.stream_logs() {
+            for stream in log.all() {
+                for (number, trigger) in stream.settings.triggers.iter().enumerate() {
+                    let queue = (stream.namespace.clone(), trigger.queue.clone());
+                    let indexes = 0..stream.partitions.len() as u32;
+                    let one = |index| InLine { stream: Arc::clone(&stream), number, index };
+                    lines.entry(queue).or_default().extend(indexes.map(one));
+                }
+            }
+        }
+        lines
+    }
+
     /// Brings what a partition has, so many commits at most. How far its trigger has come then.
     async fn bring(
         &mut self,
-        of: &Of,
-        trigger: &Trigger,
-        (stream, partition): (&StreamEntry, &Arc<Partition>),
+        fire: Fire<'_>,
+        partition: &Arc<Partition>,
         known: Option<Come>,
     ) -> Result<Come, Stop> {
+        let Fire { of, trigger, .. } = fire;
         let at = match known {
             Some(at) => at,
             None => self.committed(of, trigger).await.ok_or(Stop::Unknown)?,
         };
         let from = at.offset().max(partition.ends().0);
         let until = until_of(trigger, of.3);
-        let fire = Fire { of, stream, trigger, id: partition.id() };
         if at.offset() < until && until <= from {
             // What was left of a replay is kept no longer.
             return self.fire_all(fire, at, &[], until).await;
@@ -247,7 +256,7 @@ impl Runner {
             match self.fire_all(of, at, some, after).await {
                 Ok(come) => {
                     let room = self.full.get_mut(&queue);
-                    if room.is_some_and(|room| room.took(some.len(), EVENTS_MAX)) {
+                    if room.is_some_and(|room| room.took(some.len(), of.place, EVENTS_MAX)) {
                         self.full.remove(&queue);
                     }
                     (at, events) = (come, rest);
@@ -259,7 +268,7 @@ impl Runner {
                     let now = Instant::now();
                     let room = self.full.entry(queue.clone());
                     room.and_modify(|room| room.refused(some.len(), now))
-                        .or_insert_with(|| Room::of_full(some.len(), now));
+                        .or_insert_with(|| Room::of_full(some.len(), of.place, now));
                     let left = events.partition_point(|event| event.offset < come.offset());
                     (at, events) = (come, events.get(left..).unwrap_or_default());
                 }
@@ -360,6 +369,27 @@ fn is_of_event(rejection: &Rejection) -> bool {
     }
 }
 
+/// A partition of a trigger, in the line of those that fill the same queue.
+struct InLine {
+    stream: Arc<StreamEntry>,
+    /// Which of the stream's triggers.
+    number: usize,
+    /// That of the partition.
+    index: u32,
+}
+
+impl InLine {
+    fn at(&self) -> Option<(&Trigger, &Arc<Partition>)> {
+        let trigger = self.stream.settings.triggers.get(self.number)?;
+        Some((trigger, self.stream.partitions.get(self.index as usize)?))
+    }
+
+    fn of(&self, trigger: &Trigger) -> Of {
+        let StreamEntry { namespace, name, .. } = &*self.stream;
+        (namespace.clone(), name.clone(), trigger.name.clone(), self.index)
+    }
+}
+
 /// A trigger at a partition of its stream.
 #[derive(Clone, Copy)]
 struct Fire<'a> {
@@ -367,6 +397,8 @@ struct Fire<'a> {
     stream: &'a StreamEntry,
     trigger: &'a Trigger,
     id: PartitionId,
+    /// Where it stands in the line.
+    place: usize,
 }
 
 impl Fire<'_> {

@@ -55,6 +55,11 @@ impl Unread {
         self.next
     }
 
+    /// The offset behind the batch that is open, of which not all events were taken.
+    pub(crate) fn open_until(&self) -> Option<u64> {
+        self.open.as_ref().map(|(_, end)| *end)
+    }
+
     /// Takes some events, away from the thread that serves.
     pub(crate) async fn slice(mut self) -> Result<(Self, Vec<TriggerEvent>), Stumble> {
         let slice = tokio::task::spawn_blocking(move || {

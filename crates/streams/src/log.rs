@@ -170,7 +170,7 @@ impl StreamLog {
     /// Files that are kept no longer go although something before that waits for space: that may
     /// be the space that is waited for.
     fn free_early(&self, writer: &mut Writer, changes: &mut Vec<StreamChange>) {
-        let mut deleted = BTreeSet::new();
+        let (mut streams, mut deleted) = (BTreeSet::new(), BTreeSet::new());
         for change in &*changes {
             match change {
                 StreamChange::Trimmed { partition, start } => {
@@ -186,16 +186,28 @@ impl StreamLog {
                         writer.gone.push(FileId::raw(partition.ends().1).name(partition.id));
                         deleted.insert(partition.id);
                     }
+                    streams.insert(*stream);
                     self.delete(*stream, writer);
                 }
                 _ => {}
             }
         }
-        if deleted.is_empty() {
+        if streams.is_empty() {
             return;
         }
+        // It may have come into being, or got partitions, behind what waits.
+        for change in writer.late.iter().chain(&*changes) {
+            if let StreamChange::Created(view) = change
+                && streams.contains(&view.id)
+            {
+                deleted.extend(view.partitions.iter().map(|(id, _)| *id));
+            }
+        }
         // A start that finds these in the journal finds no partition that they fit to.
-        let stays = |change: &StreamChange| of(change).is_none_or(|id| !deleted.contains(&id));
+        let stays = |change: &StreamChange| match change {
+            StreamChange::Created(view) => !streams.contains(&view.id),
+            change => of(change).is_none_or(|id| !deleted.contains(&id)),
+        };
         let mut dropped = 0;
         writer.late.retain(|change| {
             let stays = stays(change);

@@ -674,3 +674,49 @@ fn a_stream_that_is_deleted_on_a_full_disk_goes_with_what_waits_for_it() {
     bench.reopen(Arc::new(sim)).unwrap();
     assert_eq!(bench.read_all(), [0, 2]);
 }
+
+/// They waited, and kept others from being written: more than the memory for what waits may be
+/// theirs.
+#[test]
+fn what_came_of_a_stream_while_events_waited_goes_with_it() {
+    const ADDED: PartitionId = PartitionId(8);
+    const OTHERS: PartitionId = PartitionId(9);
+    let sim = SimDisk::new(5);
+    let mut bench = Bench::new(Arc::new(sim.clone()));
+    let appended = |partition, base_offset, filler| StreamChange::Appended {
+        partition,
+        base_offset,
+        events: 2,
+        transaction: None,
+        batch: batch(2, 1, filler).into(),
+    };
+    let ends = PartitionEnds { start: 0, next: 0 };
+    let other = StreamView { id: StreamId(2), name: "o".into(), ..view(0, 0) };
+    let other = StreamView { partitions: vec![(OTHERS, ends)], ..other };
+    let added = StreamView { partitions: vec![(P, ends), (ADDED, ends)], ..view(0, 0) };
+    bench.append(2, 1, 30);
+    bench.log.sync().unwrap();
+    sim.set_capacity_bytes(Some(sim.used_bytes() + 4096));
+    let full = |bench: &mut Bench, changes: Vec<StreamChange>| {
+        let position = Position(bench.journal.len() as u64 + 1);
+        bench.journal.push(changes.clone());
+        assert!(bench.log.write(position, changes).unwrap_err().is_no_space());
+    };
+    full(&mut bench, vec![appended(P, 2, 10_000)]);
+    full(&mut bench, vec![StreamChange::Created(Box::new(added)), appended(ADDED, 0, 20 << 20)]);
+    full(&mut bench, vec![StreamChange::Created(Box::new(other.clone()))]);
+    full(&mut bench, vec![appended(OTHERS, 0, 20 << 20)]);
+    assert!(!bench.log.has_room().unwrap());
+    full(&mut bench, vec![StreamChange::Deleted { stream: StreamId(2) }]);
+    assert!(bench.log.has_room().unwrap(), "what waited for the new stream counts no longer");
+    let again = StreamView { id: StreamId(3), partitions: vec![(PartitionId(10), ends)], ..other };
+    full(&mut bench, vec![StreamChange::Created(Box::new(again))]);
+    // Nothing is left that needs space.
+    let deleted = vec![StreamChange::Deleted { stream: StreamId(1) }];
+    bench.journal.push(deleted.clone());
+    bench.log.write(Position(bench.journal.len() as u64), deleted).unwrap();
+    assert!(!bench.log.waits_for_space());
+    let there = bench.log.all();
+    let there: Vec<_> = there.iter().map(|it| (it.id.0, it.name.as_str())).collect();
+    assert_eq!(there, [(3, "o")]);
+}

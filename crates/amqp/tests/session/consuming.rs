@@ -3,6 +3,7 @@
 use longshore_amqp::Ask;
 use longshore_amqp::codec::methods::{
     BasicAck, BasicCancel, BasicConsume, BasicGet, BasicNack, BasicQos, BasicRecover, ChannelClose,
+    ConnectionClose,
 };
 use longshore_amqp::codec::{Method, Table, Value};
 use longshore_engine::{CloseReason, ConsumerId, MessageAnswer, MessageCommand, MessageVerdict};
@@ -297,6 +298,35 @@ fn what_a_consumer_has_for_too_long_goes_back_and_it_goes_on() {
     // It is late, and hears nothing of that.
     client.say(1, BasicAck { delivery_tag: 2, multiple: false });
     assert!(client.asks_nothing() && !client.session.is_closing());
+}
+
+/// A look that was due, and that nobody makes any more, woke it without end.
+#[test]
+fn a_connection_that_waits_for_its_end_is_not_woken_for_what_consumers_have() {
+    for server_closes in [true, false] {
+        let mut client = Client::open(1);
+        let arguments = Table::of([("x-consumer-timeout", Value::I32(60_000))]);
+        let queue = short("q");
+        client.say(1, BasicConsume { queue, arguments, ..BasicConsume::default() });
+        let (number, command) = client.command();
+        let MessageCommand::Consume(it) = command else { panic!("{command:?}") };
+        client.answer(number, MessageAnswer::Consuming);
+        client.session.deliver(it.consumer, vec![delivery(0, b"m")]);
+        let look = client.session.next_tick_ms().unwrap();
+        if server_closes {
+            client.session.close("enough");
+        } else {
+            client.say(0, ConnectionClose::default());
+        }
+        assert!(client.session.is_closing());
+        let mut now_ms = look;
+        for _ in 0..3 {
+            client.session.tick(now_ms, true);
+            let next = client.session.next_tick_ms().unwrap();
+            assert!(next >= now_ms + 10_000, "at {now_ms} it is woken again at {next}");
+            now_ms = next;
+        }
+    }
 }
 
 #[test]

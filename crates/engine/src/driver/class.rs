@@ -4,7 +4,7 @@ use crate::command::{CheckpointJob, Command, FollowUp, NewJob, Settlement, Verdi
 use crate::message::{MessageCommand, PublishMessage};
 use crate::schedule::ScheduleCommand;
 use crate::stream::{
-    StreamCommand, TransactionAsk, TransactionCommand, TriggerCommand, TriggerEvent,
+    AppendBatch, StreamCommand, TransactionAsk, TransactionCommand, TriggerCommand, TriggerEvent,
 };
 
 /// Commands of a class wait for each other; classes take turns.
@@ -67,6 +67,8 @@ const fn of_messages(command: &MessageCommand) -> Class {
 /// Beside the bytes of bodies, what a command may take in memory.
 const COMMAND_BYTES: u64 = 512;
 const JOB_BYTES: u64 = 256;
+/// A key that is told beside a batch, with what its record says of it.
+const KEY_BYTES: u64 = 128;
 
 /// Bytes that the command holds, about.
 pub fn bytes_of(command: &Command) -> u64 {
@@ -141,7 +143,11 @@ fn checkpoint_bytes(told: &CheckpointJob) -> u64 {
 fn stream_bytes(command: &StreamCommand) -> u64 {
     match command {
         StreamCommand::Append(batches) => {
-            batches.iter().map(|append| JOB_BYTES + append.batch.len() as u64).sum()
+            let bytes = |append: &AppendBatch| {
+                let keys = append.keys.iter().map(|it| KEY_BYTES + it.appended.key.len() as u64);
+                JOB_BYTES + append.batch.len() as u64 + keys.sum::<u64>()
+            };
+            batches.iter().map(bytes).sum()
         }
         StreamCommand::Trigger(TriggerCommand::Fire(fire)) => {
             let bytes = |it: &TriggerEvent| {
@@ -198,7 +204,8 @@ pub fn enqueues(command: &Command) -> bool {
 #[cfg(test)]
 mod tests {
     use crate::command::EnqueueJobs;
-    use crate::ids::JobId;
+    use crate::ids::{JobId, PartitionId};
+    use crate::stream::{AppendedKey, KeyToAppend};
 
     use super::*;
 
@@ -209,5 +216,21 @@ mod tests {
         assert_eq!(bytes_of(&command), COMMAND_BYTES + 30 * (JOB_BYTES + 1000));
         assert_eq!(Class::of(&command), Class::Publish);
         assert_eq!(Class::of(&Command::ListOperations), Class::Settle);
+    }
+
+    #[test]
+    fn a_batch_weighs_what_its_keys_weigh_too() {
+        let appended = AppendedKey { key: vec![b'k'; 1000].into(), events: 1, first: 0, last: 0 };
+        let append = AppendBatch {
+            partition: PartitionId(1),
+            events: 500,
+            producer: None,
+            transactional: false,
+            batch: vec![0_u8; 3000].into(),
+            keys: vec![KeyToAppend { appended, expected: None }; 500],
+        };
+        let command = Command::Stream(StreamCommand::Append(vec![append]));
+        let keys = 500 * (KEY_BYTES + 1000);
+        assert_eq!(bytes_of(&command), COMMAND_BYTES + JOB_BYTES + 3000 + keys);
     }
 }

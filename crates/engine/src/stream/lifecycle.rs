@@ -115,16 +115,17 @@ impl State {
     ) -> Result<Record, Rejection> {
         let stream = self.stream_named(ns, name)?;
         let has = stream.partitions.len() as u32;
+        if stream.settings.count_keys {
+            // Keys would be in other partitions than those that have counted them.
+            let allowed =
+                format!("none: it counts the events of its keys, and stays with the {has} it has");
+            let value = partitions.to_string();
+            return Err(Rejection::ValueRefused { field: "partitions", value, allowed });
+        }
         let Some(added) = partitions.checked_sub(has).filter(|added| *added > 0) else {
             let (value, allowed) = (partitions.to_string(), format!("more than the {has} it has"));
             return Err(Rejection::ValueRefused { field: "partitions", value, allowed });
         };
-        if stream.settings.count_keys {
-            // Keys would be in other partitions than those that have counted them.
-            let allowed = format!("the {has} it has, since it counts the events of its keys");
-            let value = partitions.to_string();
-            return Err(Rejection::ValueRefused { field: "partitions", value, allowed });
-        }
         self.check_partitions(partitions, added as usize)?;
         Ok(Record::PartitionsAdded { id: stream.id, first: self.meta.next_partition, added })
     }

@@ -210,3 +210,21 @@ fn who_only_says_that_it_is_there_is_heard_however_much_others_take() {
     one.beat(&mut all, 0);
     assert!(all.bytes < super::BYTES_MAX && all.names().next().is_none(), "its bytes are free");
 }
+
+/// Each heartbeat walked all members of all groups to find when the next one is due.
+#[test]
+fn a_heartbeat_looks_at_no_other_member() {
+    let mut all = Coordinator::default();
+    let mut consumers = [Consumer::new("one", &["a"]), Consumer::new("two", &["a"])];
+    settle(&mut all, &mut consumers, 0);
+    let due = all.next_due_ms().unwrap();
+    assert!(due <= SESSION_MS);
+    for consumer in &mut consumers {
+        consumer.beat(&mut all, due - 1);
+    }
+    assert_eq!(all.next_due_ms(), Some(due), "it is not looked who is due later");
+    all.tick(due);
+    assert_eq!(all.next_due_ms(), Some(due - 1 + SESSION_MS), "but then");
+    all.tick(due - 1 + SESSION_MS);
+    assert!(!all.has_members("g") && all.bytes == 0 && all.next_due_ms().is_none());
+}

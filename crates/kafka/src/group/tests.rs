@@ -300,3 +300,20 @@ fn a_member_that_takes_another_instance_leaves_the_former_to_others() {
     let group = bench.coordinator.groups.get("g").unwrap();
     assert_eq!(group.instances.keys().collect::<Vec<_>>(), ["i3"]);
 }
+
+/// Each heartbeat walked all members of all groups to find when the next one is due.
+#[test]
+fn a_heartbeat_looks_at_no_other_member() {
+    let mut bench = Bench::default();
+    let (first, second) = bench.pair();
+    bench.now_ms = 90;
+    assert_eq!([bench.heartbeat(2, &first), bench.heartbeat(2, &second)], [0, 0]);
+    assert_eq!(bench.coordinator.next_due_ms(), Some(100), "it is not looked who is due later");
+    bench.coordinator.tick(100);
+    assert_eq!(bench.coordinator.next_due_ms(), Some(190), "but then");
+    bench.now_ms = 150;
+    assert_eq!([bench.heartbeat(2, &first), bench.heartbeat(2, &second)], [0, 0]);
+    bench.coordinator.tick(250);
+    assert!(!bench.coordinator.has_members("g"));
+    assert_eq!(bench.coordinator.next_due_ms(), None);
+}

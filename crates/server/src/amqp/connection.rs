@@ -41,6 +41,16 @@ const ENDING_TIME_MAX: Duration = Duration::from_secs(1);
 /// How often the end of a connection is told again to a shard that has no room for it.
 const TELL_AGAIN: Duration = Duration::from_millis(100);
 
+/// What is left of the line to the peer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Line {
+    Whole,
+    /// Nothing can be written any more. What has arrived is read all the same.
+    Deaf,
+    /// Nothing more comes, whether the peer has ended it in order or not.
+    Gone,
+}
+
 /// Who closes the socket first.
 enum Ended {
     Here,
@@ -49,6 +59,7 @@ enum Ended {
 
 /// A connection and what it is served with.
 struct Connection {
+    line: Line,
     session: Option<Session>,
     gate: Option<Gate>,
     begun: Instant,
@@ -108,6 +119,7 @@ pub(crate) async fn speak(
     let app = app.seen_from(|| stream.peer().of_access());
     let settings = settings(&app, &stream, number);
     let mut connection = Connection {
+        line: Line::Whole,
         session: Some(Session::new(settings, 0)),
         gate: Some(Gate::new(app.node.clone(), makes_namespaces, sender)),
         begun: Instant::now(),
@@ -127,14 +139,13 @@ pub(crate) async fn speak(
     let progress = Arc::clone(&connection.progress);
     drop((connection, place));
     match ended {
-        Ok(Ended::Here) => {}
-        Ok(Ended::ByPeer) => {
+        Ended::Here => {}
+        Ended::ByPeer => {
             tokio::select! {
                 () = told(&mut stopping, &progress) => {}
                 _ = timeout(LEAVE_TIMEOUT, until_closed(&mut stream)) => {}
             }
         }
-        Err(error) => tracing::debug!(%error, "a connection of AMQP ended early"),
     }
     // TLS tells that this is the end, and not somebody who cuts the line.
     let _ = timeout(ENDING_TIME_MAX, stream.shutdown()).await;
@@ -189,11 +200,16 @@ impl Connection {
         stream: &mut Stream,
         (news, place): (&mut mpsc::UnboundedReceiver<News>, &mut Place),
         stopping: &mut watch::Receiver<bool>,
-    ) -> io::Result<Ended> {
-        let (mut is_stopping, mut was_open, mut is_gone) = (false, false, false);
+    ) -> Ended {
+        let (mut is_stopping, mut was_open) = (false, false);
         let (mut closing_at, progress) = (None, Arc::clone(&self.progress));
         let mut account = Awaited::of(&self.app.who);
         loop {
+            let is_gone = self.line == Line::Gone;
+            if is_gone {
+                self.take();
+                self.parts().0.gone();
+            }
             let (session, gate) = self.parts();
             gate.serve(session);
             if let Some(credentials) = gate.take_credentials() {
@@ -204,14 +220,13 @@ impl Connection {
                 was_open = session.is_open();
                 self.progress.serve_for_long(self.ticks.now());
             }
-            let is_written =
-                is_gone || poll_fn(|context| Poll::Ready(self.write(stream, context))).await?;
+            let is_written = poll_fn(|context| Poll::Ready(self.write(stream, context))).await;
             let (session, gate) = self.parts();
             match session.end() {
-                _ if is_gone && !gate.holds_end_for_turn() => return Ok(Ended::Here),
-                Some(End::Silent) => return Ok(Ended::Here),
-                Some(End::Closed) if is_written => return Ok(Ended::Here),
-                Some(End::Answered) if is_written => return Ok(Ended::ByPeer),
+                _ if is_gone && !gate.finishes(session) => return Ended::Here,
+                Some(End::Silent) => return Ended::Here,
+                Some(End::Closed) if is_written => return Ended::Here,
+                Some(End::Answered) if is_written => return Ended::ByPeer,
                 _ => {}
             }
             // What was published before a client closed is published, however long that takes.
@@ -229,7 +244,7 @@ impl Connection {
                     is_stopping = true;
                     self.parts().0.stop();
                 }
-                () = at(closing_at) => return Ok(Ended::Here),
+                () = at(closing_at) => return Ended::Here,
                 ask = place.asked() => self.tell(stream, ask),
                 told = account.news() => self.hear_of_account(told, &mut account),
                 // Ahead of the news, which may never end.
@@ -240,17 +255,16 @@ impl Connection {
                 one = news.recv() => {
                     self.hear(one, news);
                     // Who hears much is heard all the same.
-                    let more = !reads || poll_fn(|context| self.read_now(stream, context)).await?;
-                    is_gone |= !more;
-                }
-                goes_on = poll_fn(|context| {
-                    if reads && let Poll::Ready(read) = self.read(stream, context) {
-                        return Poll::Ready(read);
+                    if reads {
+                        // What is there, without waiting for more.
+                        let look = poll_fn(|context| Poll::Ready(self.read(stream, context)));
+                        let _: Poll<()> = look.await;
                     }
-                    if is_written { Poll::Pending } else { self.write_more(stream, context) }
-                }), if reads || !is_written => {
-                    is_gone |= !goes_on?;
                 }
+                () = poll_fn(|context| {
+                    let read = if reads { self.read(stream, context) } else { Poll::Pending };
+                    if is_written || read.is_ready() { read } else { self.write_on(stream, context) }
+                }), if reads || !is_written => {}
                 () = at(tick_at) => {
                     let now_ms = self.now_ms();
                     self.parts().0.tick(now_ms, listens);
@@ -302,18 +316,6 @@ impl Connection {
         }
     }
 
-    /// Reads what is there, and does not wait for more.
-    fn read_now(
-        &mut self,
-        stream: &mut Stream,
-        context: &mut Context<'_>,
-    ) -> Poll<io::Result<bool>> {
-        match self.read(stream, context) {
-            Poll::Pending => Poll::Ready(Ok(true)),
-            read @ Poll::Ready(_) => read,
-        }
-    }
-
     /// Hears what the shard says, and what it has said meanwhile.
     fn hear(&mut self, first: Option<News>, news: &mut mpsc::UnboundedReceiver<News>) {
         let mut next = first;
@@ -331,18 +333,35 @@ impl Connection {
         self.take();
     }
 
-    /// Reads what is there. Whether the peer has not closed its end.
-    fn read(&mut self, stream: &mut Stream, context: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        let count = ready!(stream.poll_read_into(context, &mut self.bytes, self.read_bytes))?;
-        if count == 0 {
-            return Poll::Ready(Ok(false));
+    /// Reads what is there, or notices that nothing more comes. That the line breaks is no reason to
+    /// forget what came whole over it.
+    fn read(&mut self, stream: &mut Stream, context: &mut Context<'_>) -> Poll<()> {
+        match stream.poll_read_into(context, &mut self.bytes, self.read_bytes) {
+            Poll::Ready(Ok(count @ 1..)) => {
+                self.received += count as u64;
+                if count >= self.read_bytes {
+                    self.read_bytes = (2 * self.read_bytes).min(READ_BYTES_MAX);
+                }
+                self.take();
+            }
+            Poll::Ready(Ok(0)) => self.lose(Line::Gone, None),
+            Poll::Ready(Err(error)) => self.lose(Line::Gone, Some(&error)),
+            // All that came before it broke is read.
+            Poll::Pending if self.line == Line::Deaf => self.lose(Line::Gone, None),
+            Poll::Pending => return Poll::Pending,
         }
-        self.received += count as u64;
-        if count >= self.read_bytes {
-            self.read_bytes = (2 * self.read_bytes).min(READ_BYTES_MAX);
+        Poll::Ready(())
+    }
+
+    /// The line ends, or a part of it.
+    fn lose(&mut self, line: Line, error: Option<&io::Error>) {
+        if let Some(error) = error {
+            tracing::debug!(%error, "a connection of AMQP broke off");
         }
-        self.take();
-        Poll::Ready(Ok(true))
+        self.line = line;
+        self.writing = Bytes::new();
+        // Nobody is to be waited for who takes what is written.
+        self.progress.catch_up();
     }
 
     /// Gives the session what has arrived.
@@ -361,12 +380,12 @@ impl Connection {
         }
     }
 
-    /// Writes a part of what is being written, or has TLS write what it keeps back. Never `false`.
+    /// Writes a part of what is being written, or has TLS write what it keeps back.
     fn write_more(
         &mut self,
         stream: &mut Stream,
         context: &mut Context<'_>,
-    ) -> Poll<io::Result<bool>> {
+    ) -> Poll<io::Result<()>> {
         let mut stream = Pin::new(stream);
         let polled = if self.writing.is_empty() {
             stream.as_mut().poll_flush(context).map_ok(|()| 0)
@@ -388,11 +407,30 @@ impl Connection {
                 return Poll::Pending;
             }
         }
-        Poll::Ready(Ok(true))
+        Poll::Ready(Ok(()))
     }
 
-    /// Writes as much as the peer takes. Whether that is all there is.
-    fn write(&mut self, stream: &mut Stream, context: &mut Context<'_>) -> io::Result<bool> {
+    /// Goes on with what is being written.
+    fn write_on(&mut self, stream: &mut Stream, context: &mut Context<'_>) -> Poll<()> {
+        if let Err(error) = ready!(self.write_more(stream, context)) {
+            self.lose(Line::Deaf, Some(&error));
+        }
+        Poll::Ready(())
+    }
+
+    /// Writes as much as the peer takes. Whether that is all there is, or nobody takes more.
+    fn write(&mut self, stream: &mut Stream, context: &mut Context<'_>) -> bool {
+        if self.line != Line::Whole {
+            while self.parts().0.output().take().is_some() {}
+            return true;
+        }
+        self.try_write(stream, context).unwrap_or_else(|error| {
+            self.lose(Line::Deaf, Some(&error));
+            true
+        })
+    }
+
+    fn try_write(&mut self, stream: &mut Stream, context: &mut Context<'_>) -> io::Result<bool> {
         let mut wrote = false;
         loop {
             if self.writing.is_empty() {
@@ -400,9 +438,10 @@ impl Connection {
                 self.writing = next;
             }
             match self.write_more(stream, context) {
-                Poll::Ready(more) => wrote |= more?,
+                Poll::Ready(more) => more?,
                 Poll::Pending => return Ok(false),
             }
+            wrote = true;
         }
         self.writing = Bytes::new();
         if self.write_more(stream, context)?.is_pending() {

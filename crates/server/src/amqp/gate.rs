@@ -29,8 +29,8 @@ pub(super) struct Gate {
     news: mpsc::UnboundedSender<News>,
     /// Once it is known which namespace it is.
     wire: Option<Wire>,
-    /// What is published and waits, the oldest first; behind it the end of a connection whose
-    /// client has closed it, since that would leave nobody who publishes it.
+    /// What is published and waits, the oldest first. Where the client has closed the connection or
+    /// has gone, its end stands behind that: after it nothing could be published.
     held: VecDeque<(u64, MessageCommand)>,
     /// What else waits, since the shard's inbox was full.
     others: VecDeque<(u64, MessageCommand)>,
@@ -44,6 +44,8 @@ pub(super) struct Gate {
     pace: Pace,
     /// When something is tried again for which there was no room.
     room_at: Option<Instant>,
+    /// Whether that is room on the disk or in memory, which may not come for long.
+    is_low: bool,
 }
 
 impl Gate {
@@ -66,6 +68,7 @@ impl Gate {
             asker: None,
             pace,
             room_at,
+            is_low: false,
         }
     }
 
@@ -93,9 +96,11 @@ impl Gate {
         self.held.back().is_some_and(|(_, command)| is_end(command))
     }
 
-    /// Whether all that this end waits for is its turn, which comes.
-    pub(super) fn holds_end_for_turn(&self) -> bool {
-        self.holds_end() && self.room_at.is_none()
+    /// Whether a client that has gone sent something whole that waits for what comes in any case:
+    /// answers, its turn, a shard that is busy. For room on the disk or in memory nothing waits
+    /// whose client has gone.
+    pub(super) fn finishes(&self, session: &Session) -> bool {
+        (session.is_running() || self.holds_end()) && !(self.is_low && self.room_at.is_some())
     }
 
     /// Nothing of what is published and waits may be published any more.
@@ -206,6 +211,7 @@ impl Gate {
             Some(command) if is_passing(&why) => {
                 line.push_back((number, command));
                 self.room_at = Some(Instant::now() + RETRY_EVERY);
+                self.is_low = is_low(&why);
                 if publishes {
                     self.reason.clone_from(&why.reason);
                     session.block(Some(&why.reason));
@@ -241,6 +247,7 @@ impl Gate {
                     Some(command) if is_passing(&why) => {
                         line.push_front((number, command));
                         self.room_at = Some(Instant::now() + RETRY_EVERY);
+                        self.is_low = is_low(&why);
                         if published > 0 {
                             self.reason.clone_from(&why.reason);
                             session.block(Some(&why.reason));
@@ -377,6 +384,11 @@ pub(super) fn is_passing(why: &Unavailable) -> bool {
         Cause::Overloaded | Cause::DiskLow | Cause::MemoryLow => true,
         Cause::Starting | Cause::Stopped | Cause::Stopping | Cause::Bug => false,
     }
+}
+
+/// Whether there is no room on the disk or in memory.
+fn is_low(why: &Unavailable) -> bool {
+    matches!(why.cause, Cause::DiskLow | Cause::MemoryLow)
 }
 
 fn unanswered(why: &Unavailable) -> Unanswered {

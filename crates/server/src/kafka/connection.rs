@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use longshore_kafka::{Body, Request, api};
+use longshore_kafka::{Body, Request, api, is_unanswered};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, split};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::sleep;
@@ -18,7 +18,7 @@ use super::faces::{Faces, Stage};
 use crate::access::{LOOK_AGAIN, Pace, Principal};
 use crate::running::timeout;
 use crate::sparse::Sparse;
-use crate::tls::stream::{Peer, Stream};
+use crate::tls::stream::{Peer, Stream, check_peer};
 
 /// Requests of one connection that are under way.
 const PIPELINE_MAX: usize = 16;
@@ -33,6 +33,8 @@ const LOGIN_BYTES_MAX: u64 = 64 << 10;
 pub(super) const THROTTLE_MAX: Duration = Duration::from_secs(5);
 /// How long it may take to tell the peer that nothing more comes.
 const ENDING_TIME_MAX: Duration = Duration::from_secs(1);
+/// What is read of a request to produce before its turn: enough to see whether it is answered.
+const BEGINNING_BYTES: usize = 1 << 10;
 /// Memory grows by so much at most before there are bytes to put into it.
 const GROW_BYTES: usize = 64 << 10;
 /// Pieces of an answer up to this many bytes together are copied, to be sent at once.
@@ -183,7 +185,9 @@ async fn next_request(
         return Ok(None);
     }
     let begun = match bounds.publisher.clone() {
-        Some(who) if length >= 2 => begin_publishing(reader, Pace::of(who), bounds.frame).await?,
+        Some(who) if length >= 2 => {
+            begin_publishing(reader, Pace::of(who), length as usize, bounds.frame).await?
+        }
         _ => BytesMut::new(),
     };
     let permit = match bounds.room {
@@ -204,34 +208,45 @@ async fn next_request(
     }
 }
 
-/// Reads what sort of request comes next. One that publishes is read no further until its turn has
-/// come, and keeps no room until then; nor is anything behind it, as where a broker with quotas
-/// mutes a connection. One whose client has gone meanwhile is not carried out: it may have been
-/// sent again elsewhere.
+/// Reads the beginning of a request, and waits for its turn where it publishes. Until then it keeps
+/// no room, and nothing behind it is read: a broker with quotas mutes a connection like this.
+///
+/// Whoever awaits an answer waits for [`THROTTLE_MAX`] at most, and may send again elsewhere what
+/// was not answered: so its request is not carried out if it has gone meanwhile. Nobody sends
+/// again what nobody answers: that waits for as long as it takes, also when its client has gone.
 async fn begin_publishing(
     reader: &mut ReadHalf<Stream>,
     mut pace: Pace,
+    length: usize,
     patience: Duration,
 ) -> io::Result<BytesMut> {
     let mut key = [0; 2];
     timeout(patience, reader.read_exact(&mut key)).await??;
-    if i16::from_be_bytes(key) == api::PRODUCE {
-        let begun = Instant::now();
-        loop {
-            let wait = pace.wait(1).min(THROTTLE_MAX.saturating_sub(begun.elapsed()));
-            if wait.is_zero() {
-                break;
-            }
-            sleep(wait.min(LOOK_AGAIN)).await;
-            // Into no room at all: whether the peer is there.
-            let _: usize = reader.read(&mut []).await?;
+    let begun = BytesMut::from(&key[..]);
+    if i16::from_be_bytes(key) != api::PRODUCE {
+        return Ok(begun);
+    }
+    let begun = timeout(patience, read_frame(reader, begun, length.min(BEGINNING_BYTES))).await??;
+    let is_awaited = !is_unanswered(begun.clone());
+    let since = Instant::now();
+    loop {
+        let mut wait = pace.wait(1);
+        if is_awaited {
+            wait = wait.min(THROTTLE_MAX.saturating_sub(since.elapsed()));
         }
-        // What goes ahead of its turn holds up nobody else.
-        if pace.left().is_zero() {
-            pace.spend();
+        if wait.is_zero() {
+            break;
+        }
+        sleep(wait.min(LOOK_AGAIN)).await;
+        if is_awaited {
+            check_peer(reader).await?;
         }
     }
-    Ok(BytesMut::from(&key[..]))
+    // What goes ahead of its turn holds up nobody else.
+    if pace.left().is_zero() {
+        pace.spend();
+    }
+    Ok(BytesMut::from(begun))
 }
 
 /// How long the next frame is; `None` where there is none.

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{BufMut, BytesMut};
 use longshore_engine::TimeMs;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, Interest, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, Interest, ReadBuf, ReadHalf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
@@ -146,7 +146,14 @@ impl Stream {
     }
 }
 
-/// Reading into no room asks whether the peer has closed its end, whatever it has sent before.
+/// Fails where the peer has closed its end, whatever it has sent before that is not read yet.
+/// [`AsyncRead`] is all that is left of a stream in its halves, so this is a read into no room.
+pub(crate) async fn check_peer(reader: &mut ReadHalf<Stream>) -> io::Result<()> {
+    let _: usize = reader.read(&mut []).await?;
+    Ok(())
+}
+
+/// Reading into no room is [`check_peer`].
 impl AsyncRead for Stream {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -205,5 +212,40 @@ impl AsyncWrite for Stream {
             Bytes::Plain(stream) => Pin::new(stream).poll_write_vectored(context, parts),
             Bytes::Tls(stream) => Pin::new(&mut **stream).poll_write_vectored(context, parts),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::net::TcpStream as Client;
+    use std::time::Duration;
+
+    use tokio::io::split;
+    use tokio::net::TcpListener;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn it_is_told_that_the_peer_has_gone_while_what_it_sent_waits() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = Client::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, address) = listener.accept().await.unwrap();
+        let (mut reader, _writer) = split(Stream::plain(stream, address));
+        let mut first = [0; 1];
+        client.write_all(b"a request").unwrap();
+        reader.read_exact(&mut first).await.unwrap();
+        check_peer(&mut reader).await.expect("it is there, and what it sent is no end");
+        drop(client);
+        let gone = async {
+            while check_peer(&mut reader).await.is_ok() {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(Duration::from_secs(60), gone).await.expect("it has gone");
+        let mut rest = Vec::new();
+        reader.read_to_end(&mut rest).await.unwrap();
+        assert_eq!((&first[..], &rest[..]), (&b"a"[..], &b" request"[..]));
     }
 }

@@ -1,5 +1,7 @@
 //! How many events a queue that was full is brought at a time, and when. It is asked with fewer
-//! until some fit, and rests the longer the more often it had room for none. Knows no queue.
+//! until some fit, and rests the longer the more often it had room for none. Who fills it, partitions
+//! of streams for their triggers, stands in a line, so that each gets of what little room there is.
+//! Knows no queue.
 
 use std::time::Duration;
 
@@ -18,14 +20,14 @@ pub(super) struct Room {
     most: usize,
     rest: Duration,
     until: Instant,
-    /// How often it had room for none.
-    refusals: usize,
+    /// Who is the next in the line: behind who filled it last.
+    turn: usize,
 }
 
 impl Room {
-    /// A queue that did not take so many events.
-    pub(super) fn of_full(events: usize, now: Instant) -> Self {
-        let mut room = Self { most: events, rest: Duration::ZERO, until: now, refusals: 0 };
+    /// A queue that did not take so many events of who stands at that place in its line.
+    pub(super) fn of_full(events: usize, place: usize, now: Instant) -> Self {
+        let mut room = Self { most: events, rest: Duration::ZERO, until: now, turn: place + 1 };
         room.refused(events, now);
         room
     }
@@ -35,10 +37,9 @@ impl Room {
         self.most
     }
 
-    /// The numbers below `count`, each time from another one on: what little room there is goes to
-    /// each partition in turn.
+    /// The places of a line of `count`, whoever is the next first.
     pub(super) fn order(room: Option<&Self>, count: usize) -> impl Iterator<Item = usize> + use<> {
-        let begin = room.map_or(0, |room| room.refusals % count.max(1));
+        let begin = room.map_or(0, |room| room.turn % count.max(1));
         (begin..count).chain(0..begin)
     }
 
@@ -47,12 +48,14 @@ impl Room {
         self.until > now
     }
 
-    /// The queue took so many. Whether it is one like any other again that takes `max` at a time.
-    pub(super) fn took(&mut self, events: usize, max: usize) -> bool {
+    /// The queue took so many of who stands at that place. Whether it is one like any other again
+    /// that takes `max` at a time.
+    pub(super) fn took(&mut self, events: usize, place: usize, max: usize) -> bool {
         if events == 0 {
             // It was not asked.
             return false;
         }
+        self.turn = place + 1;
         self.most = self.most.max(events.saturating_mul(2)).min(max);
         self.rest = Duration::ZERO;
         self.most == max
@@ -62,7 +65,6 @@ impl Room {
     pub(super) fn refused(&mut self, events: usize, now: Instant) {
         self.most = (events / 2).max(1);
         if events <= 1 {
-            self.refusals = self.refusals.wrapping_add(1);
             self.rest = (self.rest * 2).clamp(REST_MIN, REST_MAX);
         }
         self.until = if events <= 1 { now + self.rest } else { now };
@@ -79,10 +81,13 @@ mod tests {
     use super::*;
 
     const MAX: usize = 256;
+    const LINE: usize = 3;
 
-    /// A queue with so much room, and what is known of it.
+    /// A queue with so much room, and what is known of it. Three stand in its line.
     struct Queue {
         room: usize,
+        /// How many it took of each.
+        took: [usize; LINE],
         known: Option<Room>,
         now: Instant,
         asked: usize,
@@ -90,23 +95,30 @@ mod tests {
 
     impl Queue {
         fn new(room: usize) -> Self {
-            Self { room, known: None, now: Instant::now(), asked: 0 }
+            Self { room, took: [0; LINE], known: None, now: Instant::now(), asked: 0 }
         }
 
-        /// Brings it events until it has no room, or is left alone.
+        /// Has each in turn bring it events until it has no room, or is left alone.
         fn round(&mut self) {
+            for place in Room::order(self.known.as_ref(), LINE) {
+                self.bring(place);
+            }
+        }
+
+        fn bring(&mut self, place: usize) {
             while !self.known.as_ref().is_some_and(|known| known.rests(self.now)) {
                 let events = self.known.as_ref().map_or(MAX, Room::most);
                 self.asked += 1;
                 if events <= self.room {
                     self.room -= events;
-                    if self.known.as_mut().is_none_or(|known| known.took(events, MAX)) {
+                    self.took[place] += events;
+                    if self.known.as_mut().is_none_or(|known| known.took(events, place, MAX)) {
                         self.known = None;
                     }
                 } else {
                     match &mut self.known {
                         Some(known) => known.refused(events, self.now),
-                        None => self.known = Some(Room::of_full(events, self.now)),
+                        None => self.known = Some(Room::of_full(events, place, self.now)),
                     }
                 }
             }
@@ -136,26 +148,29 @@ mod tests {
         for _ in 0..200 {
             queue.rounds(50);
             if let Some(known) = &mut queue.known {
-                assert!(!known.took(0, MAX));
+                assert!(!known.took(0, 0, MAX));
             }
         }
         assert!(queue.asked < 20, "{} in ten seconds", queue.asked);
     }
 
+    /// The turn moved on whenever there was no room, so those had all of it who were the next when
+    /// there was some again.
     #[test]
-    fn each_partition_has_its_turn_at_a_queue_that_stays_full() {
-        let order = |queue: &Queue| Room::order(queue.known.as_ref(), 3).collect::<Vec<_>>();
-        let mut queue = Queue::new(0);
-        assert_eq!(order(&queue), [0, 1, 2]);
-        let mut firsts = Vec::new();
-        for _ in 0..6 {
+    fn each_has_its_turn_at_a_queue_that_stays_full() {
+        for refusals in 0..2 * LINE {
+            let mut queue = Queue::new(0);
             queue.round();
-            firsts.push(order(&queue)[0]);
-            queue.now += REST_MAX;
+            for _ in 0..6 * LINE {
+                for room in (0..refusals).map(|_| 0).chain([1]) {
+                    (queue.now, queue.room) = (queue.now + REST_MAX, room);
+                    queue.round();
+                }
+            }
+            assert_eq!(queue.took, [6; LINE], "after {refusals} rounds without room each");
         }
-        assert_eq!(firsts, [1, 2, 0, 1, 2, 0]);
-        assert_eq!(order(&queue), [0, 1, 2]);
-        assert_eq!(Room::order(queue.known.as_ref(), 0).count(), 0);
+        assert_eq!(Room::order(None, 3).collect::<Vec<_>>(), [0, 1, 2]);
+        assert_eq!(Room::order(None, 0).count(), 0);
     }
 
     #[test]
@@ -175,7 +190,7 @@ mod tests {
         while queue.known.is_some() && queue.asked < 100 {
             let events = queue.known.as_ref().map_or(MAX, Room::most);
             queue.asked += 1;
-            if queue.known.as_mut().is_some_and(|known| known.took(events, MAX)) {
+            if queue.known.as_mut().is_some_and(|known| known.took(events, 0, MAX)) {
                 queue.known = None;
             }
         }
