@@ -15,7 +15,8 @@
 /// | 6 | several limits of a job, limits in slices, moves and ordering keys of messages |
 /// | 7 | changes of all jobs that a filter means, withdrawn jobs, replays, lives of jobs |
 /// | 8 | events counted by their keys, lost runs of holds counted, progress of operations |
-pub const LEVEL: u8 = 8;
+/// | 9 | jobs counted by the gates that they name, whose numbers are given anew |
+pub const LEVEL: u8 = 9;
 
 /// Says which levels are at odds, and what to do about it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -322,7 +322,6 @@ fn what_is_kept_no_longer_goes_with_the_next_sync() {
     assert_eq!(bench.read_all(), [24]);
 }
 
-/// One file of events without a time kept all behind it for ever.
 /// A power cut brings back a file that was trimmed, and a kill follows before the next sync.
 #[test]
 fn a_trimmed_file_that_comes_back_is_not_written_on() {
@@ -342,6 +341,7 @@ fn a_trimmed_file_that_comes_back_is_not_written_on() {
     assert_eq!(bench.read_all(), [1, 2]);
 }
 
+/// One file of events without a time kept all behind it for ever.
 #[test]
 fn a_file_of_events_without_a_time_goes_with_the_first_old_one_behind_it() {
     let (_dir, disk) = folder();

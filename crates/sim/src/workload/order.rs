@@ -5,7 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use longshore_engine::query::attempts_of;
-use longshore_engine::{Cause, Command, JobId, JobView, MonoMs, Phase, Place, TimeMs, Token};
+use longshore_engine::{
+    Cause, Command, JobAction, JobId, JobView, MonoMs, OperationKind, Phase, Place, TimeMs, Token,
+};
 
 use super::Check;
 use super::shadow::{JobKey, Told};
@@ -22,16 +24,22 @@ struct Waited {
     priority: u8,
     available_at: TimeMs,
     place: Place,
-    /// The last run of it that has ended.
+    /// The last run of it that has ended, and what else a run leaves.
     ended: Option<Token>,
+    left: (u32, u32, u64),
 }
 
 impl Waited {
     /// A job that waits, and that nothing but its turn holds back; `None` for another one.
     fn of(view: &JobView) -> Option<Self> {
+        let waits = matches!(view.job.phase, Phase::Waiting | Phase::Retrying);
+        (waits && view.lease.is_none()).then(|| Self::free(view)).flatten()
+    }
+
+    /// A job that nothing but its turn held back, whether it waits or was handed out.
+    fn free(view: &JobView) -> Option<Self> {
         let (job, options) = (&view.job, &view.job.options);
-        let waits = matches!(job.phase, Phase::Waiting | Phase::Retrying) && view.lease.is_none();
-        let free = view.blocked_by.is_empty()
+        let is_free = view.blocked_by.is_empty()
             && !view.paused
             && options.ordering_key.is_none()
             && options.limit.is_none()
@@ -42,7 +50,7 @@ impl Waited {
             && options.expires_at.is_none()
             && job.deadline.is_none()
             && job.tick.is_none();
-        (waits && free).then(|| Self {
+        is_free.then(|| Self {
             queue: job.queue.clone(),
             kind: job.kind.clone(),
             version: options.version,
@@ -50,6 +58,7 @@ impl Waited {
             available_at: job.available_at,
             place: job.place,
             ended: job.ends.last().map(|end| end.token),
+            left: (job.attempt, job.losses, job.notes_bytes),
         })
     }
 
@@ -82,6 +91,8 @@ pub(crate) struct Order {
     shortened: BTreeSet<Token>,
     /// Deadlines of levels may decide, too.
     has_levels: bool,
+    /// Priorities may be others than those that were asked for.
+    reprioritised: bool,
 }
 
 impl Order {
@@ -109,6 +120,9 @@ impl Order {
             Command::CheckpointJobs(all) => {
                 let shorter = all.iter().filter(|it| it.lease_ms.is_some());
                 self.shortened.extend(shorter.map(|it| it.token));
+            }
+            Command::StartOperation(OperationKind::ChangeJobs { change }) => {
+                self.reprioritised |= matches!(change.action, JobAction::SetPriority { .. });
             }
             _ => {}
         }
@@ -155,13 +169,22 @@ impl Order {
         told: &BTreeMap<JobKey, Told>,
     ) -> Check {
         let granted = jobs.iter().filter(|view| view.lease.is_some());
+        // One that was moved meanwhile, or ran before, was not handed out from where it waited.
         let granted: Vec<_> = granted
-            .filter_map(|view| Some((view.job.id, before.waiting.get(&view.job.id)?)))
+            .filter_map(|view| {
+                let waited = before.waiting.get(&view.job.id)?;
+                let now = Waited::free(view)?;
+                let stood = Waited { left: waited.left, ..now } == *waited;
+                stood.then_some((view.job.id, waited))
+            })
             .collect();
         if granted.is_empty() {
             return Ok(());
         }
-        let asked = |id: JobId| told.get(&(namespace, id)).and_then(|told| told.new.priority);
+        let asked = |id: JobId| {
+            let told = told.get(&(namespace, id)).filter(|_| !self.reprioritised);
+            told.and_then(|told| told.new.priority)
+        };
         for view in jobs {
             let id = view.job.id;
             let Some(waits) = before.waiting.get(&id) else { continue };
