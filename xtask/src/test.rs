@@ -2,11 +2,10 @@
 //! To add a kind of test, add a line to `TABLE`.
 
 use std::ffi::OsStr;
-use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::steps::{Outcome, Steps, cargo, program, run as run_command, succeeds_within};
+use crate::steps::{Outcome, Steps, cargo, run as run_command};
 use crate::{harness, metadata};
 
 /// How much is run.
