@@ -323,7 +323,7 @@ impl Session {
             self.received_ms = now_ms;
         }
         if now_ms > self.received_ms + 2 * self.heartbeat_ms {
-            self.phase = Phase::Closed(End::Silent);
+            self.lost();
         } else if now_ms >= self.sent_ms + self.heartbeat_ms / 2 {
             if self.out.is_empty() {
                 self.out.heartbeat();
