@@ -266,11 +266,6 @@ impl Session {
         matches!(self.phase, Phase::Running | Phase::Leaving)
     }
 
-    /// Whether its client may do everything that it is allowed to.
-    pub fn is_running(&self) -> bool {
-        self.phase == Phase::Running
-    }
-
     /// Whether it only waits for the end of the connection.
     pub fn is_closing(&self) -> bool {
         matches!(self.phase, Phase::Closing | Phase::Leaving | Phase::Closed(_))
