@@ -6,7 +6,7 @@ use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use longshore_amqp::codec::methods::{
     BasicConsume, BasicDeliver, BasicPublish, ChannelOpen, ConnectionOpen, ConnectionStartOk,
     ConnectionTuneOk, QueueDeclare,

@@ -3,7 +3,7 @@
 use longshore_engine::{MessageCommand, MessageVerdict};
 
 use super::asking::Pending;
-use super::channel::{Channel, Operation};
+use super::channel::Operation;
 use super::{End, Phase, Session};
 use crate::codec::Short;
 use crate::codec::methods::{ChannelClose, ChannelCloseOk, ConnectionClose, ConnectionCloseOk};
@@ -116,15 +116,6 @@ impl Session {
     pub(super) fn leave(&mut self) {
         self.phase = Phase::Leaving;
         self.end_connection(Pending::Close);
-    }
-
-    /// The client sends nothing more, and has not closed. All that came whole of it is carried out
-    /// first: this is to be told again until it [is leaving](Self::is_leaving).
-    pub fn gone(&mut self) {
-        let waits = |channel: &Channel| !channel.operations.is_empty();
-        if self.is_running() && !self.is_stuffed() && !self.channels.values().any(waits) {
-            self.leave();
-        }
     }
 
     /// What was the connection's has ended.

@@ -79,6 +79,8 @@ pub(super) struct Publishing {
     /// Messages of one command, and those that may be with the engine of one that only publishes.
     batch_max: usize,
     under_way_max: usize,
+    /// The client has gone.
+    is_last: bool,
     batch: Vec<PublishMessage>,
     origins: Vec<Origin>,
     batch_bytes: u64,
@@ -93,6 +95,7 @@ impl Default for Publishing {
         Self {
             batch_max: BATCH_MESSAGES_MAX,
             under_way_max: UNDER_WAY_MESSAGES_MAX,
+            is_last: false,
             batch: Vec::new(),
             origins: Vec::new(),
             batch_bytes: 0,
@@ -104,9 +107,11 @@ impl Default for Publishing {
 }
 
 impl Publishing {
-    /// One that consumes is read as long as there is room: what it settles is heard.
+    /// One that consumes is read as long as there is room: what it settles is heard. So is what was
+    /// sent before the client went.
     pub(super) fn is_full(&self, consumes: bool) -> bool {
-        let messages = if consumes { UNDER_WAY_MESSAGES_MAX } else { self.under_way_max };
+        let messages =
+            if consumes || self.is_last { UNDER_WAY_MESSAGES_MAX } else { self.under_way_max };
         self.messages >= messages || self.bytes >= UNDER_WAY_BYTES_MAX
     }
 
@@ -178,6 +183,11 @@ impl Session {
         let second = per_second.map_or(usize::MAX, |most| most.max(1) as usize);
         self.publishing.batch_max = second.min(BATCH_MESSAGES_MAX);
         self.publishing.under_way_max = second.min(UNDER_WAY_MESSAGES_MAX);
+    }
+
+    /// The client has gone: what it sent is taken ahead of its turn.
+    pub fn take_rest(&mut self) {
+        self.publishing.is_last = true;
     }
 
     /// Hands over what was published.

@@ -266,11 +266,6 @@ impl Session {
         matches!(self.phase, Phase::Running | Phase::Leaving)
     }
 
-    /// Whether its client may do everything that it is allowed to.
-    pub fn is_running(&self) -> bool {
-        self.phase == Phase::Running
-    }
-
     /// Whether it only waits for the end of the connection.
     pub fn is_closing(&self) -> bool {
         matches!(self.phase, Phase::Closing | Phase::Leaving | Phase::Closed(_))
@@ -323,7 +318,7 @@ impl Session {
             self.received_ms = now_ms;
         }
         if now_ms > self.received_ms + 2 * self.heartbeat_ms {
-            self.phase = Phase::Closed(End::Silent);
+            self.lost();
         } else if now_ms >= self.sent_ms + self.heartbeat_ms / 2 {
             if self.out.is_empty() {
                 self.out.heartbeat();

@@ -153,8 +153,13 @@ fn a_sign_of_life_is_given_and_asked_for() {
     client.session.tick(100_000, false);
     client.session.tick(220_000, true);
     assert_eq!(client.session.end(), None);
+    assert!(client.asks_nothing());
     client.session.tick(220_001, true);
     assert_eq!(client.session.end(), Some(End::Silent));
+    // Or what is its would stay with it.
+    assert!(matches!(client.command().1, MessageCommand::CloseConnection { .. }));
+    client.session.lost();
+    assert!(client.asks_nothing(), "it is told once");
 }
 
 #[test]

@@ -205,11 +205,12 @@ impl State {
                 }
                 if looked < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             });
+            // Where nothing was there, the seek alone may have been all that a look may cost.
+            ended = skipped.is_none() && (looked < most || last.is_empty());
             from = match skipped {
                 Some(partition) => keys::after_prefix(&keys::key_events(partition, &[])),
                 None => keys::after(&last),
             };
-            ended = skipped.is_none() && looked < most;
         }
         if ended {
             round.leave();
@@ -237,7 +238,7 @@ mod tests {
     use super::super::tests::{Bench, CLOCK};
     use super::super::{AppendBatch, Appended, StreamAnswer, StreamCommand, StreamSettings};
     use super::*;
-    use crate::{Clock, Rejection};
+    use crate::{Clock, Limits, Rejection};
 
     fn counted(bench: &mut Bench) -> PartitionId {
         counted_of(bench, 1)[0]
@@ -381,6 +382,26 @@ mod tests {
         }
         assert_eq!(kept_keys(&mut bench), 0);
         assert_eq!(bench.turn.next_wake_ms(clock), None);
+    }
+
+    /// The seek that found nothing more took the last of what a look may cost, and the round went on
+    /// at the first key of all.
+    #[test]
+    fn a_round_ends_where_its_last_seek_costs_all_that_a_look_may() {
+        let limits = Limits { slice_items_max: (1 + 3 * (SEEK_LOOKS + 1)) / 4, ..Limits::tiny() };
+        let mut bench = Bench::with(limits);
+        let partitions = counted_of(&mut bench, 4);
+        for partition in &partitions {
+            append(&mut bench, *partition, &[("a", Some(0))]).unwrap();
+        }
+        append(&mut bench, partitions[0], &[("a", Some(1))]).unwrap();
+        let mut clock = CLOCK;
+        look(&mut bench, &mut clock);
+        bench.ask(StreamCommand::Trim { partition: partitions[0], start: Some(1) }).unwrap();
+        bench.turn.tick(Clock { mono: clock.mono.plus(ROUND_MS), ..clock });
+        bench.seal();
+        assert_eq!(bench.turn.next_wake_ms(clock), None);
+        assert_eq!(kept_keys(&mut bench), 4);
     }
 
     #[test]

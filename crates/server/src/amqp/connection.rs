@@ -36,20 +36,11 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a peer that asked for the end has to close its socket. `RabbitMQ` waits as long as the
 /// heartbeat, at most 30 s.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long it may take to tell the peer that nothing more comes.
+/// How long it may take to tell the peer that nothing more comes, or to take what it sent before the
+/// line broke.
 const ENDING_TIME_MAX: Duration = Duration::from_secs(1);
 /// How often the end of a connection is told again to a shard that has no room for it.
 const TELL_AGAIN: Duration = Duration::from_millis(100);
-
-/// What is left of the line to the peer.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Line {
-    Whole,
-    /// Nothing can be written any more. What has arrived is read all the same.
-    Deaf,
-    /// Nothing more comes, whether the peer has ended it in order or not.
-    Gone,
-}
 
 /// Who closes the socket first.
 enum Ended {
@@ -59,7 +50,6 @@ enum Ended {
 
 /// A connection and what it is served with.
 struct Connection {
-    line: Line,
     session: Option<Session>,
     gate: Option<Gate>,
     begun: Instant,
@@ -119,7 +109,6 @@ pub(crate) async fn speak(
     let app = app.seen_from(|| stream.peer().of_access());
     let settings = settings(&app, &stream, number);
     let mut connection = Connection {
-        line: Line::Whole,
         session: Some(Session::new(settings, 0)),
         gate: Some(Gate::new(app.node.clone(), makes_namespaces, sender)),
         begun: Instant::now(),
@@ -136,11 +125,15 @@ pub(crate) async fn speak(
     };
     let mut place = connection.app.amqp_connections.enter(number);
     let ended = connection.serve(&mut stream, (&mut news, &mut place), &mut stopping).await;
+    if let Err(error) = &ended {
+        tracing::debug!(%error, "a connection of AMQP ended early");
+        let _ = timeout(ENDING_TIME_MAX, connection.take_rest(&mut stream, &mut news)).await;
+    }
     let progress = Arc::clone(&connection.progress);
     drop((connection, place));
     match ended {
-        Ended::Here => {}
-        Ended::ByPeer => {
+        Ok(Ended::Here) | Err(_) => {}
+        Ok(Ended::ByPeer) => {
             tokio::select! {
                 () = told(&mut stopping, &progress) => {}
                 _ = timeout(LEAVE_TIMEOUT, until_closed(&mut stream)) => {}
@@ -200,17 +193,15 @@ impl Connection {
         stream: &mut Stream,
         (news, place): (&mut mpsc::UnboundedReceiver<News>, &mut Place),
         stopping: &mut watch::Receiver<bool>,
-    ) -> Ended {
+    ) -> io::Result<Ended> {
         let (mut is_stopping, mut was_open) = (false, false);
         let (mut closing_at, progress) = (None, Arc::clone(&self.progress));
         let mut account = Awaited::of(&self.app.who);
         loop {
-            let is_gone = self.line == Line::Gone;
-            if is_gone {
-                self.take();
-                self.parts().0.gone();
-            }
             let (session, gate) = self.parts();
+            if session.end() == Some(End::Silent) {
+                return Ok(Ended::Here);
+            }
             gate.serve(session);
             if let Some(credentials) = gate.take_credentials() {
                 account.log_in(&self.app, credentials);
@@ -220,13 +211,11 @@ impl Connection {
                 was_open = session.is_open();
                 self.progress.serve_for_long(self.ticks.now());
             }
-            let is_written = poll_fn(|context| Poll::Ready(self.write(stream, context))).await;
+            let is_written = poll_fn(|context| Poll::Ready(self.write(stream, context))).await?;
             let (session, gate) = self.parts();
             match session.end() {
-                _ if is_gone && !gate.finishes(session) => return Ended::Here,
-                Some(End::Silent) => return Ended::Here,
-                Some(End::Closed) if is_written => return Ended::Here,
-                Some(End::Answered) if is_written => return Ended::ByPeer,
+                Some(End::Closed) if is_written => return Ok(Ended::Here),
+                Some(End::Answered) if is_written => return Ok(Ended::ByPeer),
                 _ => {}
             }
             // What was published before a client closed is published, however long that takes.
@@ -234,7 +223,11 @@ impl Connection {
                 closing_at.get_or_insert_with(|| Instant::now() + CLOSE_TIMEOUT);
             }
             let retry_at = gate.retry_at();
-            let reads = !is_gone && !session.is_stuffed() && session.end().is_none();
+            let reads = !session.is_stuffed() && session.end().is_none();
+            // No read tells that it has gone while what it sent waits for its turn.
+            if !reads && gate.waits_for_turn() {
+                poll_fn(|context| Poll::Ready(stream.check_peer(context))).await?;
+            }
             // Whoever has closed need say nothing while that waits.
             let listens = reads && !gate.holds_end();
             let tick_at = session.next_tick_ms().map(|ms| self.begun + Duration::from_millis(ms));
@@ -244,7 +237,7 @@ impl Connection {
                     is_stopping = true;
                     self.parts().0.stop();
                 }
-                () = at(closing_at) => return Ended::Here,
+                () = at(closing_at) => return Ok(Ended::Here),
                 ask = place.asked() => self.tell(stream, ask),
                 told = account.news() => self.hear_of_account(told, &mut account),
                 // Ahead of the news, which may never end.
@@ -255,16 +248,20 @@ impl Connection {
                 one = news.recv() => {
                     self.hear(one, news);
                     // Who hears much is heard all the same.
-                    if reads {
-                        // What is there, without waiting for more.
-                        let look = poll_fn(|context| Poll::Ready(self.read(stream, context)));
-                        let _: Poll<()> = look.await;
+                    if reads
+                        && let Poll::Ready(read) =
+                            poll_fn(|context| Poll::Ready(self.read(stream, context))).await
+                    {
+                        read?;
                     }
                 }
-                () = poll_fn(|context| {
+                goes_on = poll_fn(|context| {
                     let read = if reads { self.read(stream, context) } else { Poll::Pending };
-                    if is_written || read.is_ready() { read } else { self.write_on(stream, context) }
-                }), if reads || !is_written => {}
+                    if is_written || read.is_ready() {
+                        return read;
+                    }
+                    self.write_more(stream, context)
+                }), if reads || !is_written => goes_on?,
                 () = at(tick_at) => {
                     let now_ms = self.now_ms();
                     self.parts().0.tick(now_ms, listens);
@@ -333,35 +330,52 @@ impl Connection {
         self.take();
     }
 
-    /// Reads what is there, or notices that nothing more comes. That the line breaks is no reason to
-    /// forget what came whole over it.
-    fn read(&mut self, stream: &mut Stream, context: &mut Context<'_>) -> Poll<()> {
-        match stream.poll_read_into(context, &mut self.bytes, self.read_bytes) {
-            Poll::Ready(Ok(count @ 1..)) => {
-                self.received += count as u64;
-                if count >= self.read_bytes {
-                    self.read_bytes = (2 * self.read_bytes).min(READ_BYTES_MAX);
-                }
-                self.take();
+    /// The line has ended, or broken: what came whole over it is taken, and published without
+    /// waiting for its turn. Where a write has failed, the end is still to be read, behind that.
+    async fn take_rest(&mut self, stream: &mut Stream, news: &mut mpsc::UnboundedReceiver<News>) {
+        let mut comes_more = true;
+        self.parts().1.hurry();
+        loop {
+            self.take();
+            let (session, gate) = self.parts();
+            session.take_rest();
+            gate.retry(session);
+            gate.serve(session);
+            while session.output().take().is_some() {}
+            let (is_stuffed, retry_at) = (session.is_stuffed(), gate.retry_at());
+            let ends = session.end().is_some() || gate.waits_for_turn();
+            if ends || !(comes_more || is_stuffed || retry_at.is_some()) {
+                return;
             }
-            Poll::Ready(Ok(0)) => self.lose(Line::Gone, None),
-            Poll::Ready(Err(error)) => self.lose(Line::Gone, Some(&error)),
-            // All that came before it broke is read.
-            Poll::Pending if self.line == Line::Deaf => self.lose(Line::Gone, None),
-            Poll::Pending => return Poll::Pending,
+            tokio::select! {
+                one = news.recv() => match one {
+                    // Nobody gets them any more.
+                    Some(News::Messages(_)) | None => {}
+                    Some(one) => {
+                        let (session, gate) = self.parts();
+                        gate.hear(session, one);
+                    }
+                },
+                () = at(retry_at) => {}
+                read = poll_fn(|context| self.read(stream, context)), if comes_more && !is_stuffed => {
+                    comes_more = read.is_ok();
+                }
+            }
         }
-        Poll::Ready(())
     }
 
-    /// The line ends, or a part of it.
-    fn lose(&mut self, line: Line, error: Option<&io::Error>) {
-        if let Some(error) = error {
-            tracing::debug!(%error, "a connection of AMQP broke off");
+    /// Reads what is there. It fails where nothing more comes.
+    fn read(&mut self, stream: &mut Stream, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let count = ready!(stream.poll_read_into(context, &mut self.bytes, self.read_bytes))?;
+        if count == 0 {
+            return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
         }
-        self.line = line;
-        self.writing = Bytes::new();
-        // Nobody is to be waited for who takes what is written.
-        self.progress.catch_up();
+        self.received += count as u64;
+        if count >= self.read_bytes {
+            self.read_bytes = (2 * self.read_bytes).min(READ_BYTES_MAX);
+        }
+        self.take();
+        Poll::Ready(Ok(()))
     }
 
     /// Gives the session what has arrived.
@@ -410,27 +424,8 @@ impl Connection {
         Poll::Ready(Ok(()))
     }
 
-    /// Goes on with what is being written.
-    fn write_on(&mut self, stream: &mut Stream, context: &mut Context<'_>) -> Poll<()> {
-        if let Err(error) = ready!(self.write_more(stream, context)) {
-            self.lose(Line::Deaf, Some(&error));
-        }
-        Poll::Ready(())
-    }
-
-    /// Writes as much as the peer takes. Whether that is all there is, or nobody takes more.
-    fn write(&mut self, stream: &mut Stream, context: &mut Context<'_>) -> bool {
-        if self.line != Line::Whole {
-            while self.parts().0.output().take().is_some() {}
-            return true;
-        }
-        self.try_write(stream, context).unwrap_or_else(|error| {
-            self.lose(Line::Deaf, Some(&error));
-            true
-        })
-    }
-
-    fn try_write(&mut self, stream: &mut Stream, context: &mut Context<'_>) -> io::Result<bool> {
+    /// Writes as much as the peer takes. Whether that is all there is.
+    fn write(&mut self, stream: &mut Stream, context: &mut Context<'_>) -> io::Result<bool> {
         let mut wrote = false;
         loop {
             if self.writing.is_empty() {

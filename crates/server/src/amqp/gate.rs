@@ -29,8 +29,8 @@ pub(super) struct Gate {
     news: mpsc::UnboundedSender<News>,
     /// Once it is known which namespace it is.
     wire: Option<Wire>,
-    /// What is published and waits, the oldest first. Where the client has closed the connection or
-    /// has gone, its end stands behind that: after it nothing could be published.
+    /// What is published and waits, the oldest first. Where the client has closed the connection, its
+    /// end stands behind that: after it nothing could be published.
     held: VecDeque<(u64, MessageCommand)>,
     /// What else waits, since the shard's inbox was full.
     others: VecDeque<(u64, MessageCommand)>,
@@ -44,8 +44,6 @@ pub(super) struct Gate {
     pace: Pace,
     /// When something is tried again for which there was no room.
     room_at: Option<Instant>,
-    /// Whether that is room on the disk or in memory, which may not come for long.
-    is_low: bool,
 }
 
 impl Gate {
@@ -68,7 +66,6 @@ impl Gate {
             asker: None,
             pace,
             room_at,
-            is_low: false,
         }
     }
 
@@ -96,11 +93,14 @@ impl Gate {
         self.held.back().is_some_and(|(_, command)| is_end(command))
     }
 
-    /// Whether a client that has gone sent something whole that waits for what comes in any case:
-    /// answers, its turn, a shard that is busy. For room on the disk or in memory nothing waits
-    /// whose client has gone.
-    pub(super) fn finishes(&self, session: &Session) -> bool {
-        (session.is_running() || self.holds_end()) && !(self.is_low && self.room_at.is_some())
+    /// Whether what is published waits for its turn, and not for room.
+    pub(super) fn waits_for_turn(&self) -> bool {
+        !self.held.is_empty() && self.room_at.is_none()
+    }
+
+    /// The client has gone: nothing waits for its turn any more, see [`Pace::hurry`].
+    pub(super) fn hurry(&mut self) {
+        self.pace.hurry();
     }
 
     /// Nothing of what is published and waits may be published any more.
@@ -211,7 +211,6 @@ impl Gate {
             Some(command) if is_passing(&why) => {
                 line.push_back((number, command));
                 self.room_at = Some(Instant::now() + RETRY_EVERY);
-                self.is_low = is_low(&why);
                 if publishes {
                     self.reason.clone_from(&why.reason);
                     session.block(Some(&why.reason));
@@ -247,7 +246,6 @@ impl Gate {
                     Some(command) if is_passing(&why) => {
                         line.push_front((number, command));
                         self.room_at = Some(Instant::now() + RETRY_EVERY);
-                        self.is_low = is_low(&why);
                         if published > 0 {
                             self.reason.clone_from(&why.reason);
                             session.block(Some(&why.reason));
@@ -313,28 +311,32 @@ impl Gate {
         Unanswered::Unknown(why.unwrap_or_default())
     }
 
-    /// What the session still asks for has to happen, whatever becomes of the connection.
+    /// What the session still asks for has to happen, whatever becomes of the connection. What was
+    /// published waits no longer: what may not go at once, or has no room, is given up.
     pub(super) fn finish(mut self, session: &mut Session) -> Option<(Wire, Vec<Command>)> {
         let wire = self.wire.take()?;
-        let ends = self.held.drain(..).filter(|(_, command)| is_end(command));
-        let others = self.others.drain(..).chain(ends);
-        let mut left: Vec<_> = others.map(|(_, command)| Command::Messages(command)).collect();
+        self.pace.hurry();
+        let mut commands: Vec<_> = self.held.drain(..).map(|(_, command)| command).collect();
         while let Some(ask) = session.next_ask() {
-            let command = match ask {
-                Ask::Call { command, .. } => Command::Messages(command),
-                Ask::Gone { consumer } => {
-                    wire.forget(consumer);
-                    continue;
+            match ask {
+                Ask::Call { command, .. } => commands.push(command),
+                Ask::Gone { consumer } => wire.forget(consumer),
+                Ask::Open { .. } | Ask::LogIn { .. } => {}
+            }
+        }
+        let others = self.others.drain(..);
+        let mut left: Vec<_> = others.map(|(_, command)| Command::Messages(command)).collect();
+        for command in commands {
+            let published = published_by(&command);
+            let command = Command::Messages(command);
+            if published > 0 {
+                if self.pace.wait(published).is_zero() && wire.post(OPENING, command).is_ok() {
+                    self.pace.spend();
                 }
-                Ask::Open { .. } | Ask::LogIn { .. } => continue,
-            };
-            let is_publish =
-                matches!(&command, Command::Messages(command) if published_by(command) > 0);
-            if !left.is_empty() && !is_publish {
+            } else if !left.is_empty() {
                 left.push(command);
             } else if let Err((why, command)) = wire.post(OPENING, command)
                 && is_passing(&why)
-                && !is_publish
             {
                 left.push(*command);
             }
@@ -384,11 +386,6 @@ pub(super) fn is_passing(why: &Unavailable) -> bool {
         Cause::Overloaded | Cause::DiskLow | Cause::MemoryLow => true,
         Cause::Starting | Cause::Stopped | Cause::Stopping | Cause::Bug => false,
     }
-}
-
-/// Whether there is no room on the disk or in memory.
-fn is_low(why: &Unavailable) -> bool {
-    matches!(why.cause, Cause::DiskLow | Cause::MemoryLow)
 }
 
 fn unanswered(why: &Unavailable) -> Unanswered {

@@ -2,6 +2,7 @@
 //! the order of the requests.
 
 use std::io;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use longshore_kafka::{Body, Request, api, is_unanswered};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, split};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::sleep;
 
 use super::KafkaConfig;
@@ -51,14 +52,47 @@ pub(super) async fn speak(faces: Arc<Faces>, room: Arc<Semaphore>, stream: Strea
     let peer = Arc::clone(stream.peer());
     let host = format!("/{}", stream.peer().address.ip());
     let (reader, mut writer) = split(stream);
-    let (sender, receiver) = mpsc::channel(PIPELINE_MAX);
-    // Either may end first: a client that is gone gets no answer, one that gets none is done.
-    tokio::select! {
-        read = read_requests(&faces, &room, reader, (&peer, &host), sender) => told(&host, read),
-        wrote = write_answers(&mut writer, receiver) => told(&host, wrote),
+    let (sender, mut receiver) = mpsc::channel(PIPELINE_MAX);
+    let (gone, is_gone) = watch::channel(false);
+    let reader = Reader { half: reader, is_gone };
+    {
+        let read = pin!(read_requests(&faces, &room, reader, (&peer, &host), sender));
+        serve(read, &mut writer, (&mut receiver, gone), &host).await;
     }
     // TLS tells that this is the end, and not somebody who cuts the line.
     let _ = timeout(ENDING_TIME_MAX, writer.shutdown()).await;
+}
+
+/// Reads and writes until either has ended: a client that is gone gets no answer, one that gets none
+/// is done.
+async fn serve(
+    mut read: Pin<&mut impl Future<Output = io::Result<()>>>,
+    writer: &mut WriteHalf<Stream>,
+    (receiver, gone): (&mut mpsc::Receiver<Underway>, watch::Sender<bool>),
+    host: &str,
+) {
+    let wrote = tokio::select! {
+        read = &mut read => return told(host, read),
+        wrote = write_answers(writer, receiver) => wrote,
+    };
+    if wrote.is_err() {
+        // What nobody answers and came whole is carried out all the same.
+        gone.send_replace(true);
+        let rest = async {
+            tokio::select! {
+                read = read => told(host, read),
+                () = drop_answers(receiver) => {}
+            }
+        };
+        let _ = timeout(ENDING_TIME_MAX, rest).await;
+    }
+    told(host, wrote);
+}
+
+async fn drop_answers(receiver: &mut mpsc::Receiver<Underway>) {
+    while let Some(Underway { pending, _room }) = receiver.recv().await {
+        pending.await;
+    }
 }
 
 fn told(peer: &str, ended: io::Result<()>) {
@@ -70,7 +104,7 @@ fn told(peer: &str, ended: io::Result<()>) {
 async fn read_requests(
     faces: &Arc<Faces>,
     room: &Arc<Semaphore>,
-    mut reader: ReadHalf<Stream>,
+    mut reader: Reader,
     (peer, host): (&Peer, &str),
     sender: mpsc::Sender<Underway>,
 ) -> io::Result<()> {
@@ -164,7 +198,7 @@ impl<'a> Bounds<'a> {
 
 /// The next request and its room; `None` where the connection is to end.
 async fn next_request(
-    reader: &mut ReadHalf<Stream>,
+    reader: &mut Reader,
     bounds: &Bounds<'_>,
     (strangers, host): (&Sparse, &str),
 ) -> io::Result<Option<(Request, Option<OwnedSemaphorePermit>)>> {
@@ -179,7 +213,9 @@ async fn next_request(
             );
         }
     };
-    let Some(length) = next_length(reader, bounds.patience).await? else { return Ok(None) };
+    let Some(length) = next_length(&mut reader.half, bounds.patience).await? else {
+        return Ok(None);
+    };
     if length > bounds.length_max {
         refused(&format!("it has {length} bytes: the client speaks something else, perhaps"));
         return Ok(None);
@@ -198,7 +234,8 @@ async fn next_request(
             Some(permit.map_err(io::Error::other)?)
         }
     };
-    let frame = timeout(bounds.frame, read_frame(reader, begun, length as usize)).await??;
+    let frame =
+        timeout(bounds.frame, read_frame(&mut reader.half, begun, length as usize)).await??;
     match Request::parse(frame) {
         Ok(request) => Ok(Some((request, permit))),
         Err(error) => {
@@ -208,25 +245,48 @@ async fn next_request(
     }
 }
 
+/// The half of a connection that is read.
+struct Reader {
+    half: ReadHalf<Stream>,
+    /// Whether nobody takes the answers any more.
+    is_gone: watch::Receiver<bool>,
+}
+
+impl Reader {
+    /// Lets so much time pass. It fails at once where the peer has gone, or by the end of that.
+    async fn watch_peer(&mut self, time: Duration) -> io::Result<()> {
+        check_peer(&mut self.half).await?;
+        tokio::select! {
+            _ = self.is_gone.wait_for(|is_gone| *is_gone) => {
+                return Err(io::ErrorKind::ConnectionAborted.into());
+            }
+            () = sleep(time) => {}
+        }
+        check_peer(&mut self.half).await
+    }
+}
+
 /// Reads the beginning of a request, and waits for its turn where it publishes. Until then it keeps
 /// no room, and nothing behind it is read: a broker with quotas mutes a connection like this.
 ///
 /// Whoever awaits an answer waits for [`THROTTLE_MAX`] at most, and may send again elsewhere what
 /// was not answered: so its request is not carried out if it has gone meanwhile. Nobody sends
-/// again what nobody answers: that waits for as long as it takes, also when its client has gone.
+/// again what nobody answers: that waits for as long as it takes. Where its client has gone it goes
+/// ahead, see [`Pace::hurry`].
 async fn begin_publishing(
-    reader: &mut ReadHalf<Stream>,
+    reader: &mut Reader,
     mut pace: Pace,
     length: usize,
     patience: Duration,
 ) -> io::Result<BytesMut> {
     let mut key = [0; 2];
-    timeout(patience, reader.read_exact(&mut key)).await??;
+    timeout(patience, reader.half.read_exact(&mut key)).await??;
     let begun = BytesMut::from(&key[..]);
     if i16::from_be_bytes(key) != api::PRODUCE {
         return Ok(begun);
     }
-    let begun = timeout(patience, read_frame(reader, begun, length.min(BEGINNING_BYTES))).await??;
+    let begun = read_frame(&mut reader.half, begun, length.min(BEGINNING_BYTES));
+    let begun = timeout(patience, begun).await??;
     let is_awaited = !is_unanswered(begun.clone());
     let since = Instant::now();
     loop {
@@ -237,9 +297,11 @@ async fn begin_publishing(
         if wait.is_zero() {
             break;
         }
-        sleep(wait.min(LOOK_AGAIN)).await;
-        if is_awaited {
-            check_peer(reader).await?;
+        if let Err(error) = reader.watch_peer(wait.min(LOOK_AGAIN)).await {
+            pace.hurry();
+            if is_awaited || !pace.left().is_zero() {
+                return Err(error);
+            }
         }
     }
     // What goes ahead of its turn holds up nobody else.
@@ -291,7 +353,7 @@ fn begin(mut pending: Pending) -> Pending {
 
 async fn write_answers(
     writer: &mut WriteHalf<Stream>,
-    mut receiver: mpsc::Receiver<Underway>,
+    receiver: &mut mpsc::Receiver<Underway>,
 ) -> io::Result<()> {
     while let Some(Underway { pending, _room }) = receiver.recv().await {
         let answered = pending.await;

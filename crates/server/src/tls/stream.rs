@@ -86,7 +86,7 @@ impl Stream {
     }
 
     /// Fails where the peer has closed its end, though there may be something to read before that.
-    fn check_peer(&self, context: &mut Context<'_>) -> io::Result<()> {
+    pub(crate) fn check_peer(&self, context: &mut Context<'_>) -> io::Result<()> {
         let socket = match &self.bytes {
             Bytes::Plain(stream) => stream,
             Bytes::Tls(stream) => stream.get_ref().0,

@@ -154,10 +154,10 @@ fn workers_of_all_queues_have_their_turn_under_a_limit_over_a_kind() {
             *deliveries.entry(to).or_default() += 1;
             shard.settle(&jobs[0], ack()).unwrap();
         }
-        let before = shard.turn.state.limiting.offering.looked;
+        let before = shard.turn.state.limiting.offering().looked;
         shard.turn.tick(shard.clock);
         shard.flush();
-        assert!(shard.turn.state.limiting.offering.looked - before <= LOOK);
+        assert!(shard.turn.state.limiting.offering().looked - before <= LOOK);
         let served: Vec<u64> = deliveries.values().copied().collect();
         assert!(served.iter().all(|count| count + 2 >= served[0]), "{deliveries:?}");
         ticks += 1;
@@ -169,7 +169,7 @@ fn workers_of_all_queues_have_their_turn_under_a_limit_over_a_kind() {
         shard.flush();
     }
     assert!(!shard.looks_on(), "each was looked at once");
-    assert_eq!(shard.turn.state.limiting.offering.remembered(), 0);
+    assert_eq!(shard.turn.state.limiting.offering().remembered(), 0);
 }
 
 /// What is offered to nobody is not looked for.
