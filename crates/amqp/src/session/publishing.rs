@@ -185,9 +185,18 @@ impl Session {
         self.publishing.under_way_max = second.min(UNDER_WAY_MESSAGES_MAX);
     }
 
-    /// The client has gone: what it sent is taken ahead of its turn.
+    /// The client has gone: what it sent is taken ahead of its turn, and nobody gets messages, be it
+    /// by a consumer that comes only now.
     pub fn take_rest(&mut self) {
         self.publishing.is_last = true;
+        for (consumer, _) in std::mem::take(&mut self.consumers) {
+            self.asks.push_back(super::Ask::Gone { consumer });
+        }
+    }
+
+    /// Whether anything waits in a channel for the answer to what came before it.
+    pub fn waits_in_channels(&self) -> bool {
+        self.channels.values().any(|channel| !channel.operations.is_empty())
     }
 
     /// Hands over what was published.

@@ -224,8 +224,8 @@ impl Connection {
             }
             let retry_at = gate.retry_at();
             let reads = !session.is_stuffed() && session.end().is_none();
-            // No read tells that it has gone while what it sent waits for its turn.
-            if !reads && gate.waits_for_turn() {
+            // No read tells that it has gone while what it sent waits.
+            if !reads && gate.holds() {
                 poll_fn(|context| Poll::Ready(stream.check_peer(context))).await?;
             }
             // Whoever has closed need say nothing while that waits.
@@ -344,7 +344,8 @@ impl Connection {
             while session.output().take().is_some() {}
             let (is_stuffed, retry_at) = (session.is_stuffed(), gate.retry_at());
             let ends = session.end().is_some() || gate.waits_for_turn();
-            if ends || !(comes_more || is_stuffed || retry_at.is_some()) {
+            let waits = is_stuffed || retry_at.is_some() || session.waits_in_channels();
+            if ends || !(comes_more || waits) {
                 return;
             }
             tokio::select! {

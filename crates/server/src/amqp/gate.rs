@@ -98,6 +98,11 @@ impl Gate {
         !self.held.is_empty() && self.room_at.is_none()
     }
 
+    /// Whether what the client sent waits for its turn or for room.
+    pub(super) fn holds(&self) -> bool {
+        !self.held.is_empty()
+    }
+
     /// The client has gone: nothing waits for its turn any more, see [`Pace::hurry`].
     pub(super) fn hurry(&mut self) {
         self.pace.hurry();
