@@ -8,8 +8,8 @@ use super::rates::PlaceInLine;
 /// Whoever waits for its turn looks again after so long: the bound may be another one by then.
 pub(crate) const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// How far ahead of its rate an account may be by what was published for those who have gone: so many
-/// seconds' worth. What is beyond that is not published.
+/// How far ahead of its rate an account may be by what was published for those who have gone: so
+/// many seconds' worth. What is beyond that is not published.
 const AHEAD_MAX: Duration = Duration::from_secs(30);
 
 /// One publisher. What it has not published by its end counts for nothing.

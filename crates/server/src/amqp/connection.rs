@@ -36,8 +36,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a peer that asked for the end has to close its socket. `RabbitMQ` waits as long as the
 /// heartbeat, at most 30 s.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long it may take to tell the peer that nothing more comes, or to take what it sent before the
-/// line broke.
+/// How long it may take to tell the peer that nothing more comes, or to take what it sent before
+/// the line broke.
 const ENDING_TIME_MAX: Duration = Duration::from_secs(1);
 /// How often the end of a connection is told again to a shard that has no room for it.
 const TELL_AGAIN: Duration = Duration::from_millis(100);
@@ -348,6 +348,7 @@ impl Connection {
             if ends || !(comes_more || waits) {
                 return;
             }
+            let reads = comes_more && !is_stuffed;
             tokio::select! {
                 one = news.recv() => match one {
                     // Nobody gets them any more.
@@ -358,7 +359,7 @@ impl Connection {
                     }
                 },
                 () = at(retry_at) => {}
-                read = poll_fn(|context| self.read(stream, context)), if comes_more && !is_stuffed => {
+                read = poll_fn(|context| self.read(stream, context)), if reads => {
                     comes_more = read.is_ok();
                 }
             }

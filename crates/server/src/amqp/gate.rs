@@ -29,8 +29,8 @@ pub(super) struct Gate {
     news: mpsc::UnboundedSender<News>,
     /// Once it is known which namespace it is.
     wire: Option<Wire>,
-    /// What is published and waits, the oldest first. Where the client has closed the connection, its
-    /// end stands behind that: after it nothing could be published.
+    /// What is published and waits, the oldest first. Where the client has closed the connection,
+    /// its end stands behind that: after it nothing could be published.
     held: VecDeque<(u64, MessageCommand)>,
     /// What else waits, since the shard's inbox was full.
     others: VecDeque<(u64, MessageCommand)>,

@@ -63,8 +63,8 @@ pub(super) async fn speak(faces: Arc<Faces>, room: Arc<Semaphore>, stream: Strea
     let _ = timeout(ENDING_TIME_MAX, writer.shutdown()).await;
 }
 
-/// Reads and writes until either has ended: a client that is gone gets no answer, one that gets none
-/// is done.
+/// Reads and writes until either has ended: a client that is gone gets no answer, one that gets
+/// none is done.
 async fn serve(
     mut read: Pin<&mut impl Future<Output = io::Result<()>>>,
     writer: &mut WriteHalf<Stream>,
@@ -120,9 +120,17 @@ async fn read_requests(
             biased;
             // What is under way is not for an account that may have lost the right to it.
             () = stage.ended() => return Ok(()),
-            next = next_request(&mut reader, &bounds, (&faces.strangers, host)) => next?,
+            next = next_request(&mut reader, &bounds, (&faces.strangers, host)) => next,
         };
-        let Some((request, permit)) = next else { break };
+        let (request, permit) = match next {
+            Ok(Some(next)) => next,
+            Ok(None) => break,
+            // What came before is under way, and may be what nobody sends again.
+            Err(error) => {
+                told(host, Err(error));
+                break;
+            }
+        };
         if let Stage::Before(login) = &mut stage
             && let Some(who) = login.by_certificate(&request.body)
         {
