@@ -32,7 +32,7 @@ fn recording() -> &'static Recording {
         let requests = tier::pick(20, 50);
         let plan = |seed, kill| Plan { seed, requests, kill };
         let plans = [plan(1, true), plan(2, true), plan(3, false), plan(4, true)];
-        record(binary(), &Start::default(), &plans).unwrap()
+        record(binary(), &Start::default(), &plans).expect("lives that strace has seen")
     })
 }
 
@@ -75,9 +75,9 @@ fn check_next(starts: &[Start]) {
     let effort = Effort { samples: 4, images_max: tier::pick(3, 40), wrong_max: 5 };
     for (seed, start) in (100..).zip(starts) {
         let plans = [Plan { seed, requests: 2, kill: false }];
-        let next = record(binary(), start, &plans).unwrap();
-        let outcome = enumerate(&next, effort, &|_| false).unwrap();
-        assert_eq!(outcome.report().unwrap(), "");
+        let next = record(binary(), start, &plans).expect("a life that strace has seen");
+        let outcome = enumerate(&next, effort, &|_| false).expect("folders to look at");
+        assert_eq!(outcome.report().expect("what was found"), "");
     }
 }
 
@@ -112,8 +112,11 @@ fn a_version_that_only_the_page_cache_knows_costs_no_table() {
     check_next(&draw(recording(), count, &mut Random::new(7), &left).unwrap());
 }
 
+/// Whether the syncs of a path are those.
+type Ignored = fn(&str) -> bool;
+
 /// Syncs that a disk pretends to do, each of which has to be missed.
-const CANARIES: [(&str, fn(&str) -> bool); 9] = [
+const CANARIES: [(&str, Ignored); 9] = [
     ("segments", |path| path.contains(".segment")),
     ("the journal's folder", |path| path == "shard-0/journal"),
     ("tables", |path| path.starts_with("shard-0/state/tables/")),

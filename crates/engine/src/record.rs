@@ -549,8 +549,7 @@ wire_enum! {
             /// Its name.
             name: String,
         },
-        /// Jobs name this set of gates from now on. Where its number was that of another set, no
-        /// job needs that one any more.
+        /// Jobs name this set of gates from now on. No job needs what had its number before.
         172 => GateSetNamed {
             /// Its namespace.
             namespace: NamespaceId,

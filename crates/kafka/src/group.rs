@@ -145,8 +145,8 @@ impl Coordinator {
         self.settle(&group);
     }
 
-    /// Ends a change of a group: what it takes is counted, when it has something to do is filed, and
-    /// one without members goes.
+    /// Ends a change of a group: what it takes is counted, when it has something to do is filed,
+    /// and one without members goes.
     fn settle(&mut self, name: &str) {
         let Some(group) = self.groups.get_mut(name) else { return };
         self.bytes = self.bytes.saturating_sub(group.counted) + group.bytes;

@@ -131,7 +131,7 @@ struct Enough {
 
 impl Enough {
     fn is_at(&mut self, looked: usize, unread: &Unread) -> bool {
-        let open_until = || unread.open_until().unwrap_or(unread.next());
+        let open_until = || unread.open_until().unwrap_or_else(|| unread.next());
         looked >= LOOKED_BYTES_MAX && *self.from.get_or_insert_with(open_until) <= unread.next()
     }
 }

@@ -92,8 +92,6 @@ pub enum Canary {
     DoubledMove,
     /// A flush leaves out messages that were moved since the flush before.
     LostMove,
-    /// A flush keeps what buckets hold as the flush before it did.
-    BucketBack,
     /// A flush keeps gates that were opened since the flush before.
     LeakedGate,
     /// A flush keeps how many jobs need sets of gates as the flush before it did.
@@ -119,7 +117,7 @@ pub enum Canary {
 }
 
 /// Every canary with its name on the command line.
-pub const CANARIES: [(&str, Canary); 93] = [
+pub const CANARIES: [(&str, Canary); 92] = [
     ("no-fsync", Canary::NoFsync),
     ("token-reuse", Canary::TokenReuse),
     ("lost-dead-set", Canary::LostDeadSet),
@@ -150,7 +148,6 @@ pub const CANARIES: [(&str, Canary); 93] = [
     ("keys-unheard", Canary::KeysUnheard),
     ("doubled-move", Canary::DoubledMove),
     ("lost-move", Canary::LostMove),
-    ("bucket-back", Canary::BucketBack),
     ("leaked-gate", Canary::LeakedGate),
     ("gate-set-back", Canary::GateSetBack),
     ("lost-slots", Canary::LostSlots),

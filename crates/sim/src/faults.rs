@@ -10,9 +10,8 @@ use longshore_engine::{
 
 use crate::map::{Entries, Image, SimTree};
 use crate::node::NAMESPACES;
-use crate::workload::TOKENS;
 use crate::workload::gates::GATE_KEY_FIRST;
-use crate::workload::limits::{BUDGET_KEY_FIRST, SPENT_KEY_FIRST};
+use crate::workload::limits::SPENT_KEY_FIRST;
 use crate::workload::messages::QUEUES;
 use crate::workload::scopes::SCOPED;
 
@@ -289,17 +288,6 @@ pub(crate) fn double_moved(entries: &mut Entries, earlier: &Entries) {
 pub(crate) fn lose_moved(entries: &mut Entries, earlier: &Entries) {
     for (_, now) in moved(entries, earlier) {
         entries.remove(&now);
-    }
-}
-
-/// Makes a state whose buckets of tokens hold what they held in an earlier one, where that had
-/// them.
-pub(crate) fn keep_buckets(entries: &mut Entries, earlier: &Entries) {
-    for (key, value) in entries.range_mut(vec![BUDGET_KEY_FIRST]..vec![BUDGET_KEY_FIRST + 1]) {
-        let of_bucket = key.windows(TOKENS.len()).any(|part| part == TOKENS.as_bytes());
-        if let Some(older) = earlier.get(key).filter(|_| of_bucket) {
-            value.clone_from(older);
-        }
     }
 }
 

@@ -146,7 +146,6 @@ fn tamper_with(canary: Canary, entries: &mut Entries, earlier: &Entries) {
         Canary::ForgottenAck => faults::keep(faults::MESSAGE_KEY_FIRST, entries, earlier),
         Canary::DoubledMove => faults::double_moved(entries, earlier),
         Canary::LostMove => faults::lose_moved(entries, earlier),
-        Canary::BucketBack => faults::keep_buckets(entries, earlier),
         Canary::HalfFanout => faults::halve_fanouts(entries, earlier),
         Canary::LeakedSlot => faults::keep(SPENT_KEY_FIRST, entries, earlier),
         Canary::LeakedTenant => faults::keep(TENANT_KEY_FIRST, entries, earlier),

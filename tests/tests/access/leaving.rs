@@ -20,9 +20,9 @@ const MESSAGES: u32 = 25;
 /// Less than it would take them to be published in their turns.
 const SOON: Duration = Duration::from_secs(20);
 /// A batch of one event of Kafka.
-const BATCH: [u8; 75] = *b"\0\0\0\0\0\0\0\0\0\0\0\x3f\xff\xff\xff\xff\x02\xf1\x6d\xda\x77\0\0\0\0\0\0\
-    \0\0\0\0\0\0\x03\xe8\0\0\0\0\0\0\x03\xe8\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\
-    \0\0\0\x01\x1a\0\0\0\x01\x0emessage\0";
+const BATCH: [u8; 75] = *b"\0\0\0\0\0\0\0\0\0\0\0\x3f\xff\xff\xff\xff\x02\xf1\x6d\xda\x77\0\0\0\0\
+    \0\0\0\0\0\0\0\0\x03\xe8\0\0\0\0\0\0\x03\xe8\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\
+    \xff\xff\xff\0\0\0\x01\x1a\0\0\0\x01\x0emessage\0";
 
 /// A server with the account `app` and slow ones, each of which may do everything.
 fn start(folder: &Path, slow: &[(&str, u32)], more: &[&str]) -> Result<Server> {

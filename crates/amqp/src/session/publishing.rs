@@ -185,7 +185,7 @@ impl Session {
         self.publishing.under_way_max = second.min(UNDER_WAY_MESSAGES_MAX);
     }
 
-    /// The client has gone: what it sent is taken ahead of its turn, and nobody gets messages, be it
+    /// The client has gone: what it sent is taken ahead of its turn. Nobody gets messages, not even
     /// by a consumer that comes only now.
     pub fn take_rest(&mut self) {
         self.publishing.is_last = true;

@@ -384,8 +384,8 @@ mod tests {
         assert_eq!(bench.turn.next_wake_ms(clock), None);
     }
 
-    /// The seek that found nothing more took the last of what a look may cost, and the round went on
-    /// at the first key of all.
+    /// The seek that found nothing more took the last of what a look may cost, and the round went
+    /// on at the first key of all.
     #[test]
     fn a_round_ends_where_its_last_seek_costs_all_that_a_look_may() {
         let limits = Limits { slice_items_max: (1 + 3 * (SEEK_LOOKS + 1)) / 4, ..Limits::tiny() };

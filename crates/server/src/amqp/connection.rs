@@ -206,9 +206,8 @@ impl Connection {
             if let Some(credentials) = gate.take_credentials() {
                 account.log_in(&self.app, credentials);
             }
-            let session = self.parts().0;
-            if session.is_open() != was_open {
-                was_open = session.is_open();
+            let is_open = self.parts().0.is_open();
+            if std::mem::replace(&mut was_open, is_open) != is_open {
                 self.progress.serve_for_long(self.ticks.now());
             }
             let is_written = poll_fn(|context| Poll::Ready(self.write(stream, context))).await?;

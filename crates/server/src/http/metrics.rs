@@ -34,7 +34,9 @@ pub(crate) fn text(
     );
     page.gauge("longshore_bodies_in_flight_bytes", "Bytes on their way.", node.in_flight_bytes);
     let shards = || node.shards.iter().enumerate();
-    SHARD_METRICS.iter().for_each(|metric| page.by_shard(metric, shards()));
+    for metric in SHARD_METRICS {
+        page.by_shard(metric, shards());
+    }
     by_word(
         &mut page,
         "longshore_commands_total",
@@ -77,7 +79,9 @@ pub(crate) fn text(
     );
     let shards = || stats.iter().map(Result::as_ref).enumerate();
     let shards = || shards().filter_map(|(index, it)| Some((index, it.ok()?)));
-    ENGINE_METRICS.iter().for_each(|metric| page.by_shard(metric, shards()));
+    for metric in ENGINE_METRICS {
+        page.by_shard(metric, shards());
+    }
     level_metrics::write(&mut page, stats);
     let max = app.config.metrics_queues_max;
     queues(&mut page, &mut figures.queues, stats, max);

@@ -223,9 +223,9 @@ mod tests {
 
     use tokio::io::split;
     use tokio::net::TcpListener;
-    use tokio::time::timeout;
 
     use super::*;
+    use crate::running::timeout;
 
     #[tokio::test]
     async fn it_is_told_that_the_peer_has_gone_while_what_it_sent_waits() {

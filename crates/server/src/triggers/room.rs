@@ -1,7 +1,7 @@
 //! How many events a queue that was full is brought at a time, and when. It is asked with fewer
-//! until some fit, and rests the longer the more often it had room for none. Who fills it, partitions
-//! of streams for their triggers, stands in a line, so that each gets of what little room there is.
-//! Knows no queue.
+//! until some fit, and rests the longer the more often it had room for none. Who fills it stands in
+//! a line, partitions of streams for their triggers, so that each gets of what little room there
+//! is. It knows no queue.
 
 use std::time::Duration;
 
