@@ -61,7 +61,7 @@ mod tests {
         assert!(decode(&[]).is_err());
         assert!(decode(&[LEVEL, 1]).is_err());
         assert!(decode(&[LEVEL; MARKER_BYTES + 1]).is_err());
-        assert!(decode(&[9; 9]).unwrap_err().contains("level is 9"));
+        assert!(decode(&[200; 9]).unwrap_err().contains("level is 200"));
     }
 
     #[test]
